@@ -1,0 +1,1 @@
+"""Compute drivers: one contract (`contract.py`), several hypervisors. Never imports `fabric` or `netplug`."""

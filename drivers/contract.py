@@ -1,0 +1,118 @@
+"""What a compute driver promises: few verbs, idempotent, phrased as an end state.
+
+Shape after os-vif (describe, plug, unplug) and Nova's fake driver (the fake documents the semantics).
+All verbs raise `proto.errors.DriverError` and nothing else, and may be called again after any failure,
+crash included. None blocks the event loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from proto.ids import ServerId
+
+
+class Power(StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    SHUTDOWN = "shutdown"
+    CRASHED = "crashed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    hypervisor_type: str  # "QEMU", "KVM" or "sim"
+    hypervisor_version: int  # libvirt's number: major * 1,000,000 + minor * 1,000 + micro
+    hypervisor_hostname: str
+    arch: str  # "x86_64"
+    vcpus: int
+    memory_mb: int
+    disk_gb: int
+    why: str = ""  # for people: e.g. why emulation was chosen although /dev/kvm exists
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootDisk:
+    """An overlay on `base_path` (a verified local file, shared by servers), grown to `size_gb`
+    (0: as large as the base)."""
+
+    base_path: str
+    base_format: str  # "qcow2" or "raw"
+    size_gb: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nic:
+    """The tap device exists already (netplug made it) and is not the driver's to delete."""
+
+    device: str  # tap name, at most 15 characters
+    mac: str
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainSpec:
+    server_id: ServerId
+    name: str  # shown to people; the domain's own name is "fabric-" + server_id
+    project_id: str
+    vcpus: int
+    memory_mb: int
+    root: RootDisk
+    nics: tuple[Nic, ...]
+    config_drive: bytes | None = None  # an ISO 9660 image, label config-2
+    kernel_path: str | None = None
+    ramdisk_path: str | None = None
+    kernel_args: str = ""
+    ephemeral_gb: int = 0
+    swap_mb: int = 0
+    system_version: str = ""  # SMBIOS; manufacturer and product are fixed (METADATA: ds-identify)
+    image_properties: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainState:
+    server_id: ServerId
+    power: Power
+    pid: int | None  # of the guest, while it runs
+
+
+class ComputeDriver(Protocol):
+    async def open(self) -> None:
+        """Connects; finds the guests of an earlier life. Raises DriverError."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of the hypervisor; guests run on."""
+        ...
+
+    def capabilities(self) -> Capabilities:
+        """After `open`."""
+        ...
+
+    async def ensure_running(self, spec: DomainSpec) -> DomainState:
+        """The domain exists as described and runs. Makes the overlay and config drive when missing;
+        a disk that exists is never overwritten. A running domain is left alone (same pid)."""
+        ...
+
+    async def ensure_stopped(self, server_id: ServerId, *, grace_ms: int) -> DomainState:
+        """ACPI first, force after `grace_ms`. The domain stays defined. Absent is an error."""
+        ...
+
+    async def reboot(self, spec: DomainSpec, *, hard: bool, grace_ms: int) -> DomainState:
+        """Soft: ACPI, then start again; falls back to hard after `grace_ms`. Hard: destroy, define
+        afresh from `spec`, start. Disks stay. Ends running."""
+        ...
+
+    async def ensure_absent(self, server_id: ServerId) -> None:
+        """No domain, no disk, no file of it is left. Absent already is success."""
+        ...
+
+    async def list_domains(self) -> tuple[DomainState, ...]:
+        """Every domain of ours on this host, also half-made ones (files without a domain: SHUTDOWN)."""
+        ...
+
+    async def console_log(self, server_id: ServerId, *, bytes_max: int) -> bytes:
+        """The tail of what the guest wrote to its first serial port. Empty when it wrote nothing yet."""
+        ...

@@ -1,0 +1,44 @@
+"""What every operation is given: who asks, and the cloud it asks of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fabric.runtime.blobs import BlobStore
+from fabric.runtime.clock import Clock
+from fabric.runtime.fleet import Fleet
+from fabric.runtime.hard_state import HardState
+from fabric.runtime.hosts import HostCalls
+from proto.ids import DomainId, ProjectId, RequestId, UserId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """An authenticated request. `roles` are names, implied ones included (admin > manager > member > reader)."""
+
+    user_id: UserId
+    user_name: str
+    domain_id: DomainId
+    project_id: ProjectId | None  # None: unscoped token
+    project_name: str | None
+    roles: frozenset[str]
+    request_id: RequestId
+
+    @property
+    def is_admin(self) -> bool:
+        return "admin" in self.roles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cloud:
+    """Handed to every control function. Parts are contracts; `fabric.agent` chooses them."""
+
+    state: HardState
+    fleet: Fleet
+    hosts: HostCalls
+    blobs: BlobStore
+    clock: Clock
+    build_deadline_ms: int = 600_000
+    action_deadline_ms: int = 180_000
+    default_zone: str = "nova"
+    region: str = "RegionOne"

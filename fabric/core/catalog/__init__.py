@@ -1,0 +1,1 @@
+"""What tenants choose from besides images: flavors and key pairs."""

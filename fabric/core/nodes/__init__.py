@@ -1,0 +1,1 @@
+"""Nodes (fabric processes), hosts (machines that run VMs), join tokens, role grants."""

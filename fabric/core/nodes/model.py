@@ -1,0 +1,70 @@
+"""Nodes, hosts and role grants as rows know them. Liveness is never a row: see core/membership."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proto.ids import Fence, NodeId, TokenId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    node_id: NodeId
+    name: str
+    curve_public: bytes
+    certificate: bytes
+    admitted_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinToken:
+    token_id: TokenId
+    secret_hash: bytes
+    expires_ms: int
+    uses_left: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """`number` is a small stable integer: Nova's pre-2.53 ids for services and hypervisors."""
+
+    host_id: NodeId
+    number: int
+    name: str
+    address: str
+    zone: str
+    hypervisor_type: str
+    hypervisor_version: int
+    arch: str
+    vcpus: int
+    memory_mb: int
+    disk_gb: int
+    cpu_ratio_milli: int
+    memory_ratio_milli: int
+    disk_ratio_milli: int
+    reserved_memory_mb: int
+    version: str
+    enabled: bool
+    disabled_reason: str | None
+    forced_down: bool
+    created_ms: int
+    updated_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostUsage:
+    """A host with what is claimed on it: sums over server rows, stored nowhere."""
+
+    host: Host
+    vcpus_used: int
+    memory_mb_used: int
+    disk_gb_used: int
+    servers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleGrant:
+    role: str
+    node_id: NodeId
+    fence: Fence
+    since_ms: int

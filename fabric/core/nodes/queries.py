@@ -1,0 +1,31 @@
+"""What may be asked about nodes and hosts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fabric.core.nodes.model import HostUsage, JoinToken, Node, RoleGrant
+from fabric.core.queries import Query
+from proto.ids import NodeId, TokenId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListNodes(Query[tuple[Node, ...]]):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetJoinToken(Query[JoinToken | None]):
+    token_id: TokenId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListHosts(Query[tuple[HostUsage, ...]]):
+    """By number."""
+
+    host_id: NodeId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListRoleGrants(Query[tuple[RoleGrant, ...]]):
+    pass

@@ -1,0 +1,62 @@
+"""The control plane as everybody above sees it: propose commands, read answers, hear what was applied.
+
+Implementations: `fabric.store.replicated` (log + SQLite), `fabric.store.postgres`, and
+`fabric.runtime.remote_state` (another node's, over the mesh).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from fabric.core.queries import Applied, Consistency, Query
+from proto.commands import Command
+from proto.ids import LogIndex, RequestId
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedEntry:
+    """Told to listeners after the transaction committed; rejected commands are not told."""
+
+    index: LogIndex
+    command: Command
+    applied: Applied
+
+
+Listener = Callable[[AppliedEntry], None]
+
+
+class HardState(Protocol):
+    @property
+    def applied_index(self) -> LogIndex: ...
+
+    async def propose(self, command: Command, *, request_id: RequestId) -> Applied:
+        """Durable and applied when it returns. Exactly once per `request_id`: a replay returns the
+        stored result with `replayed`; the same id with another command is rejected `conflict`.
+
+        One request id names one command. A caller that proposes several derives ids for them
+        (`derive_request_id`).
+
+        Raises:
+            CommandRejectedError: apply said no, nothing changed.
+            NoQuorumError, NotLeaderError: not done.
+            DeadlineExceededError: unknown; ask again with the same id.
+        """
+        ...
+
+    async def read(self, query: Query[T], *, consistency: Consistency = Consistency.SESSION) -> T:
+        """Raises MarkerNotFoundError where the query has a page marker that names nothing."""
+        ...
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Calls `listener` on the event loop for each applied entry, in order. Returns the unsubscriber.
+        A listener must not block."""
+        ...
+
+
+def derive_request_id(request_id: RequestId, part: str) -> RequestId:
+    """The id of one command among several that serve the same request. Stable, so retries are safe."""
+    return RequestId(f"{request_id}/{part}")

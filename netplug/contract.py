@@ -1,0 +1,102 @@
+"""What a network plug promises. Desired state in, end state out; idempotent; foreign things untouched.
+
+The whole desired state of the host is given each time, so nothing can be forgotten: what is ours in the
+kernel and not wanted any more goes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from proto.ids import NetworkId, PortId, ServerId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubnetPlan:
+    cidr: str
+    gateway_ip: str | None
+    enable_dhcp: bool
+    dns_nameservers: tuple[str, ...] = ()
+    host_routes: tuple[tuple[str, str], ...] = ()  # (destination cidr, next hop)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulePlan:
+    """An allow rule with remote groups already resolved to addresses. None: any."""
+
+    direction: str  # ingress, egress
+    ethertype: str  # IPv4, IPv6
+    protocol: str | None = None
+    port_min: int | None = None
+    port_max: int | None = None
+    remote_cidrs: tuple[str, ...] | None = None  # None: anywhere; (): nowhere
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortPlan:
+    port_id: PortId
+    server_id: ServerId
+    network_id: NetworkId
+    mac: str
+    addresses: tuple[str, ...]  # fixed IPs
+    hostname: str  # for DHCP option 12
+    rules: tuple[RulePlan, ...] = ()
+    port_security: bool = True  # False: no anti-spoofing, no filtering
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkPlan:
+    network_id: NetworkId
+    strategy: str  # flat, flat_dhcp
+    physical_network: str | None
+    mtu: int
+    subnets: tuple[SubnetPlan, ...]
+    metadata_port: int | None = None  # the agent's listener for this network: 169.254.169.254:80 leads there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPlan:
+    networks: tuple[NetworkPlan, ...]
+    ports: tuple[PortPlan, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluggedPort:
+    port_id: PortId
+    device: str  # tap name: "tap" + first 11 characters of the port id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftovers:
+    """What of ours exists on the host now. For tests, `fabric doctor`, and the end of a test run."""
+
+    bridges: tuple[str, ...] = ()
+    taps: tuple[str, ...] = ()
+    dnsmasq_pids: tuple[int, ...] = ()
+    nft_rules: int = 0
+    files: tuple[str, ...] = field(default=())
+
+
+def tap_name(port_id: PortId) -> str:
+    return "tap" + port_id[:11]
+
+
+def bridge_name(network_id: NetworkId) -> str:
+    return "brq" + network_id[:11]
+
+
+class NetPlug(Protocol):
+    async def open(self) -> None: ...
+
+    async def close(self) -> None:
+        """Lets go; the data plane (bridges, DHCP, rules) stays up."""
+        ...
+
+    async def apply(self, plan: HostPlan) -> tuple[PluggedPort, ...]:
+        """Makes the host as planned: bridges, gateway addresses, taps, DHCP, filters, metadata
+        redirect. Only differences are applied. Ports that were and stay planned are not disturbed.
+        Returns the planned ports with their devices. Raises NetPlugError."""
+        ...
+
+    async def leftovers(self) -> Leftovers: ...

@@ -1,0 +1,26 @@
+"""What may enter the log, one file per domain. Importing this package fills the registry."""
+
+from proto.commands import catalog, identity, networks, nodes, quotas, servers
+from proto.commands.base import (
+    Command,
+    all_commands,
+    command_from_plain,
+    command_to_plain,
+    decode_command,
+    encode_command,
+)
+
+__all__ = [
+    "Command",
+    "all_commands",
+    "catalog",
+    "command_from_plain",
+    "command_to_plain",
+    "decode_command",
+    "encode_command",
+    "identity",
+    "networks",
+    "nodes",
+    "quotas",
+    "servers",
+]

@@ -1,0 +1,84 @@
+"""Nodes and hosts: who may join, what each host offers, who holds a role."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proto.commands.base import Command, command
+from proto.ids import NodeId, TokenId
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinTokenCreate(Command):
+    KIND = "join_token.create"
+    token_id: TokenId
+    secret_hash: bytes  # blake2b-32 of the one-time secret; the secret itself never enters the log
+    expires_ms: int
+    uses: int = 1
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeAdmit(Command):
+    """Takes one use of the token. `token_id` None is for the founding node only.
+
+    Rejected: `not_found` (token unknown or used up), `expired`, `conflict` (name or key taken by
+    another node). Admitting the same node again with the same key is accepted and takes no use."""
+
+    KIND = "node.admit"
+    node_id: NodeId
+    name: str
+    curve_public: bytes
+    certificate: bytes
+    token_id: TokenId | None = None
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRemove(Command):
+    KIND = "node.remove"
+    node_id: NodeId
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRegister(Command):
+    """A host says what it offers. By the host about itself only. Idempotent; enabled/disabled stays."""
+
+    KIND = "host.register"
+    host_id: NodeId
+    name: str
+    address: str
+    zone: str
+    hypervisor_type: str  # "QEMU", "KVM", "sim"
+    hypervisor_version: int  # libvirt's number: major * 1,000,000 + minor * 1,000 + micro
+    arch: str
+    vcpus: int
+    memory_mb: int
+    disk_gb: int
+    cpu_ratio_milli: int = 16_000  # allocation ratios in thousandths: no floats in the log
+    memory_ratio_milli: int = 1_500
+    disk_ratio_milli: int = 1_000
+    reserved_memory_mb: int = 0
+    version: str = ""
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostUpdate(Command):
+    KIND = "host.update"
+    host_id: NodeId
+    enabled: bool | None = None
+    disabled_reason: str | None = None
+    forced_down: bool | None = None
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleHold(Command):
+    """Grants a cluster role to a node. The index of this entry is the grant's fence."""
+
+    KIND = "role.hold"
+    role: str  # "conductor", "scheduler", "api"
+    node_id: NodeId
