@@ -1,4 +1,4 @@
-"""Bytes to plain values and back. The only msgpack import; bounds first; raises `WireError` and nothing else."""
+"""Bytes to plain values and back. The only msgpack import. Bounds first; raises only `WireError`."""
 
 from __future__ import annotations
 

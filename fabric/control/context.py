@@ -14,7 +14,7 @@ from proto.ids import DomainId, ProjectId, RequestId, UserId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """An authenticated request. `roles` are names, implied ones included (admin > manager > member > reader)."""
+    """An authenticated request. `roles` are names, implied ones included (admin, manager, member, reader)."""
 
     user_id: UserId
     user_name: str

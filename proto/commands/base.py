@@ -27,7 +27,8 @@ C = TypeVar("C", bound=type[Command])
 
 def command(kind: C) -> C:
     """Class decorator: enters a command into the registry."""
-    assert kind.KIND and kind.KIND not in _REGISTRY, kind
+    assert kind.KIND
+    assert kind.KIND not in _REGISTRY, kind
     _REGISTRY[kind.KIND] = kind
     return kind
 
