@@ -1,0 +1,288 @@
+"""The agent's one configuration file (TOML), typed, with the origin of every value.
+
+Defaults, then the file, then the environment (`FABRIC_<SECTION>_<KEY>`). Every field carries its own
+explanation, and `fabric init` writes them as comments, so the file on disk is the reference.
+An unknown section or key is an error that names the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import ipaddress
+import os
+import socket
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from fabric.errors import ConfigError
+
+CONFIG_BYTES_MAX = 1 << 20
+DEFAULT_PATH = Path("/etc/fabric/fabric.toml")
+
+
+def _doc(text: str, default: Any) -> Any:
+    return field(default=default, metadata={"doc": text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSection:
+    name: str = _doc("This node's name, unique in the fabric. Empty: the host name.", "")
+    state_dir: str = _doc("Keys, log, rows, images and disks live here (0700).", "/var/lib/fabric")
+    zone: str = _doc("Availability zone of this host.", "nova")
+    host: bool = _doc("Run guests on this node.", True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshSection:
+    address: str = _doc("Address peers reach this node at. Empty: the address of the default route.", "")
+    port: int = _doc("TCP port of the mesh (CURVE). 0: any free port.", 7400)
+    door_port: int = _doc("TCP port where nodes with a token ask to join. 0: any free port.", 7401)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSection:
+    listen: str = _doc("Address of the API.", "0.0.0.0")  # noqa: S104  # an API is there to be reached
+    port: int = _doc("TCP port of the API. 0: any free port.", 8774)
+    public_url: str = _doc("What members show as the API's address. Empty: http://ADDRESS:PORT.", "")
+    region: str = _doc("Region name in the catalog.", "RegionOne")
+    token_ttl_s: int = _doc("Life of an Identity token, in seconds.", 3_600)
+    image_bytes_max: int = _doc("Largest image accepted, in bytes.", 1 << 40)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSection:
+    url: str = _doc(
+        "Where the control plane's rows live. Empty: the embedded log and SQLite in state_dir. "
+        "postgresql+psycopg://USER@HOST/DB: a PostgreSQL database.",
+        "",
+    )
+    segment_bytes: int = _doc("Size of one log segment file, preallocated.", 8 << 20)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComputeSection:
+    driver: str = _doc("libvirt or sim.", "libvirt")
+    uri: str = _doc("libvirt connection.", "qemu:///system")
+    emulate: bool = _doc("Use emulation even where KVM works.", False)
+    build_concurrency: int = _doc("Guests built at once on this host. 0: one for each core.", 0)
+    cpu_ratio: float = _doc("Virtual CPUs sold for each real one.", 16.0)
+    memory_ratio: float = _doc("Memory sold for each real MB.", 1.5)
+    disk_ratio: float = _doc("Disk sold for each real GB.", 1.0)
+    reserved_memory_mb: int = _doc("Memory kept for the host itself.", 512)
+    build_deadline_s: int = _doc("A server must leave BUILD within this time, or it ends in ERROR.", 600)
+    action_deadline_s: int = _doc("Start, stop, reboot and delete must end within this time.", 180)
+    stop_grace_s: int = _doc("How long a guest has to power off by itself before it is forced.", 60)
+    sim_build_ms: int = _doc("sim driver: how long a boot takes.", 0)
+    sim_vcpus: int = _doc("sim driver: cores offered.", 64)
+    sim_memory_mb: int = _doc("sim driver: memory offered.", 262_144)
+    sim_disk_gb: int = _doc("sim driver: disk offered.", 4_096)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSection:
+    uplinks: dict[str, str] = field(
+        default_factory=dict,
+        metadata={
+            "doc": 'Host interface behind each physical network, e.g. { phy0 = "eth1" }. The interface '
+            "must carry no address: it becomes a port of the network's bridge."
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSection:
+    level: str = _doc("DEBUG, INFO, WARNING or ERROR.", "INFO")
+    format: str = _doc("json (one object a line) or text.", "json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    node: NodeSection = field(default_factory=NodeSection)
+    mesh: MeshSection = field(default_factory=MeshSection)
+    api: ApiSection = field(default_factory=ApiSection)
+    state: StateSection = field(default_factory=StateSection)
+    compute: ComputeSection = field(default_factory=ComputeSection)
+    network: NetworkSection = field(default_factory=NetworkSection)
+    log: LogSection = field(default_factory=LogSection)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def node_name(self) -> str:
+        return self.node.name or socket.gethostname()
+
+    @property
+    def state_dir(self) -> Path:
+        return Path(self.node.state_dir)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration and where each value came from: "default", a file's path, or a variable's name."""
+
+    config: Config
+    origins: Mapping[str, str]  # "section.key" -> origin
+
+
+def load(path: Path | None, environ: Mapping[str, str] | None = None) -> Loaded:
+    """Raises ConfigError naming the field and the fix."""
+    values: dict[str, dict[str, Any]] = {}
+    origins = {f"{s}.{f.name}": "default" for s, kind in sections().items() for f in dataclasses.fields(kind)}
+    if path is not None:
+        for section, key, value in _from_file(path):
+            values.setdefault(section, {})[key] = value
+            origins[f"{section}.{key}"] = str(path)
+    for section, key, value, name in _from_environment(os.environ if environ is None else environ):
+        values.setdefault(section, {})[key] = value
+        origins[f"{section}.{key}"] = name
+    built = {name: kind(**values.get(name, {})) for name, kind in sections().items()}
+    return Loaded(Config(**built), origins)
+
+
+def sections() -> dict[str, Any]:
+    return dict(get_type_hints(Config))
+
+
+def render(config: Config) -> str:
+    """The file `fabric init` writes: every setting; defaults as comments, the rest as values."""
+    lines = ["# Configuration of this node's agent. Commented lines show the defaults.", ""]
+    for name, kind in sections().items():
+        lines.append(f"[{name}]")
+        section, default = getattr(config, name), kind()
+        for item in dataclasses.fields(kind):
+            lines.extend(_wrap(item.metadata["doc"]))
+            value = getattr(section, item.name)
+            mark = "# " if value == getattr(default, item.name) else ""
+            lines.append(f"{mark}{item.name} = {_toml(value)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _from_file(path: Path) -> list[tuple[str, str, Any]]:
+    try:
+        if path.stat().st_size > CONFIG_BYTES_MAX:
+            raise ConfigError(f"{path}: larger than {CONFIG_BYTES_MAX} bytes: not a configuration file")
+        document = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}); `fabric init` writes a new one"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    found = []
+    for section, body in document.items():
+        kind = sections().get(section)
+        if kind is None or not isinstance(body, dict):
+            raise ConfigError(f"{path}: unknown section [{section}]{_near(section, sections())}")
+        hints = get_type_hints(kind)
+        for key, value in body.items():
+            if key not in hints:
+                raise ConfigError(f"{path}: unknown setting {section}.{key}{_near(key, hints)}")
+            found.append((section, key, _typed(f"{section}.{key}", hints[key], value)))
+    return found
+
+
+def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, str, Any, str]]:
+    found = []
+    for section, kind in sections().items():
+        for key, hint in get_type_hints(kind).items():
+            name = f"FABRIC_{section}_{key}".upper()
+            if name not in environ:
+                continue
+            text = environ[name]
+            value: Any = text
+            if hint in (int, bool, float) or hint == dict[str, str]:
+                try:
+                    value = tomllib.loads(f"value = {text}")["value"]
+                except tomllib.TOMLDecodeError as error:
+                    raise ConfigError(f"{name}: {text!r} is not a TOML {_name(hint)}") from error
+            found.append((section, key, _typed(name, hint, value), name))
+    return found
+
+
+def _typed(where: str, hint: Any, value: Any) -> Any:
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint == dict[str, str]:
+        if isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
+            return value
+        raise ConfigError(f'{where}: expected a table of text, such as {{ phy0 = "eth1" }}')
+    if type(value) is not hint:
+        raise ConfigError(f"{where}: expected {_name(hint)}, got {value!r}")
+    return value
+
+
+def _name(hint: Any) -> str:
+    names = {int: "a whole number", bool: "true or false", str: "text", float: "a number"}
+    return names.get(hint, "a table")
+
+
+def _near(word: str, valid: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(word, list(valid), n=1)
+    return f"; did you mean {near[0]}?" if near else f"; valid: {', '.join(valid)}"
+
+
+def _check(config: Config) -> None:
+    def need(ok: bool, message: str) -> None:
+        if not ok:
+            raise ConfigError(message)
+
+    for where, port in (
+        ("mesh.port", config.mesh.port),
+        ("mesh.door_port", config.mesh.door_port),
+        ("api.port", config.api.port),
+    ):
+        need(0 <= port <= 65_535, f"{where}: {port} is not a TCP port (0 to 65535)")
+    if config.mesh.address:
+        try:
+            ipaddress.ip_address(config.mesh.address)
+        except ValueError as error:
+            raise ConfigError(f"mesh.address: {config.mesh.address!r} is not an IP address") from error
+    need(
+        config.compute.driver in ("libvirt", "sim"),
+        f"compute.driver: {config.compute.driver!r} is unknown; valid: libvirt, sim",
+    )
+    need(
+        config.log.level in ("DEBUG", "INFO", "WARNING", "ERROR"),
+        f"log.level: {config.log.level!r} is unknown; valid: DEBUG, INFO, WARNING, ERROR",
+    )
+    need(config.log.format in ("json", "text"), f"log.format: {config.log.format!r}; valid: json, text")
+    for key in ("cpu_ratio", "memory_ratio", "disk_ratio"):
+        value = getattr(config.compute, key)
+        need(0.1 <= value <= 1_000, f"compute.{key}: {value} must be between 0.1 and 1000")
+    for key in ("build_deadline_s", "action_deadline_s"):
+        value = getattr(config.compute, key)
+        need(1 <= value <= 86_400, f"compute.{key}: {value} must be between 1 and 86400 seconds")
+    need(60 <= config.api.token_ttl_s <= 86_400, "api.token_ttl_s: must be between 60 and 86400 seconds")
+    need(
+        config.state.url == "" or config.state.url.startswith(("sqlite", "postgresql+psycopg://")),
+        "state.url: must be empty or begin with postgresql+psycopg://",
+    )
+    need(1 << 16 <= config.state.segment_bytes <= 1 << 30, "state.segment_bytes: 65536 to 1073741824")
+    need(bool(config.node.zone), "node.zone: must not be empty")
+
+
+def _wrap(text: str) -> list[str]:
+    lines, line = [], "#"
+    for word in text.split():
+        if len(line) + len(word) > 98:
+            lines.append(line)
+            line = "#"
+        line += " " + word
+    return [*lines, line]
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

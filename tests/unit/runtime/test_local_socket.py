@@ -1,0 +1,71 @@
+"""The local door: private, reachable at any path length, clear when nobody is home."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from fabric.runtime.local_socket import (
+    SOCKET_NAME,
+    AgentNotRunningError,
+    AgentRefusedError,
+    LocalClient,
+    bind,
+)
+
+
+async def serve(directory: Path) -> web.AppRunner:
+    async def hello(_: web.Request) -> web.Response:
+        return web.json_response({"hello": "you"})
+
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response({"error": "not on this node"}, status=409)
+
+    app = web.Application()
+    app.add_routes([web.get("/hello", hello), web.post("/refuse", refuse)])
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.SockSite(runner, bind(directory)).start()
+    return runner
+
+
+async def test_a_path_longer_than_the_kernel_allows(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 100) / ("e" * 100)
+    deep.mkdir(parents=True)
+    runner = await serve(deep)
+    try:
+        assert await asyncio.to_thread(LocalClient(deep).get, "/hello") == {"hello": "you"}
+        mode = stat.S_IMODE((deep / SOCKET_NAME).stat().st_mode)
+        assert mode == 0o600
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
+    bind(tmp_path).close()
+    runner = await serve(tmp_path)
+    try:
+        assert await asyncio.to_thread(LocalClient(tmp_path).get, "/hello") == {"hello": "you"}
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_refusal_carries_the_agents_words(tmp_path: Path) -> None:
+    runner = await serve(tmp_path)
+    try:
+        with pytest.raises(AgentRefusedError, match="not on this node"):
+            await asyncio.to_thread(LocalClient(tmp_path).post, "/refuse", {})
+    finally:
+        await runner.cleanup()
+
+
+def test_nobody_home(tmp_path: Path) -> None:
+    with pytest.raises(AgentNotRunningError, match="no agent answers"):
+        LocalClient(tmp_path).get("/hello")
+    bind(tmp_path).close()
+    with pytest.raises(AgentNotRunningError, match="no agent answers"):
+        LocalClient(tmp_path).get("/hello")

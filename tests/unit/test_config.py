@@ -1,0 +1,84 @@
+"""The configuration file: every mistake is named with its fix; what `fabric init` writes loads again."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fabric import config
+from fabric.errors import ConfigError
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "fabric.toml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults_file_environment_in_that_order(tmp_path: Path) -> None:
+    path = write(tmp_path, '[node]\nname = "a"\nzone = "z1"\n[api]\nport = 9000\n')
+    loaded = config.load(path, {"FABRIC_NODE_ZONE": "z2", "FABRIC_API_TOKEN_TTL_S": "600"})
+    assert loaded.config.node.name == "a"
+    assert loaded.config.node.zone == "z2"
+    assert loaded.config.api.port == 9000
+    assert loaded.config.api.token_ttl_s == 600
+    assert loaded.origins["node.name"] == str(path)
+    assert loaded.origins["node.zone"] == "FABRIC_NODE_ZONE"
+    assert loaded.origins["mesh.port"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[node]\nnam = 'x'", "unknown setting node.nam; did you mean name?"),
+        ("[nodes]\nname = 'x'", "unknown section [nodes]; did you mean node?"),
+        ("[api]\nport = 'x'", "api.port: expected a whole number, got 'x'"),
+        ("[api]\nport = true", "api.port: expected a whole number, got True"),
+        ("[api]\nport = 70000", "api.port: 70000 is not a TCP port"),
+        ("[mesh]\naddress = 'host'", "mesh.address: 'host' is not an IP address"),
+        ("[compute]\ndriver = 'xen'", "compute.driver: 'xen' is unknown; valid: libvirt, sim"),
+        ("[compute]\ncpu_ratio = 0", "compute.cpu_ratio"),
+        ("[network]\nuplinks = { phy0 = 1 }", "network.uplinks"),
+        ("[state]\nurl = 'mysql://x'", "state.url"),
+        ("[log]\nlevel = 'loud'", "log.level"),
+        ("nonsense", "not valid TOML"),
+    ],
+)
+def test_mistakes_name_the_field(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(write(tmp_path, text), {})
+    assert said in str(caught.value)
+
+
+def test_a_missing_file_names_the_next_step(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="fabric init"):
+        config.load(tmp_path / "none.toml", {})
+
+
+def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "fabric.toml"
+    with path.open("wb") as out:
+        out.truncate(config.CONFIG_BYTES_MAX + 1)
+    with pytest.raises(ConfigError, match="larger"):
+        config.load(path, {})
+
+
+def test_what_init_writes_loads_to_the_same(tmp_path: Path) -> None:
+    made = config.Config(
+        node=config.NodeSection(name='quo"te', zone="z\\1"),
+        network=config.NetworkSection(uplinks={"phy0": "eth1"}),
+        compute=config.ComputeSection(memory_ratio=2.5),
+    )
+    assert config.load(write(tmp_path, config.render(made)), {}).config == made
+
+
+def test_every_setting_is_explained_and_in_the_file() -> None:
+    text = config.render(config.Config())
+    assert tomllib.loads(text) == {name: {} for name in config.sections()}  # defaults are comments
+    for section in config.sections().values():
+        for item in dataclasses.fields(section):
+            assert item.metadata["doc"].endswith((".", "]", ")")), item.name
+            assert f"# {item.name} = " in text
