@@ -1,0 +1,52 @@
+# The README's two commands are `make up` and `make test`; everything else is beside them.
+# DRIVER: libvirt as root on Linux, else sim.  DIR: where the development fabric lives.
+SHELL := /bin/bash
+DRIVER ?= $(shell [ "$$(id -u)" = 0 ] && echo libvirt || echo sim)
+NODES ?= 3
+DIR ?= .fabric/dev
+PYTEST_ARGS ?=
+FABRIC := .venv/bin/fabric
+
+.PHONY: up down setup run-setup test unit lint bench soak mutants clean help lock
+
+help:            ## What can be made
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
+
+setup:           ## Install all that `make test` needs: system packages (as root), .venv, stock clients
+	@WITH_TESTS=1 WITH_CLIENTS=1 DRIVER=$(DRIVER) ./.ci/setup.sh
+
+run-setup:
+	@DRIVER=$(DRIVER) ./.ci/setup.sh
+
+up: run-setup       ## Start a fabric of NODES hosts on this machine and boot a first server
+	@$(FABRIC) dev up --nodes $(NODES) --driver $(DRIVER) --dir $(DIR) --first-server
+
+down:            ## End it and remove every trace
+	@if [ -x $(FABRIC) ]; then $(FABRIC) dev down --dir $(DIR); else echo "no .venv: nothing is running from here"; fi
+
+test: setup lint ## Set up and run everything: lint, types, import rules, all tests
+	.venv/bin/pytest $(PYTEST_ARGS)
+
+unit: setup  ## Only the fast tests
+	.venv/bin/pytest tests/unit tests/property tests/golden tests/tidy -q
+
+lint: setup ## ruff, mypy --strict
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: setup## Every benchmark; each prints JSON
+	@for file in bench/*.py; do case $$file in */_*) ;; *) echo "## $$file"; .venv/bin/python $$file || exit 1;; esac; done
+
+soak: setup ## Long simulation: SEEDS seeds of every simulated scenario
+	SEEDS=$${SEEDS:-2000} .venv/bin/pytest tests/sim -q --timeout=14400
+
+mutants: setup ## Plant bugs and print how many the simulator catches
+	.venv/bin/python -m tests.mutants
+
+lock: setup      ## Write the lock files anew from pyproject.toml
+	./.ci/lock.sh
+
+clean: down      ## Also remove the virtual environments and caches
+	rm -rf .venv .venv-clients .mypy_cache .ruff_cache .hypothesis build *.egg-info .fabric
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
