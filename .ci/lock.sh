@@ -8,7 +8,7 @@ compile() {
   CUSTOM_COMPILE_COMMAND="make lock" "$tool/venv/bin/pip-compile" -q --generate-hashes --no-emit-index-url --no-emit-trusted-host \
     --no-emit-find-links --no-emit-options --strip-extras --allow-unsafe "$@"
 }
-echo "setuptools>=68" >"$tool/build.in"
+echo "setuptools>=77" >"$tool/build.in"
 compile --extra postgres -o requirements.lock pyproject.toml "$tool/build.in"
 compile --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 echo "libvirt-python>=9.0" >"$tool/libvirt.in"

@@ -9,7 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from proto.errors import NetPlugError
 from proto.ids import NetworkId, PortId, ServerId
+
+REFUSALS_SHOWN_MAX = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,25 @@ class PluggedPort:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedPort:
+    port_id: PortId
+    reason: str
+
+
+class PortsRefusedError(NetPlugError):
+    """Some ports cannot be wired on this host as the plan stands; every other port of the plan is wired."""
+
+    code = "fabric.netplug.refused"
+
+    def __init__(self, refused: tuple[RefusedPort, ...], plugged: tuple[PluggedPort, ...]) -> None:
+        shown = "; ".join(f"port {entry.port_id}: {entry.reason}" for entry in refused[:REFUSALS_SHOWN_MAX])
+        rest = len(refused) - REFUSALS_SHOWN_MAX
+        super().__init__(shown + (f"; and {rest} more" if rest > 0 else ""))
+        self.refused = refused
+        self.plugged = plugged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Leftovers:
     """What of ours exists on the host now. For tests, `fabric doctor`, and the end of a test run."""
 
@@ -96,7 +118,12 @@ class NetPlug(Protocol):
     async def apply(self, plan: HostPlan) -> tuple[PluggedPort, ...]:
         """Makes the host as planned: bridges, gateway addresses, taps, DHCP, filters, metadata
         redirect. Only differences are applied. Ports that were and stay planned are not disturbed.
-        Returns the planned ports with their devices. Raises NetPlugError."""
+        Returns the planned ports with their devices. Networks without a port in the plan get nothing.
+
+        Raises:
+            PortsRefusedError: everything else is done; these ports stay unwired (cut off, if they were).
+            NetPlugError: the host may be half changed; asking again repairs it.
+        """
         ...
 
     async def leftovers(self) -> Leftovers: ...

@@ -11,25 +11,14 @@ import ipaddress
 import secrets
 
 from fabric.control.context import Cloud
-from fabric.control.errors import ConflictError, InvalidError
+from fabric.control.errors import InvalidError
+from fabric.control.network_errors import AddressInUseError, NoAddressLeftError
 from fabric.core.networks.model import Subnet
 from fabric.core.networks.queries import UsedAddresses
 
 PICK_ATTEMPTS_MAX = 16  # draws of a whole port before giving up; each draw sees the newest rows
 _RANDOM_DRAWS_MAX = 32  # blind draws before the free addresses of a nearly full subnet are listed
 _MAC_PREFIX = "fa:16:3e"  # Neutron's base_mac, an OUI its clients and firewalls know
-
-
-class AddressInUseError(ConflictError):
-    """Somebody else's port has the address that was asked for by name."""
-
-    code = "fabric.control.address_in_use"
-
-
-class NoAddressLeftError(ConflictError):
-    """Every address of the subnet's pools is taken."""
-
-    code = "fabric.control.no_address_left"
 
 
 async def pick_address(
@@ -53,10 +42,18 @@ async def pick_address(
         return address
     if subnet.gateway_ip is not None:
         used |= {subnet.gateway_ip}
-    address = _draw(_pool_bounds(subnet), used)
-    if address is None:
+    drawn = _draw(_pool_bounds(subnet), used)
+    if drawn is None:
         raise NoAddressLeftError(f"No more IP addresses available on network {subnet.network_id}.")
-    return address
+    return drawn
+
+
+def is_in_range(subnet: Subnet, address: str) -> bool:
+    """False also for what is no address at all."""
+    try:
+        return ipaddress.ip_address(address) in ipaddress.ip_network(subnet.cidr)
+    except ValueError:
+        return False
 
 
 def usable_address(subnet: Subnet, wanted: str) -> str:

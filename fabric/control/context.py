@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from fabric.runtime.blobs import BlobStore
+from fabric.control.auth_state import AuthState
+from fabric.runtime.blobs import BlobSource, BlobStore
 from fabric.runtime.clock import Clock
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.hard_state import HardState
@@ -42,3 +43,8 @@ class Cloud:
     action_deadline_ms: int = 180_000
     default_zone: str = "nova"
     region: str = "RegionOne"
+    blob_source: BlobSource | None = None  # None: only this node's own blobs can be downloaded
+    image_bytes_max: int = 1 << 40  # one upload; Glance's image_size_cap
+    token_ttl_ms: int = 3_600_000  # Keystone's default
+    public_url: str | None = None  # what hrefs begin with; None: what the client came by
+    auth: AuthState = field(default_factory=AuthState)

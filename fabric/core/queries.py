@@ -6,11 +6,12 @@ knows SQL. The type parameter is what the answer is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from proto.commands import Command
 from proto.ids import LogIndex
 
 T = TypeVar("T")
@@ -40,12 +41,24 @@ class Applied:
     replayed: bool = False  # the same request id was applied before; nothing new happened
 
 
+@dataclass(frozen=True, slots=True)
+class AppliedEntry:
+    """Told to listeners after the transaction committed; rejected commands and replays are not told."""
+
+    index: LogIndex
+    command: Command
+    applied: Applied
+
+
+Listener = Callable[[AppliedEntry], None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """Keyset paging: the rows after `marker` in the sort order, at most `limit`.
 
     `sort` holds (field, "asc"|"desc"); the id is always the last tie-breaker. An unknown marker is
-    `CommandRejectedError("not_found")`-like: queries raise `fabric.core.queries.MarkerNotFound`.
+    `CommandRejectedError("not_found")`-like: queries raise `MarkerNotFoundError`.
     """
 
     limit: int | None = None
@@ -55,3 +68,7 @@ class Page:
 
 class MarkerNotFoundError(Exception):
     """The marker names no row the caller can see."""
+
+
+class BadFilterError(ValueError):
+    """A filter or sort key is not one we can answer: bad regular expression, unknown field. A 400."""

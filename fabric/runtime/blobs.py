@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from proto.ids import NodeId
+
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
@@ -16,10 +18,13 @@ class StoredBlob:
 
 
 class BlobStore(Protocol):
-    async def put(self, chunks: AsyncIterator[bytes], *, limit_bytes: int) -> StoredBlob:
+    async def put(
+        self, chunks: AsyncIterator[bytes], *, limit_bytes: int, expected_sha256: str | None = None
+    ) -> StoredBlob:
         """Streams to disk, hashes on the way, keeps nothing half-written.
 
-        Raises: BlobTooLargeError, OSError (disk full). Nothing stays behind then.
+        Raises: BlobTooLargeError, BlobMismatchError (not the bytes of `expected_sha256`), OSError (disk
+        full), and whatever `chunks` raises. Nothing stays behind then.
         """
         ...
 
@@ -36,9 +41,24 @@ class BlobStore(Protocol):
     async def delete(self, sha256: str) -> None: ...
 
 
+class BlobSource(Protocol):
+    """Bytes that may be another node's: brought here first."""
+
+    async def fetch(self, sha256: str, size_bytes: int, holder: NodeId) -> str:
+        """The local file with that blob, fetched from `holder` unless it is here already.
+
+        Raises: BlobNotFoundError, FabricError (peer unreachable, refused, or sent other bytes), OSError.
+        """
+        ...
+
+
 class BlobNotFoundError(Exception):
     pass
 
 
 class BlobTooLargeError(Exception):
     pass
+
+
+class BlobMismatchError(Exception):
+    """The bytes do not hash to what was asked for."""

@@ -7,26 +7,15 @@ Implementations: `fabric.store.replicated` (log + SQLite), `fabric.store.postgre
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from fabric.core.queries import Applied, Consistency, Query
+from fabric.core.queries import Applied, AppliedEntry, Consistency, Listener, Query
 from proto.commands import Command
 from proto.ids import LogIndex, RequestId
 
+__all__ = ["AppliedEntry", "HardState", "Listener", "derive_request_id"]
+
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class AppliedEntry:
-    """Told to listeners after the transaction committed; rejected commands are not told."""
-
-    index: LogIndex
-    command: Command
-    applied: Applied
-
-
-Listener = Callable[[AppliedEntry], None]
 
 
 class HardState(Protocol):

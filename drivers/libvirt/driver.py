@@ -1,0 +1,244 @@
+"""The compute contract over libvirt. Each verb looks at what is there, then does what is missing.
+
+Truth is what libvirt and the directory say at the moment of the call; nothing is remembered between calls,
+so a driver that was killed at any point is continued by the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from drivers.contract import Capabilities, DomainSpec, DomainState, Power
+from drivers.libvirt import console
+from drivers.libvirt.connection import Connection
+from drivers.libvirt.disks import (
+    ServerDirectory,
+    ensure_files,
+    remove,
+    server_directories,
+    supports_direct_io,
+)
+from drivers.libvirt.domain_xml import HostTraits, domain_name, domain_xml
+from drivers.libvirt.kvm import KvmVerdict, probe_kvm
+from drivers.libvirt.processes import guest_pids
+from proto.errors import DriverError
+from proto.ids import ServerId, is_uuid
+
+log = logging.getLogger(__name__)
+
+BUTTON_INTERVAL_S = 5.0  # a guest that was still booting missed the first press
+POWER_POLL_S = 0.1
+REMOVE_TRIES_MAX = 5
+MEMINFO = Path("/proc/meminfo")
+
+
+class LibvirtDriver:
+    """Guests under QEMU through libvirt.
+
+    Args:
+        uri: e.g. `qemu:///system`.
+        directory: one directory per server is kept in it. Two drivers on one libvirtd need two directories;
+            each sees the domains of its own only.
+        force_emulation: True: never KVM; False: KVM or no `open`; None: KVM where it truly works.
+    """
+
+    def __init__(self, uri: str, directory: Path, *, force_emulation: bool | None = None) -> None:
+        self._directory = directory.absolute()
+        self._connection = Connection(uri)
+        self._force_emulation = force_emulation
+        self._locks: dict[ServerId, tuple[asyncio.Lock, int]] = {}
+        self._capabilities: Capabilities | None = None
+        self._host = HostTraits(accelerated=False)
+
+    async def open(self) -> None:
+        try:
+            self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        except OSError as error:
+            raise DriverError(f"cannot make {self._directory}: {error.strerror}") from error
+        await self._connection.open()
+        verdict = await self._acceleration()
+        direct = await asyncio.to_thread(supports_direct_io, self._directory)
+        self._host = HostTraits(accelerated=verdict.works, disk_cache="none" if direct else "writeback")
+        kind, version, hostname = await self._connection.hypervisor()
+        self._capabilities = Capabilities(
+            hypervisor_type="KVM" if verdict.works else kind,
+            hypervisor_version=version,
+            hypervisor_hostname=hostname,
+            arch="x86_64",
+            vcpus=os.cpu_count() or 1,
+            memory_mb=_memory_mb(),
+            disk_gb=shutil.disk_usage(self._directory).total >> 30,
+            why=verdict.why,
+        )
+        log.info("libvirt driver open", extra={"hypervisor": self._capabilities.hypervisor_type,
+                                               "why": verdict.why})  # fmt: skip
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    def capabilities(self) -> Capabilities:
+        if self._capabilities is None:
+            raise DriverError("the driver is not open")
+        return self._capabilities
+
+    async def ensure_running(self, spec: DomainSpec) -> DomainState:
+        with self._lock_of(spec.server_id) as lock:
+            async with lock:
+                return await self._run(spec)
+
+    async def ensure_stopped(self, server_id: ServerId, *, grace_ms: int) -> DomainState:
+        with self._lock_of(server_id) as lock:
+            async with lock:
+                await self._stop(server_id, grace_ms)
+                return DomainState(server_id=server_id, power=Power.SHUTDOWN, pid=None)
+
+    async def reboot(self, spec: DomainSpec, *, hard: bool, grace_ms: int) -> DomainState:
+        with self._lock_of(spec.server_id) as lock:
+            async with lock:
+                name = domain_name(spec.server_id)
+                if await self._connection.power(name) is not None:
+                    if hard:
+                        await self._connection.destroy(name)
+                    else:
+                        await self._stop(spec.server_id, grace_ms)
+                return await self._run(spec)
+
+    async def ensure_absent(self, server_id: ServerId) -> None:
+        with self._lock_of(server_id) as lock:
+            async with lock:
+                name = domain_name(server_id)
+                await self._remove_domain(name)
+                self._connection.forget(server_id)
+                await asyncio.to_thread(remove, self._where(server_id))
+
+    async def list_domains(self) -> tuple[DomainState, ...]:
+        domains = [found for found in await self._connection.domains() if found.owner == str(self._directory)]
+        on_disk = await asyncio.to_thread(server_directories, self._directory)
+        live = [found.name for found in domains if found.power is not Power.SHUTDOWN]
+        pids = await asyncio.to_thread(guest_pids, live)
+        await asyncio.to_thread(self._bound_console_logs, on_disk)
+        states = dict.fromkeys(on_disk, Power.SHUTDOWN)
+        states.update({found.server_id: found.power for found in domains})
+        return tuple(
+            DomainState(server_id=server_id, power=power, pid=pids.get(domain_name(server_id)))
+            for server_id, power in sorted(states.items())
+        )
+
+    async def console_log(self, server_id: ServerId, *, bytes_max: int) -> bytes:
+        where = self._where(server_id)
+        try:
+            return await asyncio.to_thread(console.tail, where.console_log, bytes_max)
+        except OSError as error:
+            raise DriverError(f"console log of {server_id}: {error.strerror}") from error
+
+    # -- steps
+
+    async def _run(self, spec: DomainSpec) -> DomainState:
+        where, name = self._where(spec.server_id), domain_name(spec.server_id)
+        power = await self._connection.power(name)
+        if power is Power.PAUSED:
+            await self._connection.resume(name)
+        elif power is not Power.RUNNING:
+            xml = domain_xml(spec, where.files(spec), self._host)
+            if power is Power.CRASHED:
+                await self._connection.destroy(name)
+            await ensure_files(where, spec)
+            await self._connection.define(xml)
+            try:
+                await self._connection.start(name)
+            except DriverError as error:  # libvirt's message does not say which tap it misses
+                taps = ", ".join(nic.device for nic in spec.nics) or "none"
+                raise DriverError(f"domain {name} (taps: {taps}) did not start: {error}") from error
+        return await self._state(spec.server_id)
+
+    async def _remove_domain(self, name: str) -> None:
+        """Until it is really gone: a start that a killed driver had asked for may come in between, and
+        undefining a running domain only makes it forgotten after its end."""
+        for _ in range(REMOVE_TRIES_MAX):
+            await self._connection.destroy(name)
+            await self._connection.undefine(name)
+            if await self._connection.power(name) is None:
+                return
+        raise DriverError(f"domain {name} came back {REMOVE_TRIES_MAX} times while it was removed")
+
+    async def _stop(self, server_id: ServerId, grace_ms: int) -> None:
+        name = domain_name(server_id)
+        power = await self._connection.power(name)
+        if power is None and not self._where(server_id).path.exists():
+            raise DriverError(f"server {server_id} has no domain here")
+        if power is Power.RUNNING:
+            power = await self._shut_down(name, grace_ms)
+        if power not in (None, Power.SHUTDOWN):
+            await self._connection.destroy(name)
+
+    async def _shut_down(self, name: str, grace_ms: int) -> Power | None:
+        """Presses the power button until the guest is off or the grace is over. Returns its power then."""
+        deadline = time.monotonic() + grace_ms / 1000
+        next_press = 0.0
+        power = await self._connection.power(name)
+        while power is Power.RUNNING and (now := time.monotonic()) < deadline:
+            if now >= next_press:
+                await self._connection.press_power_button(name)
+                next_press = now + BUTTON_INTERVAL_S
+            await asyncio.sleep(min(POWER_POLL_S, max(0.0, deadline - now)))
+            power = await self._connection.power(name)
+        return power
+
+    async def _state(self, server_id: ServerId) -> DomainState:
+        name = domain_name(server_id)
+        power = await self._connection.power(name)
+        if power is None:
+            raise DriverError(f"domain {name} went away while it was started")
+        pids = await asyncio.to_thread(guest_pids, [name]) if power is not Power.SHUTDOWN else {}
+        return DomainState(server_id=server_id, power=power, pid=pids.get(name))
+
+    async def _acceleration(self) -> KvmVerdict:
+        if self._force_emulation is True:
+            return KvmVerdict(False, "emulation was asked for")
+        verdict = await probe_kvm()
+        if verdict.works and "type='kvm'" not in await self._connection.capabilities_xml():
+            verdict = KvmVerdict(False, f"{verdict.why}, but libvirt offers no domains of type kvm")
+        if self._force_emulation is False and not verdict.works:
+            raise DriverError(f"KVM was asked for: {verdict.why}")
+        return verdict
+
+    def _bound_console_logs(self, server_ids: tuple[ServerId, ...]) -> None:
+        for server_id in server_ids:
+            try:
+                console.roll_over(self._where(server_id).console_log)
+            except OSError as error:
+                log.warning("console log not rolled over",
+                            extra={"server": server_id, "reason": error.strerror})  # fmt: skip
+
+    def _where(self, server_id: ServerId) -> ServerDirectory:
+        if not is_uuid(server_id):  # it becomes a path
+            raise DriverError(f"{server_id[:60]!r} is not a server id")
+        return ServerDirectory(self._directory, server_id)
+
+    @contextmanager
+    def _lock_of(self, server_id: ServerId) -> Iterator[asyncio.Lock]:
+        """The server's lock, kept while anybody holds or awaits it: two verbs never mix on one server."""
+        lock, users = self._locks.get(server_id, (asyncio.Lock(), 0))
+        self._locks[server_id] = (lock, users + 1)
+        try:
+            yield lock
+        finally:
+            _, users = self._locks.pop(server_id)
+            if users > 1:
+                self._locks[server_id] = (lock, users - 1)
+
+
+def _memory_mb() -> int:
+    """From /proc/meminfo: libvirt's own figure counts one NUMA node only."""
+    for line in MEMINFO.read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name == "MemTotal":
+            return int(rest.split()[0]) // 1024
+    raise DriverError(f"{MEMINFO} does not tell MemTotal")

@@ -1,0 +1,339 @@
+"""The driver without a hypervisor: it keeps the contract to the letter and so documents it.
+
+What it simulates: domains that run, stop, and survive the death of the agent; pids that are never given
+twice; disks that are never overwritten; half-made builds; a serial console. State is one small file per
+domain, replaced atomically, so a driver opened again on the same directory finds the same guests under the
+same pids. There is no fsync: a simulated guest need not survive a power failure, and a boot costs well under
+a millisecond of file work, little enough to do on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from drivers.contract import Capabilities, DomainSpec, DomainState, Power
+from proto.errors import DriverError
+from proto.ids import ServerId, is_uuid
+
+HYPERVISOR_VERSION = 1_000_000  # 1.0.0 in libvirt's way of counting
+FIRST_PID = 100_000
+PIDS_RESERVED = 64  # at a time: the counter's file is written once for so many boots
+CONSOLE_BYTES_MAX = 256 * 1024
+_COUNTER = "next-pid"
+_TEMPORARY = ".part-"
+
+
+@dataclass(slots=True, kw_only=True)
+class SimFaults:
+    """What goes wrong, for tests. Counts fall as failures are spent; a test may set them at any time."""
+
+    failures: Counter[str] = field(default_factory=Counter)  # verb -> how many calls still fail
+    message: str = "simulated failure"
+    fail_after_disks: bool = False  # a failing ensure_running leaves its disks behind, as a real one does
+    ignore_acpi: bool = False  # guests do not react to the power button
+
+    def spend(self, verb: str) -> None:
+        """Raises DriverError while failures of `verb` are left."""
+        if self.failures[verb] > 0:
+            self.failures[verb] -= 1
+            raise DriverError(f"{self.message} ({verb})")
+
+
+@dataclass(frozen=True, slots=True)
+class _Domain:
+    """What a domain's file holds."""
+
+    power: Power
+    pid: int | None
+    boots: int
+
+
+class SimDriver:
+    """Simulated guests under `directory`, one directory each.
+
+    Args:
+        vcpus, memory_mb, disk_gb: what the host claims to have.
+        hostname: what it calls itself; by default this machine's name.
+        build_ms, jitter_ms: how long a boot takes: the first, plus up to the second drawn from `rng`.
+        shutdown_ms: how long a guest takes to obey the power button.
+        faults: what goes wrong.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        vcpus: int = 64,
+        memory_mb: int = 262_144,
+        disk_gb: int = 4_096,
+        hostname: str = "",
+        build_ms: int = 0,
+        jitter_ms: int = 0,
+        shutdown_ms: int = 0,
+        faults: SimFaults | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        if min(vcpus, memory_mb, disk_gb, build_ms, jitter_ms, shutdown_ms) < 0:
+            raise ValueError("capacities and times cannot be negative")
+        self.faults = faults if faults is not None else SimFaults()
+        self._directory = directory.absolute()
+        self._build_ms, self._jitter_ms, self._shutdown_ms = build_ms, jitter_ms, shutdown_ms
+        self._rng = rng if rng is not None else random.Random()  # noqa: S311 - not a secret
+        self._pids: Iterator[int] = iter(())
+        self._locks: dict[ServerId, tuple[asyncio.Lock, int]] = {}
+        self._is_open = False
+        self._capabilities = Capabilities(
+            hypervisor_type="sim",
+            hypervisor_version=HYPERVISOR_VERSION,
+            hypervisor_hostname=hostname or os.uname().nodename,
+            arch="x86_64",
+            vcpus=vcpus,
+            memory_mb=memory_mb,
+            disk_gb=disk_gb,
+            why="simulated: no guest really runs",
+        )
+
+    async def open(self) -> None:
+        with _as_driver_error(self._directory):
+            self._directory.mkdir(parents=True, exist_ok=True)
+        self._is_open = True
+
+    async def close(self) -> None:
+        self._is_open = False
+
+    def capabilities(self) -> Capabilities:
+        self._require_open()
+        return self._capabilities
+
+    async def ensure_running(self, spec: DomainSpec) -> DomainState:
+        with self._lock_of(spec.server_id) as lock:
+            async with lock:
+                return await self._run(spec)
+
+    async def ensure_stopped(self, server_id: ServerId, *, grace_ms: int) -> DomainState:
+        with self._lock_of(server_id) as lock:
+            async with lock:
+                self.faults.spend("ensure_stopped")
+                return await self._stop(server_id, grace_ms)
+
+    async def reboot(self, spec: DomainSpec, *, hard: bool, grace_ms: int) -> DomainState:
+        with self._lock_of(spec.server_id) as lock:
+            async with lock:
+                self.faults.spend("reboot")
+                if self._read(spec.server_id) is not None:
+                    await self._stop(spec.server_id, 0 if hard else grace_ms)
+                return await self._run(spec)
+
+    async def ensure_absent(self, server_id: ServerId) -> None:
+        with self._lock_of(server_id) as lock:
+            async with lock:
+                self.faults.spend("ensure_absent")
+                where = self._where(server_id)
+                with _as_driver_error(where):
+                    # The domain goes first: killed in between, we leave files without a domain.
+                    (where / "domain.json").unlink(missing_ok=True)
+                    if where.exists():
+                        shutil.rmtree(where)
+
+    async def list_domains(self) -> tuple[DomainState, ...]:
+        self._require_open()
+        self.faults.spend("list_domains")
+        with _as_driver_error(self._directory):
+            names = sorted(os.listdir(self._directory))
+        states = []
+        for server_id in (ServerId(name) for name in names if is_uuid(name)):
+            domain = self._read(server_id)
+            if domain is not None:
+                states.append(DomainState(server_id=server_id, power=domain.power, pid=domain.pid))
+            elif self._where(server_id).exists():
+                states.append(DomainState(server_id=server_id, power=Power.SHUTDOWN, pid=None))
+        return tuple(states)
+
+    async def console_log(self, server_id: ServerId, *, bytes_max: int) -> bytes:
+        self._require_open()
+        self.faults.spend("console_log")
+        path = self._where(server_id) / "console.log"
+        try:
+            return path.read_bytes()[-bytes_max:] if bytes_max > 0 else b""
+        except FileNotFoundError:
+            return b""
+
+    # -- what a guest or the world does, for tests
+
+    def guest_powers_off(self, server_id: ServerId) -> None:
+        """The guest shuts itself down."""
+        self._end(server_id, Power.SHUTDOWN)
+
+    def guest_crashes(self, server_id: ServerId) -> None:
+        """The guest's process dies."""
+        self._end(server_id, Power.CRASHED)
+
+    def host_loses_power(self) -> None:
+        """Every guest is off, every file still there."""
+        for name in os.listdir(self._directory):
+            if is_uuid(name) and self._read(ServerId(name)) is not None:
+                self._end(ServerId(name), Power.SHUTDOWN)
+
+    # -- steps
+
+    async def _run(self, spec: DomainSpec) -> DomainState:
+        domain = self._read(spec.server_id)
+        if domain is not None and domain.power is Power.RUNNING:
+            return DomainState(server_id=spec.server_id, power=Power.RUNNING, pid=domain.pid)
+        if not self.faults.fail_after_disks:
+            self.faults.spend("ensure_running")
+        self._make_disks(spec)
+        await self._take_time()
+        self.faults.spend("ensure_running")
+        boots = (domain.boots if domain is not None else 0) + 1
+        started = _Domain(Power.RUNNING, self._next_pid(), boots)
+        self._append_console(spec, boots)
+        self._write(spec.server_id, started)
+        return DomainState(server_id=spec.server_id, power=Power.RUNNING, pid=started.pid)
+
+    async def _stop(self, server_id: ServerId, grace_ms: int) -> DomainState:
+        domain = self._read(server_id)
+        if domain is None and not self._where(server_id).exists():
+            raise DriverError(f"server {server_id} has no domain here")
+        if domain is not None and domain.power is not Power.SHUTDOWN:
+            obeys_ms = grace_ms if self.faults.ignore_acpi else min(grace_ms, self._shutdown_ms)
+            if obeys_ms > 0:
+                await asyncio.sleep(obeys_ms / 1000)
+            self._end(server_id, Power.SHUTDOWN)
+        return DomainState(server_id=server_id, power=Power.SHUTDOWN, pid=None)
+
+    async def _take_time(self) -> None:
+        build_ms = self._build_ms + (self._rng.uniform(0, self._jitter_ms) if self._jitter_ms else 0.0)
+        if build_ms > 0:
+            await asyncio.sleep(build_ms / 1000)
+
+    def _make_disks(self, spec: DomainSpec) -> None:
+        if not os.path.isfile(spec.root.base_path):
+            raise DriverError(f"root disk: no base image {spec.root.base_path}")
+        where = self._where(spec.server_id)
+        with _as_driver_error(where):
+            where.mkdir(exist_ok=True)
+            for path in where.glob(f"*{_TEMPORARY}*"):  # of a driver killed in the middle
+                path.unlink(missing_ok=True)
+            overlay = json.dumps({"backing": spec.root.base_path, "size_gb": spec.root.size_gb})
+            _create(where / "root.disk", overlay.encode())
+            if spec.config_drive is not None:
+                _create(where / "config.iso", spec.config_drive)
+
+    def _append_console(self, spec: DomainSpec, boots: int) -> None:
+        with _as_driver_error(self._where(spec.server_id)):
+            path = self._where(spec.server_id) / "console.log"
+            if path.exists() and path.stat().st_size > CONSOLE_BYTES_MAX:
+                path.unlink()
+            with path.open("a") as log:
+                log.write(_boot_messages(spec, boots))
+
+    def _end(self, server_id: ServerId, power: Power) -> None:
+        domain = self._read(server_id)
+        if domain is None:
+            raise DriverError(f"server {server_id} has no domain here")
+        self._write(server_id, _Domain(power, None, domain.boots))
+
+    # -- files
+
+    def _where(self, server_id: ServerId) -> Path:
+        if not is_uuid(server_id):  # it becomes a path
+            raise DriverError(f"{server_id[:60]!r} is not a server id")
+        return self._directory / server_id
+
+    def _read(self, server_id: ServerId) -> _Domain | None:
+        path = self._where(server_id) / "domain.json"
+        try:
+            value = json.loads(path.read_bytes())
+            return _Domain(Power(value["power"]), value["pid"], value["boots"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError) as error:
+            raise DriverError(f"{path} is not a simulated domain") from error
+
+    def _write(self, server_id: ServerId, domain: _Domain) -> None:
+        value = {"power": domain.power.value, "pid": domain.pid, "boots": domain.boots}
+        _replace(self._where(server_id) / "domain.json", json.dumps(value).encode())
+
+    def _next_pid(self) -> int:
+        pid = next(self._pids, None)
+        if pid is not None:
+            return pid
+        counter = self._directory / _COUNTER
+        try:
+            first = int(counter.read_text())
+        except FileNotFoundError:
+            first = FIRST_PID
+        except (OSError, ValueError) as error:
+            raise DriverError(f"{counter} is not a pid counter") from error
+        # Written before any is given: a driver killed meanwhile skips pids, it never repeats one.
+        _replace(counter, str(first + PIDS_RESERVED).encode())
+        self._pids = iter(range(first + 1, first + PIDS_RESERVED))
+        return first
+
+    def _require_open(self) -> None:
+        if not self._is_open:
+            raise DriverError("the driver is not open")
+
+    @contextmanager
+    def _lock_of(self, server_id: ServerId) -> Iterator[asyncio.Lock]:
+        """The server's lock, kept while anybody holds or awaits it: two verbs never mix on one server."""
+        self._require_open()
+        lock, users = self._locks.get(server_id, (asyncio.Lock(), 0))
+        self._locks[server_id] = (lock, users + 1)
+        try:
+            yield lock
+        finally:
+            _, users = self._locks.pop(server_id)
+            if users > 1:
+                self._locks[server_id] = (lock, users - 1)
+
+
+def _boot_messages(spec: DomainSpec, boots: int) -> str:
+    """A plausible boot, with what tests look for: the name, the server's id, each NIC."""
+    name = spec.name.encode("ascii", "replace").decode().replace("\n", " ")
+    lines = [
+        "[    0.000000] Linux version 0.0.0-fabric-sim (simulated guest)",
+        f"[    0.000000] Command line: {spec.kernel_args or 'console=ttyS0'}",
+        f"[    0.000000] DMI: OpenStack Foundation OpenStack Nova, serial {spec.server_id}",
+        f"[    0.004000] Memory: {spec.memory_mb * 1024}K available, {spec.vcpus} CPU(s)",
+    ]
+    lines += [
+        f"[    0.200000] virtio_net virtio{index} eth{index}: {nic.mac} mtu {nic.mtu}"
+        for index, nic in enumerate(spec.nics)
+    ]
+    if spec.config_drive is not None:
+        lines.append(f"guest: config drive of {len(spec.config_drive)} bytes")
+    lines += [f"guest: booted {name} boot={boots}", "", f"{name} login: "]
+    return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def _as_driver_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DriverError(f"{path}: {error.strerror}") from error
+
+
+def _create(path: Path, data: bytes) -> None:
+    """Writes a file that is not there, whole or not at all; leaves one that is."""
+    if not path.exists():
+        _replace(path, data)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    fresh = path.with_name(f"{path.name}{_TEMPORARY}{secrets.token_hex(4)}")
+    with _as_driver_error(path):
+        fresh.write_bytes(data)
+        os.replace(fresh, path)

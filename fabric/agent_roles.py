@@ -1,0 +1,185 @@
+"""What the node that conducts does beside being a node: rows, scheduling, deadlines, nudges, the join door.
+
+In first light the founder holds every cluster role, inside its agent. Each part knows only contracts, so
+that elections (design/log.md) can move them without touching them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fabric.config import Config
+from fabric.core.identity.queries import GetFabric
+from fabric.core.membership.model import RoleClaim
+from fabric.core.queries import AppliedEntry
+from fabric.mesh.curve import CurveKeyPair
+from fabric.mesh.rpc_contract import Rpc
+from fabric.runtime.authority import load_authority
+from fabric.runtime.clock import Clock
+from fabric.runtime.events import EventLog
+from fabric.runtime.fleet import Fleet
+from fabric.runtime.founding import first_entry, forget_first_entry
+from fabric.runtime.hard_state import HardState
+from fabric.runtime.host_calls import HostNudger
+from fabric.runtime.join import Admission, create_token
+from fabric.runtime.join_door import DoorServer
+from fabric.runtime.membership_loop import MembershipLoop
+from fabric.runtime.node_identity import IdentityError, Membership, NodeIdentity
+from fabric.runtime.reaper import Reaper
+from fabric.runtime.scheduler_loop import SchedulerLoop
+from fabric.runtime.state_service import StateService
+from fabric.store.engine import Engine, engine_for
+from proto.commands.nodes import NodeAdmit, RoleHold
+from proto.commands.servers import ServerAct, ServerCreate, ServerObserved, ServerPlace, ServerUnplaceable
+from proto.ids import Fence, NodeId, RequestId, new_request_id
+
+log = logging.getLogger(__name__)
+
+ROLES = ("conductor", "scheduler", "api")
+_TOLD = {  # applied commands that are part of the fabric's story
+    ServerCreate: "server.create",
+    ServerPlace: "server.placed",
+    ServerUnplaceable: "server.unplaceable",
+    ServerObserved: "server.observed",
+}
+
+
+class Conductor:
+    """Open before use; `work` are the loops to run beside it."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        identity: NodeIdentity,
+        member: Membership,
+        fleet: MembershipLoop,
+        rpc: Rpc,
+        clock: Clock,
+        events: EventLog,
+        address: str,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        authority = load_authority(config.state_dir, member.fabric_id)
+        if authority is None:
+            raise IdentityError(f"the founder's root key is missing from {config.state_dir}; restore it")
+        self._authority = authority
+        self._config = config
+        self._identity = identity
+        self._member = member
+        self._fleet = fleet
+        self._rpc = rpc
+        self._clock = clock
+        self._events = events
+        self._state: Engine = engine_for(
+            config.state.url,
+            config.state_dir / "state",
+            clock=clock,
+            segment_bytes=config.state.segment_bytes,
+            on_failure=on_failure,
+        )
+        admission = Admission(self._state, authority, clock, fleet.states, fleet.admit)
+        keys = CurveKeyPair(identity.curve_public, identity.curve_secret)
+        self._door = DoorServer(
+            keys, bind=f"tcp://{address}:{config.mesh.door_port}", admit=admission.admit, clock=clock
+        )
+        self._door_endpoint = ""
+        self._grants: dict[str, RoleClaim] = {}
+
+    async def open(self) -> HardState:
+        """Recovers the rows, founds the fabric on the first start, takes the roles."""
+        await self._state.open()
+        await self._found()
+        await self._take_roles()
+        self._state.subscribe(self._tell)
+        StateService(self._state, self._rpc)
+        self._door_endpoint = await self._door.start()
+        return self._state
+
+    async def close(self) -> None:
+        await self._door.close()
+        await self._state.close()
+
+    def work(self) -> tuple[tuple[str, Coroutine[Any, Any, None]], ...]:
+        state, fleet = self._state, self._fleet
+        return (
+            ("host nudger", HostNudger(state, self._rpc, fleet).run()),
+            ("scheduler", SchedulerLoop(state, fleet, self._fence, self._clock).run()),
+            ("reaper", Reaper(state, fleet, self._clock).run()),
+        )
+
+    def claims(self) -> tuple[RoleClaim, ...]:
+        return tuple(self._grants.values())
+
+    async def create_token(self, *, ttl_s: int, uses: int) -> str:
+        return await create_token(
+            self._state,
+            addresses=(self._door_endpoint,),
+            door_public=self._identity.curve_public,
+            root_public=self._member.root_public,
+            now_ms=self._clock.wall_ms(),
+            ttl_s=ttl_s,
+            uses=uses,
+        )
+
+    async def _found(self) -> None:
+        """The first entries of the log, under the same request ids each time: a crash repeats nothing."""
+        fabric_id = self._member.fabric_id
+        first = first_entry(self._config.state_dir)
+        if await self._state.read(GetFabric()) is None:
+            if first is None:
+                raise IdentityError(
+                    f"the rows of fabric {fabric_id} are gone, and its first entry too; restore a backup of "
+                    f"{self._config.state_dir}"
+                )
+            await self._state.propose(first, request_id=RequestId(f"init/{fabric_id}"))
+        await self._state.propose(
+            NodeAdmit(
+                node_id=self._identity.node_id,
+                name=self._config.node_name,
+                curve_public=self._identity.curve_public,
+                certificate=self._member.certificate,
+            ),
+            request_id=new_request_id(),
+        )
+        forget_first_entry(self._config.state_dir)
+
+    async def _take_roles(self) -> None:
+        for role in ROLES:
+            command = RoleHold(role=role, node_id=self._identity.node_id)
+            applied = await self._state.propose(command, request_id=new_request_id())
+            since_ms = self._clock.wall_ms()
+            self._grants[role] = RoleClaim(role=role, fence=applied.index, since_ms=since_ms)
+            self._events.add(
+                "role.granted", self._config.node_name, {"role": role, "fence": str(applied.index)}
+            )
+
+    def _fence(self) -> Fence | None:
+        claim = self._grants.get("scheduler")
+        return None if claim is None else Fence(claim.fence)
+
+    def _tell(self, entry: AppliedEntry) -> None:
+        command = entry.command
+        event = _TOLD.get(type(command))
+        if isinstance(command, ServerAct):
+            event = f"server.{command.verb}"
+        if event is None:
+            return
+        fields = {"server": str(command.server_id), "index": str(entry.index)}  # type: ignore[attr-defined]
+        node = self._config.node_name
+        if isinstance(command, ServerPlace | ServerObserved):
+            host = self._fleet.member(command.host_id)
+            node = command.host_id if host is None else host.record.name
+        self._events.add(str(event), node, fields)
+
+
+def conductor_of(fleet: Fleet) -> NodeId | None:
+    """The living node with the newest claim to conduct; None while there is none."""
+    best: tuple[int, NodeId] | None = None
+    for member in fleet.members():
+        for claim in member.record.roles:
+            if claim.role == "conductor" and fleet.is_alive(member.record.node_id):
+                best = max(best or (-1, NodeId("")), (claim.fence, member.record.node_id))
+    return None if best is None else best[1]

@@ -1,0 +1,1 @@
+"""One file per noun: read what the pipeline checked, call control, render."""

@@ -1,0 +1,1 @@
+"""Functions of (value, microversion, links) -> the JSON of exactly that version."""

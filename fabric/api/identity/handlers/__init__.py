@@ -1,0 +1,1 @@
+"""One file for each noun: parse, call one control function, render."""

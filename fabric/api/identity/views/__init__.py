@@ -1,0 +1,1 @@
+"""Functions of (value, base url) that give the JSON shapes clients know."""

@@ -1,0 +1,110 @@
+"""Routes of the local socket. JSON in and out; errors are {"error": message}."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from fabric.control import operate
+from fabric.errors import FabricError
+from fabric.runtime.clock import Clock
+from fabric.runtime.events import EventLog
+from fabric.runtime.fleet import Fleet
+
+log = logging.getLogger(__name__)
+
+BODY_BYTES_MAX = 64 * 1024
+TTL_S_MAX = 30 * 24 * 3600
+USES_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalParts:
+    """`create_token` (ttl_s, uses) gives the token's text; it refuses where this node may not."""
+
+    fleet: Fleet
+    clock: Clock
+    events: EventLog
+    status: Callable[[], dict[str, Any]]
+    create_token: Callable[[int, int], Awaitable[str]]
+    host_network: Callable[[], Awaitable[dict[str, Any]]]
+
+
+def build_local_app(parts: LocalParts) -> web.Application:
+    app = web.Application(middlewares=[_errors], client_max_size=BODY_BYTES_MAX)
+
+    async def members(_: web.Request) -> web.Response:
+        return web.json_response(operate.members(parts.fleet, parts.clock))
+
+    async def leaders(_: web.Request) -> web.Response:
+        return web.json_response(operate.leaders(parts.fleet))
+
+    async def capacity(_: web.Request) -> web.Response:
+        return web.json_response(operate.capacity(parts.fleet))
+
+    async def status(_: web.Request) -> web.Response:
+        return web.json_response(parts.status())
+
+    async def leftovers(_: web.Request) -> web.Response:
+        return web.json_response(await parts.host_network())
+
+    async def token(request: web.Request) -> web.Response:
+        body = await request.json()
+        ttl_s = _whole(body, "ttl_s", 1, TTL_S_MAX)
+        uses = _whole(body, "uses", 1, USES_MAX)
+        return web.json_response({"token": await parts.create_token(ttl_s, uses)})
+
+    async def events(request: web.Request) -> web.StreamResponse:
+        if request.query.get("follow") != "1":
+            return web.json_response([event.as_json() for event in parts.events.recent()])
+        answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await answer.prepare(request)
+        async for event in parts.events.follow():
+            await answer.write(json.dumps(event.as_json()).encode() + b"\n")
+        return answer
+
+    app.add_routes(
+        [
+            web.get("/members", members),
+            web.get("/leaders", leaders),
+            web.get("/capacity", capacity),
+            web.get("/status", status),
+            web.get("/events", events),
+            web.get("/host/network", leftovers),
+            web.post("/token", token),
+        ]
+    )
+    return app
+
+
+def _whole(body: Any, name: str, low: int, high: int) -> int:
+    value = body.get(name) if isinstance(body, dict) else None
+    if type(value) is not int or not low <= value <= high:
+        raise web.HTTPBadRequest(text=f"{name}: must be a whole number from {low} to {high}")
+    return value
+
+
+@web.middleware
+async def _errors(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        return web.json_response({"error": error.text or error.reason}, status=error.status)
+    except json.JSONDecodeError as error:
+        return web.json_response({"error": f"not JSON: {error}"}, status=400)
+    except FabricError as error:
+        return web.json_response(
+            {"error": str(error), "code": error.code, "outcome": error.outcome.value}, status=409
+        )
+    except ConnectionResetError:  # a follower went away
+        raise
+    except Exception:
+        log.exception("local request failed", extra={"path": request.path})
+        return web.json_response({"error": "internal error, see the agent's log"}, status=500)

@@ -1,0 +1,66 @@
+"""`fabric config`: what is set, where it came from, and whether it is right."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from fabric import config as configuration
+from fabric.cli.output import json_option, print_json, print_table
+from fabric.errors import ConfigError
+
+config_option = click.option(
+    "--config",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="FABRIC_CONFIG",
+    default=configuration.DEFAULT_PATH,
+    show_default=True,
+    help="The configuration file.",
+)
+_SECRET_KEYS = frozenset({"state.url"})
+
+
+@click.group()
+def config() -> None:
+    """Look at the agent's configuration."""
+
+
+@config.command()
+@config_option
+@json_option
+def show(path: Path, as_json: bool) -> None:
+    """Print each setting, its value and where the value came from."""
+    loaded = configuration.load(path if path.exists() else None)
+    rows = []
+    for section in dataclasses.fields(loaded.config):
+        body = getattr(loaded.config, section.name)
+        for item in dataclasses.fields(body):
+            name = f"{section.name}.{item.name}"
+            value = getattr(body, item.name)
+            rows.append((name, _hidden(name, value), loaded.origins[name]))
+    if as_json:
+        print_json([{"setting": n, "value": v, "origin": o} for n, v, o in rows])
+    else:
+        print_table(("SETTING", "VALUE", "ORIGIN"), rows)
+
+
+@config.command()
+@config_option
+def validate(path: Path) -> None:
+    """Check the file: unknown settings, wrong types, impossible values. Exit 0 when it is right."""
+    if not path.exists():
+        raise ConfigError(f"{path}: does not exist; `fabric init --config {path}` writes one")
+    configuration.load(path)
+    click.echo(f"{path}: valid")
+
+
+def _hidden(name: str, value: object) -> object:
+    """A database URL may hold a password."""
+    if name in _SECRET_KEYS and "@" in str(value):
+        head, _, tail = str(value).rpartition("@")
+        scheme, _, user = head.partition("://")
+        return f"{scheme}://{user.partition(':')[0]}:***@{tail}"
+    return value

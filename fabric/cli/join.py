@@ -1,0 +1,38 @@
+"""`fabric join`: one more node of an existing fabric."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+from fabric.cli.config import config_option
+from fabric.cli.init import load_or_write, node_facts
+from fabric.runtime.clock import SystemClock
+from fabric.runtime.founding import join as ask_to_join
+from proto.errors import WireError
+from proto.join import TOKEN_CHARS_MAX, parse_token_text
+
+
+@click.command()
+@click.argument("token")
+@config_option
+def join(token: str, path: Path) -> None:
+    """Make this machine a node of the fabric that made TOKEN (`fabric token create`).
+
+    TOKEN may be - to read it from standard input, which keeps it out of the shell's history.
+    """
+    from fabric.agent import prepare_directory
+
+    text = sys.stdin.read(TOKEN_CHARS_MAX + 1) if token == "-" else token  # noqa: S105
+    try:
+        parsed = parse_token_text(text)
+    except WireError as error:
+        raise click.UsageError(f"TOKEN: {error.detail or error.reason}") from error
+    config = load_or_write(path)
+    prepare_directory(config.state_dir)
+    identity = asyncio.run(ask_to_join(config.state_dir, node_facts(config), parsed, SystemClock()))
+    click.echo(f"joined as {config.node_name} ({identity.node_id})", err=True)
+    click.echo(f"next: start `fabric agent --config {path}`", err=True)

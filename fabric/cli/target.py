@@ -1,0 +1,77 @@
+"""Which agent a command speaks to: `--dir` and `--node`, or this machine's own."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+import click
+
+from fabric import config as configuration
+from fabric.dev.layout import DevLayout
+from fabric.runtime.local_socket import LocalClient
+
+DEV_DIR = Path(".fabric/dev")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def state_dir_of(directory: str | None, node: str | None) -> Path:
+    """The state directory of the agent meant. Raises click.ClickException with the next step."""
+    chosen = Path(directory) if directory else None
+    if chosen is None and (DEV_DIR / "fabric.json").exists():
+        chosen = DEV_DIR
+    if chosen is not None:
+        return _in_dev_fabric(chosen, node)
+    if node is not None:
+        raise click.UsageError("--node needs --dir (or FABRIC_DIR): on a real machine there is one agent")
+    path = Path(os.environ.get("FABRIC_CONFIG", configuration.DEFAULT_PATH))
+    if not path.exists():
+        raise click.ClickException(
+            f"no fabric here: neither {DEV_DIR}/fabric.json nor {path} exists\n"
+            "hint: `fabric dev up` starts one to try; --dir DIR names another"
+        )
+    return configuration.load(path).config.state_dir
+
+
+def _in_dev_fabric(directory: Path, node: str | None) -> Path:
+    layout = DevLayout.read(directory)
+    if layout is None:
+        raise click.ClickException(
+            f"no fabric in {directory} (no fabric.json)\nhint: `fabric dev up --dir {directory}` starts one"
+        )
+    if node is None:
+        running = [entry for entry in layout.nodes if entry.is_running()]
+        return (running or list(layout.nodes))[0].dir
+    for entry in layout.nodes:
+        if entry.name == node:
+            return entry.dir
+    names = ", ".join(entry.name for entry in layout.nodes)
+    raise click.ClickException(f"no node {node!r} in {directory}; there are: {names}")
+
+
+def with_client(function: Callable[Concatenate[LocalClient, P], R]) -> Callable[P, R]:
+    """Adds --dir and --node, and gives the command a client of the agent they name."""
+
+    @click.option(
+        "--dir",
+        "directory",
+        envvar="FABRIC_DIR",
+        metavar="DIR",
+        help="Directory of a development fabric (default: .fabric/dev if it exists).",
+    )
+    @click.option("--node", metavar="NAME", help="Ask this node's agent.")
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **options: P.kwargs) -> R:
+        directory, node = options.pop("directory"), options.pop("node")
+        client = LocalClient(state_dir_of(_text(directory), _text(node)))
+        return function(client, *args, **options)
+
+    return wrapped
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

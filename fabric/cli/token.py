@@ -1,0 +1,44 @@
+"""`fabric token`: invitations for new nodes."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+from fabric.cli.output import json_option, print_json
+from fabric.cli.target import with_client
+from fabric.runtime.local_socket import LocalClient
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class Duration(click.ParamType[int]):
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d{1,9})([smhd]?)", str(value))
+        if match is None:
+            self.fail(f"{value!r} is not a duration; examples: 90s, 15m, 24h, 7d", param, ctx)
+        return int(match[1]) * _UNITS[match[2]]
+
+
+@click.group()
+def token() -> None:
+    """Invite nodes to the fabric."""
+
+
+@token.command()
+@click.option("--ttl", type=Duration(), default="1h", show_default=True, help="How long it is valid.")
+@click.option("--uses", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Joins it allows.")
+@json_option
+@with_client
+def create(client: LocalClient, ttl: int, uses: int, as_json: bool) -> None:
+    """Make a join token and print it. Give it to `fabric join` on the new machine; treat it as a password."""
+    made = client.post("/token", {"ttl_s": ttl, "uses": uses})
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(made["token"])

@@ -1,0 +1,158 @@
+"""From an assigned row to a running guest: images, config drive, ports, domain; each with its undo.
+
+Every step is an end state, so a build that died anywhere is simply done again. Undo runs when a step
+*fails*. A cancelled build undoes nothing: its successor (a delete, or this agent after a restart)
+finds the pieces and either uses or removes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from drivers.contract import ComputeDriver, DomainSpec, DomainState, Power
+from fabric.compute.domain_spec import domain_spec
+from fabric.compute.errors import ImageError, StepFailedError
+from fabric.compute.image_cache import ImageCache, base_format
+from fabric.compute.network_keeper import NetworkKeeper
+from fabric.compute.notes import BootFiles, Notes
+from fabric.compute.unbroken import unbroken
+from fabric.core.servers.model import AssignedServer
+from proto.errors import FabricError
+
+log = logging.getLogger(__name__)
+
+UNDO_TIMEOUT_S = 60.0
+MakeConfigDrive = Callable[[AssignedServer], bytes]  # runs in a thread
+
+
+class ServerBuilder:
+    def __init__(
+        self,
+        *,
+        driver: ComputeDriver,
+        network: NetworkKeeper,
+        images: ImageCache,
+        notes: Notes,
+        make_config_drive: MakeConfigDrive,
+        system_version: str,
+        cancel_grace_s: float,
+    ) -> None:
+        self._driver = driver
+        self._network = network
+        self._images = images
+        self._notes = notes
+        self._make_config_drive = make_config_drive
+        self._system_version = system_version
+        self._cancel_grace_s = cancel_grace_s
+
+    async def build(self, assigned: AssignedServer, domain: DomainState | None) -> DomainState:
+        """The first boot. On failure nothing of the server is left (see StepFailedError.step)."""
+        server_id = assigned.server.server_id
+        async with AsyncExitStack() as undo:
+            try:
+                undo.push_async_callback(self._notes.forget, server_id)
+                if domain is not None and domain.power is Power.RUNNING:
+                    await self._plug_again(assigned)  # built already: the report got lost, not the guest
+                    undo.pop_all()
+                    return domain
+                boot = await self._boot_files(assigned)
+                drive = await self._config_drive(assigned)
+                undo.push_async_callback(self._network.unplug, server_id)
+                spec = await self._spec(assigned, boot, drive)
+                undo.push_async_callback(self._driver.ensure_absent, server_id)
+                state = await self._run(spec)
+            except StepFailedError:
+                await self._undo(undo.pop_all(), assigned)
+                raise
+            except BaseException:  # cancelled, or a bug: leave the pieces to whoever comes next
+                undo.pop_all()
+                raise
+            undo.pop_all()
+            return state
+
+    async def start(self, assigned: AssignedServer) -> DomainState:
+        """Boots a server that exists. Failing, it leaves disk and definition as they were."""
+        boot = await self._boot_files(assigned)
+        return await self._run(await self._spec(assigned, boot, await self._config_drive(assigned)))
+
+    async def reboot(self, assigned: AssignedServer, *, hard: bool, grace_ms: int) -> DomainState:
+        boot = await self._boot_files(assigned)
+        spec = await self._spec(assigned, boot, await self._config_drive(assigned))
+        async with step("reboot"):
+            return await unbroken(
+                self._driver.reboot(spec, hard=hard, grace_ms=grace_ms), grace_s=self._cancel_grace_s
+            )
+
+    async def _run(self, spec: DomainSpec) -> DomainState:
+        async with step("domain"):
+            return await unbroken(self._driver.ensure_running(spec), grace_s=self._cancel_grace_s)
+
+    async def _plug_again(self, assigned: AssignedServer) -> None:
+        async with step("ports"):
+            await unbroken(self._network.plug(assigned.server.server_id), grace_s=self._cancel_grace_s)
+
+    async def _spec(self, assigned: AssignedServer, boot: BootFiles, drive: bytes | None) -> DomainSpec:
+        async with step("ports"):
+            plugged = await unbroken(
+                self._network.plug(assigned.server.server_id), grace_s=self._cancel_grace_s
+            )
+        return domain_spec(
+            assigned,
+            boot=boot,
+            plugged=plugged,
+            config_drive=drive,
+            system_version=self._system_version,
+        )
+
+    async def _boot_files(self, assigned: AssignedServer) -> BootFiles:
+        """Noted before the domain exists, so that a guest can be defined afresh without its image."""
+        async with step("images"):
+            server_id = assigned.server.server_id
+            noted = (await self._notes.read(server_id)).boot
+            if noted is not None and await asyncio.to_thread(_all_present, noted):
+                return noted
+            if assigned.image is None:
+                raise ImageError(f"image {assigned.server.image_id} does not exist any more")
+            sources = (assigned.image, assigned.kernel, assigned.ramdisk)
+            kind = base_format(assigned.image)
+            paths = [await self._images.ensure(each) if each is not None else None for each in sources]
+            assert paths[0] is not None
+            boot = BootFiles(
+                base_path=paths[0], base_format=kind, kernel_path=paths[1], ramdisk_path=paths[2]
+            )
+            await self._notes.write_boot(server_id, boot)
+            return boot
+
+    async def _config_drive(self, assigned: AssignedServer) -> bytes | None:
+        if not assigned.server.config_drive:
+            return None
+        async with step("config drive"):
+            return await asyncio.to_thread(self._make_config_drive, assigned)
+
+    async def _undo(self, undo: AsyncExitStack, assigned: AssignedServer) -> None:
+        """As far as it goes: the build's own error is the one to report. What stays is found by the next
+        look at the driver, and by the plug's next apply."""
+        try:
+            async with asyncio.timeout(UNDO_TIMEOUT_S):
+                await undo.aclose()
+        except (FabricError, OSError, TimeoutError) as error:
+            log.warning(
+                "undo left something", extra={"server": assigned.server.server_id, "error": str(error)}
+            )
+
+
+@asynccontextmanager
+async def step(name: str) -> AsyncIterator[None]:
+    """Names the step in whatever expected error it ends with."""
+    try:
+        yield
+    except (FabricError, OSError, ValueError) as error:
+        raise StepFailedError(name, error) from error
+
+
+def _all_present(boot: BootFiles) -> bool:
+    return all(Path(path).exists() for path in (boot.base_path, boot.kernel_path, boot.ramdisk_path) if path)

@@ -1,0 +1,39 @@
+"""What can go wrong on the host side. Each outcome is certain: a host knows what it did."""
+
+from __future__ import annotations
+
+from fabric.errors import FabricError, Outcome
+
+
+class StaleAssignmentsError(FabricError):
+    """The answer is older than rows this host has already acted on: a conductor restored from an old
+    copy, or reset. Acting on it could destroy guests, so nothing is done."""
+
+    code = "fabric.compute.stale_assignments"
+    outcome = Outcome.NOT_DONE
+
+
+class BadAssignmentsError(FabricError):
+    """The answer is for another host, or its pages make no progress."""
+
+    code = "fabric.compute.bad_assignments"
+    outcome = Outcome.NOT_DONE
+
+
+class ImageError(FabricError):
+    """An image cannot be had on this host, or cannot be booted."""
+
+    code = "fabric.compute.image"
+    outcome = Outcome.NOT_DONE
+
+
+class StepFailedError(FabricError):
+    """One step of the work on a server failed, and what it had made is undone (`step` names it)."""
+
+    code = "fabric.compute.step_failed"
+    outcome = Outcome.NOT_DONE
+
+    def __init__(self, step: str, cause: BaseException) -> None:
+        super().__init__(f"{step}: {cause}")
+        self.step = step
+        self.cause = cause

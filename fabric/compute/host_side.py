@@ -1,0 +1,282 @@
+"""The host side put together: what the agent runs on a machine that carries guests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from drivers.contract import ComputeDriver, DomainState
+from fabric.compute.act import ServerActs
+from fabric.compute.assignments import Assignments
+from fabric.compute.build_server import ServerBuilder
+from fabric.compute.capacity import Allocation, HostIdentity, Registrar, host_register, live_capacity
+from fabric.compute.image_cache import Fetch, ImageCache
+from fabric.compute.metadata.config_drive import make_config_drive
+from fabric.compute.metadata.facts import GuestFacts, random_seed
+from fabric.compute.metadata.service import MetadataService
+from fabric.compute.network_keeper import NetworkKeeper
+from fabric.compute.notes import Notes
+from fabric.compute.observe import ReportConfig, Reporter
+from fabric.compute.reconcile import ReconcileConfig, Reconciler
+from fabric.core.membership.model import Capacity
+from fabric.core.servers.model import AssignedServer
+from fabric.errors import ConfigError, RemoteError
+from fabric.mesh.rpc_contract import Rpc
+from fabric.runtime.clock import Clock
+from fabric.runtime.hard_state import HardState
+from fabric.runtime.host_calls import CONSOLE_BYTES_MAX, CONSOLE_LOG, NUDGE
+from netplug.contract import NetPlug
+from proto.codec import Plain
+from proto.errors import DriverError, NetPlugError, Outcome
+from proto.ids import NetworkId, NodeId, ServerId, is_uuid
+
+log = logging.getLogger(__name__)
+
+SEED_KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSideConfig:
+    build_concurrency: int = 0  # 0: one for each core
+    stop_grace_ms: int = 60_000
+    allocation: Allocation = field(default_factory=Allocation)
+    metadata_address: str = "0.0.0.0"  # noqa: S104  # guests come in through their own bridges
+    reconcile: ReconcileConfig = field(default_factory=ReconcileConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+    cancel_grace_s: float = 60.0  # a host operation under way may end before its caller's cancellation does
+    image_retry_s: float = 1.0
+    plug_retry_s: float = 0.2
+    open_retry_s: float = 2.0
+    prune_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        if self.build_concurrency < 0 or self.stop_grace_ms < 0:
+            raise ConfigError("build_concurrency and stop_grace_ms must not be negative")
+
+
+class HostSide:
+    """One a process. `run` until cancelled or `close`d; guests and their network outlive both."""
+
+    def __init__(
+        self,
+        *,
+        state: HardState,
+        rpc: Rpc,
+        driver: ComputeDriver,
+        plug: NetPlug,
+        fetch: Fetch,
+        directory: Path,
+        identity: HostIdentity,
+        clock: Clock,
+        config: HostSideConfig | None = None,
+    ) -> None:
+        """Makes `directory` and reads it. Raises OSError; ValueError when `assignments.json` is damaged."""
+        self._config = config or HostSideConfig()
+        self._driver = driver
+        self._plug = plug
+        self._identity = identity
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._seed_key = _seed_key(directory / "seed.key")
+        self._assignments = Assignments(state, identity.node_id, directory / "assignments.json", clock)
+        self._metadata = MetadataService(
+            self._guest, directory / "metadata_ports.json", address=self._config.metadata_address
+        )
+        self._notes = Notes(directory / "servers")
+        self._images = ImageCache(directory / "images", fetch, retry_s=self._config.image_retry_s)
+        self._network = NetworkKeeper(
+            plug, self._assignments, self._metadata, retry_s=self._config.plug_retry_s
+        )
+        self._registrar = Registrar(
+            state, lambda: host_register(identity, driver.capabilities(), self._config.allocation)
+        )
+        self._reconciler = self._make_reconciler(state, clock)
+        self._is_open = False
+        self._closing = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._ended.set()
+        rpc.serve(NUDGE, self._serve_nudge)
+        rpc.serve(CONSOLE_LOG, self._serve_console_log)
+
+    def _make_reconciler(self, state: HardState, clock: Clock) -> Reconciler:
+        config = self._config
+        builder = ServerBuilder(
+            driver=self._driver,
+            network=self._network,
+            images=self._images,
+            notes=self._notes,
+            make_config_drive=lambda assigned: make_config_drive(self._facts(assigned)),
+            system_version=self._identity.version,
+            cancel_grace_s=config.cancel_grace_s,
+        )
+        acts = ServerActs(
+            driver=self._driver,
+            network=self._network,
+            builder=builder,
+            notes=self._notes,
+            stop_grace_ms=config.stop_grace_ms,
+            cancel_grace_s=config.cancel_grace_s,
+        )
+        return Reconciler(
+            assignments=self._assignments,
+            driver=self._driver,
+            network=self._network,
+            builder=builder,
+            acts=acts,
+            reporter=Reporter(state, self._identity.node_id, config.report),
+            clock=clock,
+            config=config.reconcile,
+            build_concurrency=config.build_concurrency or os.cpu_count() or 1,
+        )
+
+    async def run(self) -> None:
+        """Opens driver and plug (again and again until they open), then works until cancelled or closed."""
+        self._ended.clear()
+        try:
+            await self._open()
+            async with asyncio.TaskGroup() as group:
+                work = [
+                    group.create_task(self._registrar.run()),
+                    group.create_task(self._reconciler.run()),
+                    group.create_task(self._prune_images()),
+                ]
+                await self._closing.wait()
+                for task in work:
+                    task.cancel()
+        finally:
+            await self._let_go()
+            self._ended.set()
+
+    async def _let_go(self) -> None:
+        try:
+            await self._assignments.save()
+        except OSError as error:
+            log.error("assignments not remembered", extra={"error": str(error)})
+        await self._metadata.close()
+        if self._is_open:
+            self._is_open = False
+            await self._plug.close()
+            await self._driver.close()
+
+    async def close(self) -> None:
+        """Lets go of driver, plug and listeners. Guests and their network run on."""
+        self._closing.set()
+        await self._ended.wait()
+
+    @property
+    def registered(self) -> asyncio.Event:
+        """Set when the conductor has accepted this host."""
+        return self._registrar.registered
+
+    @property
+    def domains(self) -> Mapping[ServerId, DomainState]:
+        """What the driver showed last. Read only."""
+        return self._reconciler.domains
+
+    @property
+    def assigned(self) -> Mapping[ServerId, AssignedServer]:
+        return self._assignments.servers
+
+    @property
+    def is_busy(self) -> bool:
+        """Some server is being worked on."""
+        return not self._reconciler.is_idle
+
+    def nudge(self) -> None:
+        """Rows of this host may have changed: look now."""
+        self._reconciler.nudge()
+
+    def capacity(self) -> Capacity:
+        """The live record for gossip; an empty one until the driver is open."""
+        if not self._is_open:
+            return Capacity()
+        return live_capacity(self._driver.capabilities(), self._assignments.servers.values())
+
+    async def _open(self) -> None:
+        while not self._closing.is_set():
+            try:
+                await self._driver.open()
+                try:
+                    await self._plug.open()
+                except NetPlugError:
+                    await self._driver.close()
+                    raise
+                self._is_open = True
+                return
+            except (DriverError, NetPlugError) as error:
+                log.error("host side does not open", extra={"code": error.code, "error": str(error)})
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._config.open_retry_s):
+                    await self._closing.wait()
+
+    async def _prune_images(self) -> None:
+        while True:
+            try:
+                dropped = await self._images.prune(await self._images_in_use())
+                if dropped:
+                    log.info("unused base images dropped", extra={"count": dropped})
+            except OSError as error:
+                log.warning("base images not pruned", extra={"error": str(error)})
+            await asyncio.sleep(self._config.prune_s)
+
+    async def _images_in_use(self) -> frozenset[str]:
+        """By what guests were built on, and by what those assigned may be built on."""
+        boots = [note.boot for note in (await self._notes.all()).values() if note.boot is not None]
+        built_on = {boot.base_path for boot in boots}
+        built_on |= {path for boot in boots for path in (boot.kernel_path, boot.ramdisk_path) if path}
+        sources = [
+            source
+            for assigned in self._assignments.servers.values()
+            for source in (assigned.image, assigned.kernel, assigned.ramdisk)
+            if source is not None
+        ]
+        return frozenset(built_on | {self._images.path_of(source) for source in sources})
+
+    def _guest(self, network_id: NetworkId, address: str) -> GuestFacts | None:
+        assigned = self._assignments.guest(network_id, address)
+        return self._facts(assigned) if assigned is not None else None
+
+    def _facts(self, assigned: AssignedServer) -> GuestFacts:
+        names = {group.security_group_id: group.name for group in self._assignments.security_groups}
+        wanted = {group_id for port in assigned.ports for group_id in port.security_group_ids}
+        return GuestFacts(
+            assigned=assigned,
+            security_group_names=tuple(sorted(names[group_id] for group_id in wanted if group_id in names)),
+            random_seed=random_seed(self._seed_key, assigned.server.server_id),
+        )
+
+    async def _serve_nudge(self, sender: NodeId, body: Mapping[str, Plain]) -> Plain:
+        self.nudge()
+        return {}
+
+    async def _serve_console_log(self, sender: NodeId, body: Mapping[str, Plain]) -> Plain:
+        server_id, bytes_max = body.get("server_id"), body.get("bytes_max")
+        if not isinstance(server_id, str) or not is_uuid(server_id):
+            raise RemoteError("fabric.host.invalid", "server_id must be a UUID", Outcome.NOT_DONE)
+        if type(bytes_max) is not int or not 0 < bytes_max <= CONSOLE_BYTES_MAX:
+            raise RemoteError(
+                "fabric.host.invalid", f"bytes_max must be 1 to {CONSOLE_BYTES_MAX}", Outcome.NOT_DONE
+            )
+        try:
+            data = await self._driver.console_log(ServerId(server_id), bytes_max=bytes_max)
+        except DriverError as error:
+            raise RemoteError("fabric.driver", str(error), Outcome.NOT_DONE) from error
+        return {"data": data[-bytes_max:]}
+
+
+def _seed_key(file: Path) -> bytes:
+    """The host's secret for random seeds, made on first use."""
+    with contextlib.suppress(FileNotFoundError):
+        key = file.read_bytes()
+        if len(key) == SEED_KEY_BYTES:
+            return key
+    key = secrets.token_bytes(SEED_KEY_BYTES)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as out:
+        out.write(key)
+    return key

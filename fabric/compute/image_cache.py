@@ -1,0 +1,144 @@
+"""Base images on this host, by content address.
+
+A cached file is a hard link (a copy across file systems) to what the fetcher brought, so that deleting
+an image never takes the backing file from under a guest that booted from it. Files no guest is built on
+are dropped, oldest use first, when more than UNUSED_KEPT of them have not been used for UNUSED_AGE_S.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from fabric.compute.errors import ImageError
+from fabric.core.servers.model import ImageSource
+from fabric.errors import FabricError
+
+log = logging.getLogger(__name__)
+
+Fetch = Callable[[ImageSource], Awaitable[str]]  # path of a local, verified file; joins equal requests
+
+BASE_FORMAT: dict[str, str] = {"qcow2": "qcow2", "raw": "raw", "ami": "raw"}  # Image API -> disk format
+ATTEMPTS_MAX = 3
+RETRY_S = 1.0
+FETCH_TIMEOUT_S = 900.0  # longer than any build deadline we set by default
+UNUSED_KEPT = 4
+UNUSED_AGE_S = 3_600
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def base_format(source: ImageSource) -> str:
+    """Raises ImageError for formats no hypervisor of ours boots."""
+    found = BASE_FORMAT.get(source.disk_format)
+    if found is None:
+        known = ", ".join(sorted(BASE_FORMAT))
+        raise ImageError(
+            f"image {source.image_id} has disk format {source.disk_format!r}; bootable are {known}"
+        )
+    return found
+
+
+class ImageCache:
+    def __init__(self, directory: Path, fetch: Fetch, *, retry_s: float = RETRY_S) -> None:
+        self._directory = directory
+        self._fetch = fetch
+        self._retry_s = retry_s
+        self._links = asyncio.Lock()
+
+    def path_of(self, source: ImageSource) -> str:
+        """Where its bytes are once they are here."""
+        return str(self._directory / source.sha256)
+
+    async def ensure(self, source: ImageSource) -> str:
+        """The path of the image's bytes on this host. Raises ImageError naming the image and why not."""
+        if _SHA256.fullmatch(source.sha256) is None:
+            raise ImageError(f"image {source.image_id} has no content address")
+        path = Path(self.path_of(source))
+        if await asyncio.to_thread(_touch, path):
+            return str(path)
+        fetched = await self._fetch_patiently(source)
+        try:
+            async with self._links:
+                await asyncio.to_thread(_link, Path(fetched), path)
+        except OSError as error:
+            raise ImageError(f"image {source.image_id} could not be kept: {error.strerror}") from error
+        return str(path)
+
+    async def _fetch_patiently(self, source: ImageSource) -> str:
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            try:
+                async with asyncio.timeout(FETCH_TIMEOUT_S):
+                    return await self._fetch(source)
+            except TimeoutError as error:
+                raise ImageError(
+                    f"image {source.image_id} did not arrive within {FETCH_TIMEOUT_S:.0f} s"
+                ) from error
+            except (FabricError, OSError) as error:
+                fields = {"image": source.image_id, "attempt": attempt, "error": str(error)}
+                if attempt == ATTEMPTS_MAX:
+                    raise ImageError(f"image {source.image_id} could not be fetched: {error}") from error
+                log.warning("image fetch failed", extra=fields)
+            await asyncio.sleep(self._retry_s * attempt)
+        raise AssertionError("unreachable")
+
+    async def prune(self, in_use: frozenset[str]) -> int:
+        """Drops files that no path in `in_use` names; how many. Raises OSError."""
+        return await asyncio.to_thread(_prune, self._directory, in_use, time.time())
+
+
+def _touch(path: Path) -> bool:
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _link(source: Path, target: Path) -> None:
+    if target.exists():
+        return
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+        os.utime(target)
+        return
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            raise
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        shutil.copyfile(source, aside)
+        descriptor = os.open(aside, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(aside, target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            aside.unlink()
+
+
+def _prune(directory: Path, in_use: frozenset[str], now_s: float) -> int:
+    if not directory.is_dir():
+        return 0
+    unused = []
+    for path in directory.iterdir():
+        used_s = path.stat().st_mtime
+        if str(path) not in in_use and now_s - used_s >= UNUSED_AGE_S:
+            unused.append((used_s, path))
+    unused.sort(reverse=True)
+    for _, path in unused[UNUSED_KEPT:]:
+        path.unlink(missing_ok=True)
+    return len(unused[UNUSED_KEPT:])

@@ -1,0 +1,74 @@
+"""What this host must remember about a guest that no row and no driver can tell it.
+
+One small file a server. Losing one is survivable: a reboot may be done twice, and a stopped guest whose
+image was deleted meanwhile cannot be defined afresh.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from fabric.compute.durable_file import read_json, write_json
+from proto.errors import WireError
+from proto.ids import ServerId
+from proto.records import from_wire
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootFiles:
+    """The local files a guest is made from."""
+
+    base_path: str
+    base_format: str
+    kernel_path: str | None = None
+    ramdisk_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    boot: BootFiles | None = None
+    reboot_generation: int = 0  # the newest reboot that was carried out
+
+
+class Notes:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    async def read(self, server_id: ServerId) -> Note:
+        """An empty note when there is none, or it is damaged (which is logged). Raises OSError."""
+        try:
+            plain = await asyncio.to_thread(read_json, self._path(server_id))
+            return from_wire(Note, plain) if plain is not None else Note()
+        except (ValueError, WireError) as error:
+            log.warning("note is damaged", extra={"server": server_id, "error": str(error)})
+            return Note()
+
+    async def write_boot(self, server_id: ServerId, boot: BootFiles) -> None:
+        note = await self.read(server_id)
+        if note.boot != boot:
+            await self._write(server_id, replace(note, boot=boot))
+
+    async def write_reboot(self, server_id: ServerId, generation: int) -> None:
+        note = await self.read(server_id)
+        await self._write(server_id, replace(note, reboot_generation=generation))
+
+    async def forget(self, server_id: ServerId) -> None:
+        await asyncio.to_thread(self._path(server_id).unlink, missing_ok=True)
+
+    async def all(self) -> dict[ServerId, Note]:
+        """Every server with a note."""
+        paths = await asyncio.to_thread(lambda: sorted(self._directory.glob("*.json")))
+        return {ServerId(path.stem): await self.read(ServerId(path.stem)) for path in paths}
+
+    async def _write(self, server_id: ServerId, note: Note) -> None:
+        await asyncio.to_thread(write_json, self._path(server_id), asdict(note))
+
+    def _path(self, server_id: ServerId) -> Path:
+        assert "/" not in server_id
+        assert not server_id.startswith(".")
+        return self._directory / f"{server_id}.json"

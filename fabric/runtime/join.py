@@ -1,0 +1,233 @@
+"""Joining a fabric: the new node's side, and the conductor's decision.
+
+The token names doors, the door's key, the root's fingerprint and a one-time secret, so the new node
+knows whom it speaks to before it says anything, and the conductor knows it was invited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+
+import zmq
+
+from fabric.core.membership.model import NodeRecord
+from fabric.core.membership.record import body_of, node_id_of, read_state
+from fabric.core.nodes.queries import GetJoinToken
+from fabric.errors import DeadlineExceededError, FabricError, Outcome
+from fabric.mesh.curve import CurveKeyPair
+from fabric.mesh.fd_reader import FdReader
+from fabric.mesh.zmq_options import new_context, set_for_dialler
+from fabric.runtime.authority import Authority, read_certificate, root_fingerprint, verifier
+from fabric.runtime.clock import Clock
+from fabric.runtime.hard_state import HardState
+from fabric.runtime.node_identity import NodeIdentity
+from proto.commands.nodes import JoinTokenCreate, NodeAdmit
+from proto.errors import WireError
+from proto.ids import RequestId, TokenId, new_request_id, new_uuid
+from proto.join import (
+    REPLY_BYTES_MAX,
+    REPLY_STATES_BYTES_MAX,
+    SECRET_BYTES,
+    JoinRefusal,
+    JoinReply,
+    JoinRequest,
+    JoinTokenText,
+    decode_reply,
+    encode_request,
+    secret_hash,
+    token_text,
+)
+from proto.membership import NodeState
+
+ADDRESS_TIMEOUT_S = 25.0  # of one door; above the door's own limit
+
+
+class JoinError(FabricError):
+    """Not admitted. The message says why and what to do."""
+
+    code = "fabric.join.refused"
+    outcome = Outcome.NOT_DONE
+
+
+async def create_token(
+    state: HardState,
+    *,
+    addresses: tuple[str, ...],
+    door_public: bytes,
+    root_public: bytes,
+    now_ms: int,
+    ttl_s: int,
+    uses: int,
+) -> str:
+    """Makes an invitation and returns its text. Only a hash of the secret is kept."""
+    secret, token_id = secrets.token_bytes(SECRET_BYTES), TokenId(new_uuid())
+    expires_ms = now_ms + ttl_s * 1000
+    command = JoinTokenCreate(
+        token_id=token_id, secret_hash=secret_hash(secret), expires_ms=expires_ms, uses=uses
+    )
+    await state.propose(command, request_id=new_request_id())
+    return token_text(
+        JoinTokenText(
+            addresses=addresses,
+            door_public=door_public,
+            root_fingerprint=root_fingerprint(root_public),
+            token_id=token_id,
+            secret=secret,
+            expires_ms=expires_ms,
+        )
+    )
+
+
+class Admission:
+    """The conductor's decision about one knock. `admitted` is told the new node's signed state."""
+
+    def __init__(
+        self,
+        state: HardState,
+        authority: Authority,
+        clock: Clock,
+        known: Callable[[], tuple[NodeState, ...]],
+        admitted: Callable[[NodeState], None],
+    ) -> None:
+        self._state = state
+        self._authority = authority
+        self._clock = clock
+        self._known = known
+        self._admitted = admitted
+
+    async def admit(self, request: JoinRequest) -> JoinReply:
+        """Raises JoinError, CommandRejectedError, WireError: all of them refuse."""
+        now_ms = self._clock.wall_ms()
+        token = await self._state.read(GetJoinToken(token_id=request.token_id))
+        offered = secret_hash(request.secret)
+        if token is None or not hmac.compare_digest(token.secret_hash, offered):
+            raise JoinError("the join token is not valid; make a new one with `fabric token create`")
+        if now_ms >= token.expires_ms:
+            raise JoinError("the join token has expired; make a new one with `fabric token create`")
+        if node_id_of(request.curve_public) != request.node_id:
+            raise WireError("bad_field", "node_id is not the hash of curve_public")
+        certificate = self._authority.issue(
+            curve_public=request.curve_public,
+            sign_public=request.sign_public,
+            name=request.name,
+            now_ms=now_ms,
+        )
+        state = NodeState(certificate=certificate, body=request.body, signature=request.signature)
+        record = read_state(state).record
+        root = self._authority.root_public
+        reason = verifier(root, self._authority.fabric_id, lambda: now_ms)(state, record)
+        if reason is not None:
+            raise JoinError(f"the node's own record does not hold: {reason}")
+        await self._state.propose(
+            NodeAdmit(
+                node_id=request.node_id,
+                name=request.name,
+                curve_public=request.curve_public,
+                certificate=certificate,
+                token_id=request.token_id,
+            ),
+            request_id=RequestId(f"join/{request.token_id}/{request.node_id}/{new_uuid()}"),
+        )
+        peers = _fitting(self._known(), but=request.node_id)
+        self._admitted(state)
+        return JoinReply(
+            fabric_id=self._authority.fabric_id, root_public=root, certificate=certificate, states=peers
+        )
+
+
+def _fitting(states: tuple[NodeState, ...], *, but: str) -> tuple[NodeState, ...]:
+    """As many as one answer holds; the rest comes by gossip."""
+    kept, size = [], 0
+    for state in states:
+        size += state.size_bytes + 64
+        if size > REPLY_STATES_BYTES_MAX:
+            break
+        if read_state(state).record.node_id != but:
+            kept.append(state)
+    return tuple(kept)
+
+
+async def join_with_token(
+    token: JoinTokenText, identity: NodeIdentity, record: NodeRecord, clock: Clock
+) -> JoinReply:
+    """Knocks at the token's doors, one after the other. `record` is this node's first word about itself.
+
+    Raises JoinError (refused, or nobody answered: not admitted), DeadlineExceededError (unknown: join
+    again with the same state directory, which is safe).
+    """
+    if clock.wall_ms() >= token.expires_ms:
+        raise JoinError("the join token has expired; make a new one with `fabric token create`")
+    body = body_of(replace(record, certificate=b""))
+    request = JoinRequest(
+        token_id=token.token_id,
+        secret=token.secret,
+        node_id=identity.node_id,
+        name=record.name,
+        curve_public=identity.curve_public,
+        sign_public=identity.sign_public,
+        body=body,
+        signature=identity.sign(body),
+    )
+    keys = CurveKeyPair(identity.curve_public, identity.curve_secret)
+    for address in token.addresses:
+        frame = await _knock(address, keys, token.door_public, encode_request(request))
+        if frame is not None:
+            return _believed(decode_reply(frame), token, identity, clock)
+    raise DeadlineExceededError(
+        f"no join door answered at {', '.join(token.addresses)}; is the address reachable, and is the agent "
+        "there running? Joining again with the same token is safe."
+    )
+
+
+def _believed(
+    reply: JoinReply | JoinRefusal, token: JoinTokenText, identity: NodeIdentity, clock: Clock
+) -> JoinReply:
+    if isinstance(reply, JoinRefusal):
+        if reply.outcome is Outcome.UNKNOWN:
+            raise DeadlineExceededError(reply.message)
+        raise JoinError(reply.message)
+    if not hmac.compare_digest(root_fingerprint(reply.root_public), token.root_fingerprint):
+        raise JoinError("the door belongs to another fabric than the token: its root key differs")
+    certificate = read_certificate(
+        reply.certificate,
+        root_public=reply.root_public,
+        fabric_id=reply.fabric_id,
+        now_ms=clock.wall_ms(),
+    )
+    if certificate.node_id != identity.node_id:
+        raise JoinError("the door answered with another node's certificate")
+    return reply
+
+
+async def _knock(address: str, keys: CurveKeyPair, door_public: bytes, frame: bytes) -> bytes | None:
+    """One question, one answer; None when nobody answers in time."""
+    context = new_context()
+    socket = context.socket(zmq.DEALER)
+    answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def read() -> None:
+        data = socket.recv(zmq.NOBLOCK)
+        if not answer.done():
+            answer.set_result(data)
+
+    set_for_dialler(socket, keys, door_public)
+    socket.setsockopt(zmq.MAXMSGSIZE, REPLY_BYTES_MAX)
+    socket.setsockopt(zmq.IMMEDIATE, 0)  # the question waits for the handshake
+    socket.setsockopt(zmq.RECONNECT_IVL, 200)
+    reader = FdReader(socket, read)
+    try:
+        socket.connect(address)
+        socket.send(frame, zmq.NOBLOCK)
+        reader.poke()
+        async with asyncio.timeout(ADDRESS_TIMEOUT_S):
+            return await answer
+    except (TimeoutError, zmq.ZMQError):
+        return None
+    finally:
+        reader.close()
+        socket.close()
+        await asyncio.to_thread(context.term)

@@ -1,0 +1,134 @@
+"""Who this node is: its keys, its incarnation, and what it was told when it joined. On disk, 0600.
+
+The node id is the hash of the CURVE public key, made on first start and never of a host name. The
+incarnation grows by one at each start and is durable before the first frame leaves.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import zmq
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from zmq.utils import z85
+
+from fabric.core.membership.record import node_id_of
+from fabric.errors import FabricError, Outcome
+from proto.codec import pack, unpack_map
+from proto.errors import WireError
+from proto.ids import FabricId, Incarnation, NodeId
+from proto.records import from_wire, to_wire
+
+KEYS_FILE, INCARNATION_FILE, MEMBERSHIP_FILE = "node.key", "incarnation", "fabric.member"
+FILE_BYTES_MAX = 1 << 20
+
+
+class IdentityError(FabricError):
+    """The node's own files are missing or damaged; the message names the file and the way out."""
+
+    code = "fabric.identity"
+    outcome = Outcome.NOT_DONE
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    curve_secret: bytes
+    curve_public: bytes
+    sign_secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
+    node_id: NodeId
+    curve_public: bytes  # 32 bytes
+    curve_secret: bytes
+    sign_public: bytes  # Ed25519
+    _sign_key: Ed25519PrivateKey
+
+    def sign(self, data: bytes) -> bytes:
+        """An Ed25519 signature, 64 bytes."""
+        return self._sign_key.sign(data)
+
+    def __repr__(self) -> str:  # the secrets must not reach a log
+        return f"NodeIdentity({self.node_id})"
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a node keeps of having been admitted."""
+
+    fabric_id: FabricId
+    root_public: bytes
+    certificate: bytes
+    founder: bool = False
+
+
+def load_or_create(directory: Path) -> NodeIdentity:
+    """This node's keys; made on first use. Raises IdentityError."""
+    path = directory / KEYS_FILE
+    if not path.exists():
+        public, secret = zmq.curve_keypair()
+        keys = _Keys(z85.decode(secret), z85.decode(public), Ed25519PrivateKey.generate().private_bytes_raw())
+        write_private(path, pack(to_wire(keys)))
+    keys = from_wire(_Keys, _read(path))
+    sign_key = Ed25519PrivateKey.from_private_bytes(keys.sign_secret)
+    public_bytes = sign_key.public_key().public_bytes(
+        serialization.Encoding.Raw, serialization.PublicFormat.Raw
+    )
+    return NodeIdentity(
+        node_id_of(keys.curve_public), keys.curve_public, keys.curve_secret, public_bytes, sign_key
+    )
+
+
+def next_incarnation(directory: Path, *, at_least: int = 0) -> Incarnation:
+    """One higher than ever before, durable when it returns."""
+    path = directory / INCARNATION_FILE
+    try:
+        last = int(path.read_text()) if path.exists() else 0
+    except ValueError as error:
+        raise IdentityError(f"{path}: not a number; restore it, or remove it to start at one") from error
+    value = max(last + 1, at_least)
+    write_private(path, str(value).encode())
+    return Incarnation(value)
+
+
+def save_membership(directory: Path, membership: Membership) -> None:
+    write_private(directory / MEMBERSHIP_FILE, pack(to_wire(membership)))
+
+
+def load_membership(directory: Path) -> Membership | None:
+    """None when this node was never admitted to a fabric."""
+    path = directory / MEMBERSHIP_FILE
+    return from_wire(Membership, _read(path)) if path.exists() else None
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Whole or not at all, durable, readable by its owner only."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(handle, data)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    os.replace(fresh, path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _read(path: Path) -> object:
+    try:
+        if path.stat().st_size > FILE_BYTES_MAX:
+            raise IdentityError(f"{path}: too large to be what it should be")
+        return unpack_map(path.read_bytes())
+    except OSError as error:
+        raise IdentityError(f"{path}: cannot be read ({error.strerror})") from error
+    except WireError as error:
+        raise IdentityError(f"{path}: damaged ({error}); restore it from a backup") from error

@@ -1,0 +1,61 @@
+"""The conductor's side of a host's reads and writes, with the limits of what a host may say.
+
+A host's certificate lets it speak for itself only (DESIGN section 3): a stolen host can neither read nor
+change what is not assigned to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fabric.core.images.queries import BlobsInUse
+from fabric.core.nodes.queries import ListRoleGrants
+from fabric.core.servers.queries import GetAssignments
+from fabric.errors import CommandRejectedError
+from fabric.mesh.rpc_contract import Rpc
+from fabric.runtime.hard_state import HardState
+from fabric.runtime.query_wire import query_from_plain
+from proto.codec import Plain
+from proto.commands import command_from_plain
+from proto.commands.nodes import HostRegister
+from proto.commands.servers import ServerObserved, ServerRemoved
+from proto.errors import WireError
+from proto.ids import NodeId, RequestId
+from proto.records import to_wire
+
+REQUEST_ID_CHARS_MAX = 200
+ASSIGNMENT_BYTES_MAX = 768 * 1024  # of one answer; a frame holds 1 MiB
+
+
+class StateService:
+    """Serves `state.propose` and `state.read`. SPEC.md, section "Methods"."""
+
+    def __init__(self, state: HardState, rpc: Rpc) -> None:
+        self._state = state
+        rpc.serve("state.propose", self._propose)
+        rpc.serve("state.read", self._read)
+
+    async def _propose(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
+        command = command_from_plain(body.get("command"))
+        request_id = body.get("request_id")
+        if not isinstance(request_id, str) or not 0 < len(request_id) <= REQUEST_ID_CHARS_MAX:
+            raise WireError("bad_field", "request_id: 1 to 200 characters")
+        if not isinstance(command, HostRegister | ServerObserved | ServerRemoved):
+            raise CommandRejectedError("forbidden", f"A host may not propose {command.KIND}.")
+        if command.host_id != peer:
+            raise CommandRejectedError("forbidden", "A host may speak only for itself.")
+        # the peer's id is part of the key, so that no host can spend another's request ids
+        applied = await self._state.propose(command, request_id=RequestId(f"{peer}:{request_id}"))
+        return {"index": applied.index, "result": to_wire(applied.result), "replayed": applied.replayed}
+
+    async def _read(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
+        query = query_from_plain(body)
+        if isinstance(query, GetAssignments):
+            if query.host_id != peer:
+                raise CommandRejectedError("forbidden", "A host may read only its own assignments.")
+            if not 0 < query.bytes_max <= ASSIGNMENT_BYTES_MAX:
+                raise WireError("bad_field", f"bytes_max: 1 to {ASSIGNMENT_BYTES_MAX}")
+        elif not isinstance(query, ListRoleGrants | BlobsInUse):
+            raise CommandRejectedError("forbidden", "A host may not ask that.")
+        answer: Plain = to_wire(await self._state.read(query))
+        return answer

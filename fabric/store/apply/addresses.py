@@ -1,0 +1,37 @@
+"""Addresses and ranges as values. Canonical text, so that one address has one spelling and one row."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from fabric.store.apply.context import reject
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def parse_cidr(text: str) -> Network:
+    """Rejects `invalid`; host bits must be zero."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        reject("invalid", f"'{text}' is not a valid IP subnet.")
+
+
+def parse_address(text: str) -> Address:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        reject("invalid", f"'{text}' is not a valid IP address.")
+
+
+def address_in(text: str, subnet: Network, what: str) -> Address:
+    """Rejects `invalid` when it is malformed or outside the subnet. `what` names the field."""
+    address = parse_address(text)
+    if address not in subnet:
+        reject("invalid", f"{what} {text} is not in the subnet {subnet}.")
+    return address
+
+
+def overlaps(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.overlaps(other)

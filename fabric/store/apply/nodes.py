@@ -1,0 +1,193 @@
+"""Nodes, hosts, join tokens, role grants."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, insert, select, update
+
+from fabric.store import tables as t
+from fabric.store.apply.context import ApplyContext, Result, reject, single
+from fabric.store.apply.lookups import need_host
+from fabric.store.apply.registry import handles
+from proto.commands.nodes import HostRegister, HostUpdate, JoinTokenCreate, NodeAdmit, NodeRemove, RoleHold
+
+TOKEN_KEPT_MS = 24 * 3_600_000  # past its end, so that a late joiner hears "expired" and not "unknown"
+HOST_NUMBER = "host_number"
+
+
+@handles(JoinTokenCreate, lambda command: command.token_id)
+def create_join_token(context: ApplyContext, command: JoinTokenCreate) -> Result:
+    context.write(delete(t.join_tokens).where(t.join_tokens.c.expires_ms < context.time_ms - TOKEN_KEPT_MS))
+    known = select(t.join_tokens.c.token_id).where(t.join_tokens.c.token_id == command.token_id)
+    if context.exists(single(known)):
+        reject("conflict", f"Join token {command.token_id} already exists.")
+    if command.uses < 1:
+        reject("invalid", "A join token needs at least one use.")
+    context.write(
+        insert(t.join_tokens),
+        {
+            "token_id": command.token_id,
+            "secret_hash": command.secret_hash,
+            "expires_ms": command.expires_ms,
+            "uses_left": command.uses,
+        },
+    )
+    return {}
+
+
+@handles(NodeAdmit, lambda command: command.node_id)
+def admit_node(context: ApplyContext, command: NodeAdmit) -> Result:
+    row = context.row(single(select(t.nodes).where(t.nodes.c.node_id == command.node_id)))
+    if row is not None:
+        return _admit_again(context, command, bytes(row.curve_public))
+    if command.token_id is None:
+        _need_founder(context, command)
+    else:
+        _take_use(context, command.token_id)
+    _need_free_name(context, command)
+    key = t.nodes.c.curve_public == command.curve_public
+    if context.exists(single(select(t.nodes.c.node_id).where(key))):
+        reject("conflict", "Another node already has this key.")
+    context.write(
+        insert(t.nodes),
+        {
+            "node_id": command.node_id,
+            "name": command.name,
+            "curve_public": command.curve_public,
+            "certificate": command.certificate,
+            "admitted_ms": context.time_ms,
+        },
+    )
+    return {"admitted": True}
+
+
+def _admit_again(context: ApplyContext, command: NodeAdmit, curve_public: bytes) -> Result:
+    """The same node once more, perhaps renamed or with a newer certificate. Takes no use."""
+    if curve_public != command.curve_public:
+        reject("conflict", f"Node {command.node_id} was admitted with another key.")
+    _need_free_name(context, command)
+    context.write(
+        update(t.nodes)
+        .where(t.nodes.c.node_id == command.node_id)
+        .values(name=command.name, certificate=command.certificate)
+    )
+    return {"admitted": False}
+
+
+def _need_founder(context: ApplyContext, command: NodeAdmit) -> None:
+    founder = context.row(single(select(t.fabric.c.founder_id)))
+    if founder is None or founder.founder_id != command.node_id:
+        reject("forbidden", "Only the founding node is admitted without a join token.")
+
+
+def _take_use(context: ApplyContext, token_id: str) -> None:
+    token = context.row(single(select(t.join_tokens).where(t.join_tokens.c.token_id == token_id)))
+    if token is None or token.uses_left < 1:
+        reject("not_found", f"Join token {token_id} is unknown or used up. Make a new one.")
+    if context.time_ms >= token.expires_ms:
+        reject("expired", f"Join token {token_id} has expired. Make a new one.")
+    context.write(
+        update(t.join_tokens)
+        .where(t.join_tokens.c.token_id == token_id)
+        .values(uses_left=token.uses_left - 1)
+    )
+
+
+def _need_free_name(context: ApplyContext, command: NodeAdmit) -> None:
+    others = (t.nodes.c.name == command.name) & (t.nodes.c.node_id != command.node_id)
+    if context.exists(single(select(t.nodes.c.node_id).where(others))):
+        reject("conflict", f"Another node is already named {command.name}. Choose another name.")
+
+
+@handles(NodeRemove, lambda command: command.node_id)
+def remove_node(context: ApplyContext, command: NodeRemove) -> Result:
+    """Rejected `in_use` while servers are on it: their rows would point nowhere."""
+    on_it = select(t.servers.c.server_id).where(t.servers.c.host_id == command.node_id)
+    if context.exists(single(on_it.limit(1))):
+        reject("in_use", f"Node {command.node_id} still has servers. Delete or move them first.")
+    if not context.write(delete(t.nodes).where(t.nodes.c.node_id == command.node_id)):
+        reject("not_found", f"Node {command.node_id} could not be found.")
+    context.write(delete(t.hosts).where(t.hosts.c.host_id == command.node_id))
+    context.write(delete(t.role_grants).where(t.role_grants.c.node_id == command.node_id))
+    return {}
+
+
+@handles(HostRegister, lambda command: command.host_id)
+def register_host(context: ApplyContext, command: HostRegister) -> Result:
+    others = (t.hosts.c.name == command.name) & (t.hosts.c.host_id != command.host_id)
+    if context.exists(single(select(t.hosts.c.host_id).where(others))):
+        reject("conflict", f"Another host is already named {command.name}.")
+    offered = {
+        "name": command.name,
+        "address": command.address,
+        "zone": command.zone,
+        "hypervisor_type": command.hypervisor_type,
+        "hypervisor_version": command.hypervisor_version,
+        "arch": command.arch,
+        "vcpus": command.vcpus,
+        "memory_mb": command.memory_mb,
+        "disk_gb": command.disk_gb,
+        "cpu_ratio_milli": command.cpu_ratio_milli,
+        "memory_ratio_milli": command.memory_ratio_milli,
+        "disk_ratio_milli": command.disk_ratio_milli,
+        "reserved_memory_mb": command.reserved_memory_mb,
+        "version": command.version,
+    }
+    row = context.row(single(select(t.hosts).where(t.hosts.c.host_id == command.host_id)))
+    if row is None:
+        number = _next_number(context, HOST_NUMBER)
+        made = {"host_id": command.host_id, "number": number, "enabled": True, "disabled_reason": None}
+        stamps = {"forced_down": False, "created_ms": context.time_ms, "updated_ms": context.time_ms}
+        context.write(insert(t.hosts), {**offered, **made, **stamps})
+        return {"number": number}
+    if any(getattr(row, name) != value for name, value in offered.items()):
+        context.write(
+            update(t.hosts)
+            .where(t.hosts.c.host_id == command.host_id)
+            .values(**offered, updated_ms=context.time_ms)
+        )
+    return {"number": row.number}
+
+
+def _next_number(context: ApplyContext, name: str) -> int:
+    row = context.row(single(select(t.counters.c.value).where(t.counters.c.name == name)))
+    if row is None:
+        context.write(insert(t.counters), {"name": name, "value": 1})
+        return 1
+    number = int(row.value) + 1
+    context.write(update(t.counters).where(t.counters.c.name == name).values(value=number))
+    return number
+
+
+@handles(HostUpdate, lambda command: command.host_id)
+def update_host(context: ApplyContext, command: HostUpdate) -> Result:
+    need_host(context, command.host_id)
+    values: dict[str, object] = {}
+    if command.enabled is not None:
+        values["enabled"] = command.enabled
+        if command.enabled:
+            values["disabled_reason"] = None
+    if command.disabled_reason is not None and command.enabled is not True:
+        values["disabled_reason"] = command.disabled_reason
+    if command.forced_down is not None:
+        values["forced_down"] = command.forced_down
+    if values:
+        where = t.hosts.c.host_id == command.host_id
+        context.write(update(t.hosts).where(where).values(**values, updated_ms=context.time_ms))
+    return {}
+
+
+@handles(RoleHold, lambda command: command.role)
+def hold_role(context: ApplyContext, command: RoleHold) -> Result:
+    if not command.role:
+        reject("invalid", "A role needs a name.")
+    context.write(delete(t.role_grants).where(t.role_grants.c.role == command.role))
+    context.write(
+        insert(t.role_grants),
+        {
+            "role": command.role,
+            "node_id": command.node_id,
+            "fence": context.index,
+            "since_ms": context.time_ms,
+        },
+    )
+    return {"fence": context.index}

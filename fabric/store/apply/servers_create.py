@@ -1,0 +1,175 @@
+"""A user asks for a server, or changes what it is called. Messages in Nova's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import bindparam, func, insert, select
+
+from fabric.core.servers.states import Desired, PowerState, TaskState, VmState
+from fabric.store import tables as t
+from fabric.store.apply.context import AnyRow, ApplyContext, Result, reject, single
+from fabric.store.apply.lookups import need_flavor, need_port, need_project, need_server
+from fabric.store.apply.ports import insert_port, write_port
+from fabric.store.apply.quota import UNLIMITED, check_server_quota, limits_of
+from fabric.store.apply.registry import handles
+from fabric.store.apply.server_rows import write_server
+from proto.commands.servers import ServerCreate, ServerUpdate
+
+UNPLACED_OWNER = "compute:nova"  # device_owner until the zone is known; Nova writes "compute:<zone>"
+
+_INSERT_SERVER = insert(t.servers)
+_COUNT = func.count()
+_NAMED = single(  # what the command names, looked up at once: this is the hottest command
+    select(
+        select(_COUNT).where(t.projects.c.project_id == bindparam("project_id")).scalar_subquery(),
+        select(_COUNT).where(t.servers.c.server_id == bindparam("server_id")).scalar_subquery(),
+        select(_COUNT).where(t.images.c.image_id == bindparam("image_id")).scalar_subquery(),
+    )
+)
+
+
+@handles(ServerCreate, lambda command: command.server_id)
+def create_server(context: ApplyContext, command: ServerCreate) -> Result:
+    flavor = _check_named(context, command)
+    limits = limits_of(context, command.project_id)
+    _check_metadata(limits, len(command.metadata))
+    check_server_quota(
+        context,
+        limits,
+        command.project_id,
+        vcpus=flavor.vcpus,
+        memory_mb=flavor.memory_mb,
+        ports=len(command.new_ports),
+    )
+    context.write(_INSERT_SERVER, _new_row(context, command, flavor))
+    _take_ports(context, command)
+    return {}
+
+
+def _check_named(context: ApplyContext, command: ServerCreate) -> AnyRow:
+    """The flavor. Rejects `not_found`, `conflict`."""
+    ids = {
+        "project_id": command.project_id,
+        "server_id": command.server_id,
+        "image_id": command.image_id,
+    }
+    row = context.row(_NAMED, ids)
+    assert row is not None
+    projects, servers, images = row
+    if not projects:
+        need_project(context, command.project_id)
+    if servers:
+        reject("conflict", f"Instance {command.server_id} already exists.")
+    flavor = need_flavor(context, command.flavor_id)
+    if command.image_id and not images:
+        reject("not_found", f"Image {command.image_id} could not be found.")
+    return flavor
+
+
+def _new_row(context: ApplyContext, command: ServerCreate, flavor: Any) -> dict[str, Any]:
+    return {
+        "server_id": command.server_id,
+        "project_id": command.project_id,
+        "user_id": command.user_id,
+        "request_id": command.request_id,
+        "name": command.name,
+        "hostname": command.hostname,
+        "description": command.description,
+        "flavor_id": flavor.flavor_id,
+        "flavor_name": flavor.name,
+        "vcpus": flavor.vcpus,
+        "memory_mb": flavor.memory_mb,
+        "root_gb": flavor.root_gb,
+        "ephemeral_gb": flavor.ephemeral_gb,
+        "swap_mb": flavor.swap_mb,
+        "extra_specs": flavor.extra_specs,
+        "image_id": command.image_id,
+        "zone_wanted": command.zone,
+        "host_wanted": command.host_name,
+        "host_id": None,
+        "key_name": command.key_name,
+        "key_type": command.key_type,
+        "public_key": command.public_key,
+        "user_data": command.user_data,
+        "admin_pass": command.admin_pass,
+        "metadata": dict(command.metadata),
+        "tags": list(command.tags),
+        "config_drive": command.config_drive,
+        "launch_index": command.launch_index,
+        "reservation_id": command.reservation_id,
+        "vm_state": VmState.BUILDING.value,
+        "task_state": TaskState.SCHEDULING.value,
+        "desired": Desired.RUNNING.value,
+        "power_state": PowerState.NOSTATE.value,
+        "generation": 1,
+        "action_generation": 1,
+        "deadline_ms": command.deadline_ms,
+        "locked": False,
+        "locked_reason": None,
+        "fault_code": None,
+        "fault_message": None,
+        "fault_details": None,
+        "fault_ms": None,
+        "created_ms": context.time_ms,
+        "updated_ms": context.time_ms,
+        "launched_ms": None,
+        "changed_index": context.index,
+    }
+
+
+def _check_metadata(limits: dict[str, int], count: int) -> None:
+    limit = limits["metadata_items"]
+    if limit != UNLIMITED and count > limit:
+        reject("quota", f"Maximum number of metadata items exceeds {limit}")
+
+
+def _take_ports(context: ApplyContext, command: ServerCreate) -> None:
+    """Makes the new ports and binds the existing ones, numbered in NIC order."""
+    made = [spec.port_id for spec in command.new_ports]
+    order = list(command.port_order) or [*made, *command.existing_port_ids]
+    if sorted(order) != sorted([*made, *command.existing_port_ids]):
+        reject("invalid", "port_order must name each port of the server once.")
+    nic_of = {port_id: nic for nic, port_id in enumerate(order)}
+    if len(nic_of) != len(order):
+        reject("invalid", "A port can be given to a server only once.")
+    for spec in command.new_ports:
+        insert_port(
+            context,
+            spec,
+            server_id=command.server_id,
+            nic=nic_of[spec.port_id],
+            device_owner=UNPLACED_OWNER,
+        )
+    for port_id in command.existing_port_ids:
+        port = need_port(context, port_id)
+        if port.device_id:
+            reject("in_use", f"Port {port_id} is still in use.")
+        write_port(
+            context,
+            port,
+            device_id=command.server_id,
+            device_owner=UNPLACED_OWNER,
+            nic=nic_of[port_id],
+        )
+
+
+@handles(ServerUpdate, lambda command: command.server_id)
+def update_server(context: ApplyContext, command: ServerUpdate) -> Result:
+    row = need_server(context, command.server_id)
+    if command.metadata is not None:
+        _check_metadata(limits_of(context, row.project_id), len(command.metadata))
+    given: dict[str, Any] = {
+        "name": command.name,
+        "description": command.description,
+        "hostname": command.hostname,
+        "metadata": None if command.metadata is None else dict(command.metadata),
+        "tags": None if command.tags is None else list(command.tags),
+        "locked": command.locked,
+        "locked_reason": command.locked_reason,
+    }
+    values = {name: value for name, value in given.items() if value is not None}
+    if command.locked is False:
+        values["locked_reason"] = None
+    generation = write_server(context, row, values)
+    return {"generation": generation, "host_id": row.host_id}

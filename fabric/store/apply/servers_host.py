@@ -1,0 +1,117 @@
+"""What hosts report. A host speaks only about servers that are its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fabric.core.servers.states import Desired, PowerState, VmState
+from fabric.store.apply.context import AnyRow, ApplyContext, Result, reject
+from fabric.store.apply.lookups import need_server
+from fabric.store.apply.registry import handles
+from fabric.store.apply.server_rows import NO_FAULT, fault, remove_server, set_port_status, write_server
+from proto.commands.servers import ServerObserved, ServerRemoved
+
+RUNS = (PowerState.RUNNING, PowerState.PAUSED)  # a guest exists and holds its memory
+OFF = (PowerState.SHUTDOWN, PowerState.CRASHED, PowerState.NOSTATE)
+
+
+@handles(ServerObserved, lambda command: command.server_id)
+def observe_server(context: ApplyContext, command: ServerObserved) -> Result:
+    row = need_server(context, command.server_id)
+    _need_own(row, command.host_id)
+    if command.power_state not in [state.value for state in PowerState]:
+        reject("invalid", f"There is no power state {command.power_state}.")
+    power = PowerState(command.power_state)
+    if command.generation is None:
+        values = _moved_by_itself(context, command, row, power)
+    else:
+        if command.generation != row.action_generation:
+            reject(
+                "stale",
+                f"Instance {row.server_id} has newer work (generation {row.action_generation}, "
+                f"not {command.generation}).",
+            )
+        values = _work_ended(context, command, row, power)
+    return _write_changes(context, row, power, values)
+
+
+@handles(ServerRemoved, lambda command: command.server_id)
+def removed_from_host(context: ApplyContext, command: ServerRemoved) -> Result:
+    row = need_server(context, command.server_id)
+    _need_own(row, command.host_id)
+    if row.desired != Desired.ABSENT.value:
+        reject("bad_state", f"Instance {row.server_id} is not being deleted.")
+    remove_server(context, row.server_id)
+    return {"removed": True}
+
+
+def _need_own(row: AnyRow, host_id: str) -> None:
+    if row.host_id != host_id:
+        reject("forbidden", f"Instance {row.server_id} is not on host {host_id}.")
+
+
+def _work_ended(
+    context: ApplyContext, command: ServerObserved, row: AnyRow, power: PowerState
+) -> dict[str, Any]:
+    """The work the host was given is done, or failed. Also told again later, after a restart."""
+    if command.fault_message is not None:
+        return _failed(context, command.fault_message, command.fault_details)
+    desired = Desired(row.desired)
+    if desired is Desired.ABSENT:
+        return {}  # only ServerRemoved ends a deletion
+    rest = {"task_state": None, "deadline_ms": None}
+    if desired is Desired.STOPPED:
+        if power in OFF:
+            return {**rest, "vm_state": VmState.STOPPED.value, **NO_FAULT}
+        return _failed(context, "The host reports that the guest still runs after it was to be stopped.")
+    if power in RUNS:
+        return {**rest, "vm_state": VmState.ACTIVE.value, **NO_FAULT, **_first_launch(context, row)}
+    if row.task_state is None and row.vm_state != VmState.ERROR.value:
+        return _off_by_itself(row)
+    if row.task_state is None:
+        return {}
+    return _failed(context, f"The guest did not stay up: the host reports power state {power.value}.")
+
+
+def _first_launch(context: ApplyContext, row: AnyRow) -> dict[str, Any]:
+    launched = context.time_ms if row.launched_ms is None else row.launched_ms
+    return {"launched_ms": launched, "admin_pass": None}
+
+
+def _moved_by_itself(
+    context: ApplyContext, command: ServerObserved, row: AnyRow, power: PowerState
+) -> dict[str, Any]:
+    """The power state changed under us. While a task is under way only its own end counts."""
+    if row.task_state is not None:
+        reject("stale", f"Instance {row.server_id} has a task under way ({row.task_state}).")
+    if command.fault_message is not None:
+        return _failed(context, command.fault_message, command.fault_details)
+    if power in OFF:
+        return _off_by_itself(row)
+    if power in RUNS and row.vm_state == VmState.STOPPED.value:
+        return {"vm_state": VmState.ACTIVE.value, "desired": Desired.RUNNING.value}
+    return {}
+
+
+def _off_by_itself(row: AnyRow) -> dict[str, Any]:
+    if row.vm_state == VmState.ACTIVE.value:
+        return {"vm_state": VmState.STOPPED.value, "desired": Desired.STOPPED.value}
+    return {}
+
+
+def _failed(context: ApplyContext, message: str, details: str = "") -> dict[str, Any]:
+    failed = {"vm_state": VmState.ERROR.value, "task_state": None, "deadline_ms": None}
+    return {**failed, **fault(context, message, details)}
+
+
+def _write_changes(context: ApplyContext, row: AnyRow, power: PowerState, values: dict[str, Any]) -> Result:
+    """Writes only what differs, so that a host may repeat itself without moving generations."""
+    wanted = {**values, "power_state": power.value}
+    changes = {name: value for name, value in wanted.items() if getattr(row, name) != value}
+    if set(changes) == {"fault_ms"}:
+        changes = {}
+    if changes:
+        write_server(context, row, changes)
+    vm_state = wanted.get("vm_state", row.vm_state)
+    set_port_status(context, row.server_id, running=power in RUNS)
+    return {"changed": bool(changes), "vm_state": vm_state}

@@ -1,0 +1,58 @@
+"""Which engine holds the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from fabric.core.queries import Applied, Consistency, Listener, Query
+from fabric.errors import ConfigError
+from fabric.store.log_store import SEGMENT_BYTES
+from fabric.store.postgres import PostgresState
+from fabric.store.replicated import ReplicatedState, WallClock
+from proto.commands import Command
+from proto.ids import LogIndex, RequestId
+
+T = TypeVar("T")
+
+POSTGRES_SCHEME = "postgresql+psycopg://"
+
+
+class Engine(Protocol):
+    """A HardState with a life of its own."""
+
+    @property
+    def applied_index(self) -> LogIndex: ...
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def propose(self, command: Command, *, request_id: RequestId) -> Applied: ...
+
+    async def read(self, query: Query[T], *, consistency: Consistency = Consistency.SESSION) -> T: ...
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]: ...
+
+
+def engine_for(
+    state_url: str | None,
+    directory: Path,
+    *,
+    clock: WallClock,
+    segment_bytes: int = SEGMENT_BYTES,
+    on_failure: Callable[[BaseException], None] | None = None,
+) -> Engine:
+    """None, "" or "sqlite": the embedded log in `directory`. "postgresql+psycopg://...": that database.
+
+    Raises ConfigError for any other URL.
+    """
+    if not state_url or state_url == "sqlite":
+        return ReplicatedState(directory, clock=clock, segment_bytes=segment_bytes, on_failure=on_failure)
+    if state_url.startswith(POSTGRES_SCHEME):
+        return PostgresState(state_url)
+    raise ConfigError(
+        f'state.url must be empty (embedded) or start with "{POSTGRES_SCHEME}", not '
+        f"{state_url.split('://', 1)[0]!r}"
+    )

@@ -1,0 +1,15 @@
+"""Answers to queries, one file for each domain. `answer(connection, query)` is the only way in."""
+
+from fabric.store.query import (  # noqa: F401  # importing them fills the registry
+    assignments,
+    catalog,
+    identity,
+    images,
+    networks,
+    nodes,
+    quotas,
+    servers,
+)
+from fabric.store.query.registry import answer, answered_kinds
+
+__all__ = ["answer", "answered_kinds"]

@@ -1,0 +1,66 @@
+"""Nodes, hosts with what is claimed on them, join tokens, role grants."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, func, select
+
+from fabric.core.nodes.model import Host, HostUsage, JoinToken, Node, RoleGrant
+from fabric.core.nodes.queries import GetJoinToken, ListHosts, ListNodes, ListRoleGrants
+from fabric.store import tables as t
+from fabric.store.query.registry import answers
+
+MB_PER_GB = 1_024
+
+_CLAIMS = (
+    select(
+        t.servers.c.host_id,
+        func.count().label("servers"),
+        func.sum(t.servers.c.vcpus).label("vcpus"),
+        func.sum(t.servers.c.memory_mb).label("memory_mb"),
+        func.sum(t.servers.c.root_gb + t.servers.c.ephemeral_gb).label("disk_gb"),
+        func.sum(t.servers.c.swap_mb).label("swap_mb"),
+    )
+    .where(t.servers.c.host_id.is_not(None))
+    .group_by(t.servers.c.host_id)
+)
+
+
+@answers(ListNodes)
+def list_nodes(connection: Connection, query: ListNodes) -> tuple[Node, ...]:
+    rows = connection.execute(select(t.nodes).order_by(t.nodes.c.name))
+    return tuple(Node(**row._mapping) for row in rows)
+
+
+@answers(GetJoinToken)
+def get_join_token(connection: Connection, query: GetJoinToken) -> JoinToken | None:
+    row = connection.execute(select(t.join_tokens).where(t.join_tokens.c.token_id == query.token_id)).first()
+    return None if row is None else JoinToken(**row._mapping)
+
+
+@answers(ListHosts)
+def list_hosts(connection: Connection, query: ListHosts) -> tuple[HostUsage, ...]:
+    hosts, claims = select(t.hosts).order_by(t.hosts.c.number), _CLAIMS
+    if query.host_id is not None:
+        hosts = hosts.where(t.hosts.c.host_id == query.host_id)
+        claims = claims.where(t.servers.c.host_id == query.host_id)
+    claimed = {row.host_id: row for row in connection.execute(claims)}
+    found = []
+    for row in connection.execute(hosts):
+        claim = claimed.get(row.host_id)
+        swap_mb = 0 if claim is None else int(claim.swap_mb or 0)
+        found.append(
+            HostUsage(
+                host=Host(**row._mapping),
+                vcpus_used=0 if claim is None else int(claim.vcpus or 0),
+                memory_mb_used=0 if claim is None else int(claim.memory_mb or 0),
+                disk_gb_used=(0 if claim is None else int(claim.disk_gb or 0)) - (-swap_mb // MB_PER_GB),
+                servers=0 if claim is None else int(claim.servers),
+            )
+        )
+    return tuple(found)
+
+
+@answers(ListRoleGrants)
+def list_role_grants(connection: Connection, query: ListRoleGrants) -> tuple[RoleGrant, ...]:
+    rows = connection.execute(select(t.role_grants).order_by(t.role_grants.c.role))
+    return tuple(RoleGrant(**row._mapping) for row in rows)

@@ -1,0 +1,237 @@
+"""Servers: one, many with filters and pages, the scheduler's and the reaper's inboxes."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, or_, select
+
+from fabric.core.networks.model import Port
+from fabric.core.queries import BadFilterError
+from fabric.core.servers.model import Fault, FlavorSnapshot, Server, ServerView
+from fabric.core.servers.queries import GetServer, ListOverdue, ListServers, ListUnplaced, ServerFilter
+from fabric.core.servers.states import Desired, PowerState, TaskState, VmState, api_status
+from fabric.store import tables as t
+from fabric.store.query.networks import chunks, load_ports
+from fabric.store.query.paging import limit_of, paged
+from fabric.store.query.registry import answers
+
+REGEX_CHARS_MAX = 255
+BATCH = 500  # rows read at a time while filtering in memory
+
+_S = t.servers.c
+_KEYS: dict[str, ColumnElement[Any]] = {
+    "created_at": _S.created_ms,
+    "updated_at": _S.updated_ms,
+    "launched_at": _S.launched_ms,
+    "display_name": _S.name,
+    "name": _S.name,
+    "uuid": _S.server_id,
+    "project_id": _S.project_id,
+    "user_id": _S.user_id,
+    "vm_state": _S.vm_state,
+    "task_state": _S.task_state,
+    "power_state": _S.power_state,
+    "host": t.hosts.c.name,
+    "node": t.hosts.c.name,
+    "image_ref": _S.image_id,
+    "instance_type_id": _S.flavor_id,
+    "key_name": _S.key_name,
+    "availability_zone": t.hosts.c.zone,
+    "hostname": _S.hostname,
+    "display_description": _S.description,
+    "locked": _S.locked,
+    "config_drive": _S.config_drive,
+    "launch_index": _S.launch_index,
+}
+_DEFAULT_SORT = (("created_at", "desc"), ("uuid", "desc"))
+_WITH_HOST = t.servers.outerjoin(t.hosts, t.hosts.c.host_id == _S.host_id)
+_ROWS = select(t.servers, t.hosts.c.name.label("host_name"), t.hosts.c.zone.label("host_zone")).select_from(
+    _WITH_HOST
+)
+_FLAVOR_FIELDS = ("flavor_id", "vcpus", "memory_mb", "root_gb", "ephemeral_gb", "swap_mb", "extra_specs")
+_NOT_IN_SERVER = frozenset(
+    {*_FLAVOR_FIELDS, "flavor_name", "host_zone", "changed_index"}
+    | {"fault_code", "fault_message", "fault_details", "fault_ms"}
+)
+
+
+def rows_of_servers() -> Select[Any]:
+    """Server rows with their host's name and zone, for `server_of`."""
+    return _ROWS
+
+
+def server_of(row: Row[Any]) -> Server:
+    fields = dict(row._mapping)
+    flavor = FlavorSnapshot(name=row.flavor_name, **{name: fields[name] for name in _FLAVOR_FIELDS})
+    fault = None
+    if row.fault_code is not None:
+        fault = Fault(
+            code=row.fault_code,
+            message=row.fault_message,
+            details=row.fault_details or "",
+            created_ms=row.fault_ms,
+        )
+    kept = {name: value for name, value in fields.items() if name not in _NOT_IN_SERVER}
+    return Server(
+        **kept
+        | {
+            "flavor": flavor,
+            "fault": fault,
+            "zone": row.host_zone,
+            "vm_state": VmState(row.vm_state),
+            "task_state": None if row.task_state is None else TaskState(row.task_state),
+            "desired": Desired(row.desired),
+            "power_state": PowerState(row.power_state),
+            "tags": tuple(row.tags),
+        }
+    )
+
+
+@answers(GetServer)
+def get_server(connection: Connection, query: GetServer) -> ServerView | None:
+    row = connection.execute(_ROWS.where(_S.server_id == query.server_id)).first()
+    return None if row is None else next(iter(views(connection, [server_of(row)])))
+
+
+@answers(ListServers)
+def list_servers(connection: Connection, query: ListServers) -> tuple[ServerView, ...]:
+    wanted, limit = query.filter, limit_of(query.page)
+    name, address = _pattern(wanted.name_regex, "name"), _pattern(wanted.ip_regex, "ip")
+    statement = paged(
+        connection,
+        _filtered(_ROWS, wanted),
+        query.page,
+        base=_WITH_HOST,
+        keys=_KEYS,
+        default=_DEFAULT_SORT,
+        identity=_S.server_id,
+        visible=None if wanted.project_id is None else _S.project_id == wanted.project_id,
+    )
+    if name is None and address is None and not wanted.statuses and not wanted.tags_all:
+        statement = statement.limit(limit)
+    found: list[ServerView] = []
+    for batch in _batches(connection, statement, limit):
+        servers = [server for server in map(server_of, batch) if _matches(server, wanted, name)]
+        for view in views(connection, servers):
+            if address is None or _has_address(view.ports, address):
+                found.append(view)
+                if len(found) == limit:
+                    return tuple(found)
+    return tuple(found)
+
+
+@answers(ListUnplaced)
+def list_unplaced(connection: Connection, query: ListUnplaced) -> tuple[Server, ...]:
+    statement = (
+        _ROWS.where(_S.task_state == TaskState.SCHEDULING.value, _S.host_id.is_(None))
+        .order_by(_S.created_ms, _S.server_id)
+        .limit(query.limit)
+    )
+    return tuple(server_of(row) for row in connection.execute(statement))
+
+
+@answers(ListOverdue)
+def list_overdue(connection: Connection, query: ListOverdue) -> tuple[Server, ...]:
+    statement = (
+        _ROWS.where(_S.deadline_ms.is_not(None), _S.deadline_ms <= query.now_ms)
+        .order_by(_S.deadline_ms, _S.server_id)
+        .limit(query.limit)
+    )
+    return tuple(server_of(row) for row in connection.execute(statement))
+
+
+def views(connection: Connection, servers: Sequence[Server]) -> Iterator[ServerView]:
+    """Servers with their ports and the names of their security groups, in the order given."""
+    ports: dict[str, list[Port]] = defaultdict(list)
+    for chunk in chunks([server.server_id for server in servers]):
+        for port in load_ports(connection, t.ports.c.device_id.in_(chunk), t.ports.c.nic.is_not(None)):
+            ports[port.device_id].append(port)
+    ids = sorted({group for listed in ports.values() for port in listed for group in port.security_group_ids})
+    names: dict[str, str] = {}
+    c = t.security_groups.c
+    for chunk in chunks(ids):
+        for row in connection.execute(
+            select(c.security_group_id, c.name).where(c.security_group_id.in_(chunk))
+        ):
+            names[row.security_group_id] = row.name
+    for server in servers:
+        mine = ports.get(server.server_id, [])
+        groups = {names[group] for port in mine for group in port.security_group_ids if group in names}
+        yield ServerView(server=server, ports=tuple(mine), security_groups=tuple(sorted(groups)))
+
+
+def _batches(connection: Connection, statement: Select[Any], limit: int) -> Iterator[Sequence[Row[Any]]]:
+    """Rows in order, no more at a time than a page is likely to need."""
+    if limit == 0:
+        return
+    with connection.execute(statement.execution_options(stream_results=True)) as rows:
+        while batch := rows.fetchmany(min(BATCH, limit)):
+            yield batch
+
+
+def _pattern(text: str | None, field: str) -> re.Pattern[str] | None:
+    """Nova matches with the database's regular expressions; a bad one is the caller's mistake."""
+    if text is None:
+        return None
+    if len(text) > REGEX_CHARS_MAX:
+        raise BadFilterError(f"Invalid filter {field}: longer than {REGEX_CHARS_MAX} characters.")
+    if re.search(r"[*+}?]\s*\)?\s*[*+{]", text) or re.search(r"\([^)]*[*+][^)]*\)\s*[*+{]", text):
+        # nested repetition: exponential time in a backtracking matcher
+        raise BadFilterError(f"Invalid filter {field}: nested repetition is not supported.")
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise BadFilterError(f"Invalid filter {field}: {error}.") from error
+
+
+def _matches(server: Server, wanted: ServerFilter, name: re.Pattern[str] | None) -> bool:
+    if name is not None and name.search(server.name) is None:
+        return False
+    if wanted.statuses and api_status(server.vm_state, server.task_state) not in wanted.statuses:
+        return False
+    return set(wanted.tags_all) <= set(server.tags)
+
+
+def _has_address(ports: Sequence[Port], pattern: re.Pattern[str]) -> bool:
+    return any(pattern.search(fixed.address) for port in ports for fixed in port.fixed_ips)
+
+
+def _filtered(statement: Select[Any], wanted: ServerFilter) -> Select[Any]:
+    for column, value in (
+        (_S.project_id, wanted.project_id),
+        (_S.flavor_id, wanted.flavor_id),
+        (_S.image_id, wanted.image_id),
+        (t.hosts.c.name, wanted.host_name),
+        (_S.user_id, wanted.user_id),
+        (_S.key_name, wanted.key_name),
+        (_S.vm_state, wanted.vm_state),
+        (_S.task_state, wanted.task_state),
+        (_S.reservation_id, wanted.reservation_id),
+        (_S.locked, wanted.locked),
+    ):
+        if value is not None:
+            statement = statement.where(column == value)
+    if wanted.description is not None:
+        statement = statement.where(_S.description.contains(wanted.description, autoescape=True))
+    if wanted.zone is not None:
+        unplaced = and_(_S.host_id.is_(None), _S.zone_wanted == wanted.zone)
+        statement = statement.where(or_(t.hosts.c.zone == wanted.zone, unplaced))
+    if wanted.server_ids:
+        statement = statement.where(_S.server_id.in_(wanted.server_ids))
+    if wanted.changed_since_ms is not None:
+        statement = statement.where(_S.updated_ms >= wanted.changed_since_ms)
+    if wanted.changed_before_ms is not None:
+        statement = statement.where(_S.updated_ms <= wanted.changed_before_ms)
+    if wanted.statuses:
+        statement = statement.where(_S.vm_state.in_(_vm_states(wanted.statuses)))
+    return statement
+
+
+def _vm_states(statuses: Sequence[str]) -> list[str]:
+    """Every vm_state that can show one of the statuses: SQL narrows, `_matches` decides."""
+    tasks: tuple[TaskState | None, ...] = (None, *TaskState)
+    return [state.value for state in VmState if any(api_status(state, task) in statuses for task in tasks)]

@@ -1,0 +1,30 @@
+"""Making the tables, and refusing tables of another version."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, insert, inspect, select
+
+from fabric.store import tables as t
+from fabric.store.errors import SchemaVersionError
+
+SCHEMA_VERSION = 1
+
+
+def create_schema(connection: Connection) -> None:
+    """Makes the tables where there are none; leaves tables of this version as they are.
+
+    Raises SchemaVersionError when they are of another one.
+    """
+    if not inspect(connection).has_table(t.position.name):
+        t.metadata.create_all(connection)
+        connection.execute(
+            insert(t.position).values(
+                id=1, schema_version=SCHEMA_VERSION, applied_index=0, applied_hash=b"", time_ms=0
+            )
+        )
+        return
+    found = connection.execute(select(t.position.c.schema_version)).scalar_one()
+    if found != SCHEMA_VERSION:
+        raise SchemaVersionError(
+            f"the tables have schema version {found}, this program needs {SCHEMA_VERSION}"
+        )

@@ -1,0 +1,73 @@
+"""SQLite as the engine needs it: WAL, one writer connection, read-only snapshots beside it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.pool import NullPool, QueuePool
+
+BUSY_TIMEOUT_MS = 5_000
+CACHE_KIB = 64 * 1_024
+
+
+def open_writer(path: Path) -> Connection:
+    """The connection that writes, made where there is no file yet (0600). Used by one thread at a time."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    engine = _engine(path, "rw", pool_size=None)
+    _begin_with(engine, "BEGIN IMMEDIATE")
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = NORMAL",  # the log is the durable truth: see replicated.py
+            f"cache_size = -{CACHE_KIB}",
+            "temp_store = MEMORY",
+            "wal_autocheckpoint = 4000",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine.connect()
+
+
+def open_readers(path: Path, count: int) -> Engine:
+    """Read-only connections for `count` threads; each transaction sees one snapshot."""
+    engine = _engine(path, "ro", pool_size=count)
+    _begin_with(engine, "BEGIN")
+    return engine
+
+
+def checkpoint(connection: Connection) -> bool:
+    """Moves the WAL into the database file and fsyncs it. False: readers held some of it back."""
+    row = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
+    connection.rollback()
+    busy, frames, moved = (int(value) for value in row)
+    return not busy and frames == moved
+
+
+def _engine(path: Path, mode: str, *, pool_size: int | None) -> Engine:
+    uri = f"file:{quote(str(path))}?mode={mode}&uri=true"
+    arguments = {
+        "check_same_thread": False,
+        "timeout": BUSY_TIMEOUT_MS // 1_000,
+        "cached_statements": 512,
+        # We say BEGIN ourselves: the driver's own rules would split reads over several snapshots.
+        "isolation_level": None,
+    }
+    url = f"sqlite+pysqlite:///{uri}"
+    if pool_size is None:
+        return sqlalchemy.create_engine(url, connect_args=arguments, poolclass=NullPool)
+    return sqlalchemy.create_engine(
+        url, connect_args=arguments, poolclass=QueuePool, pool_size=pool_size, max_overflow=0
+    )
+
+
+def _begin_with(engine: Engine, statement: str) -> None:
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)

@@ -1,0 +1,362 @@
+"""The plan made true in the kernel, in the network namespace of this process. The only importer of pyroute2.
+
+Reading, planning and writing happen in one worker thread, one apply after the other. Rules come before the
+taps they filter and leave after them, so no guest is ever on a bridge unfiltered. Nothing here outlives an apply but
+the kernel's state and the files of `netplug.nft` and `netplug.dnsmasq`: whatever an earlier life, another
+program or an operator changed is seen and put right by the next apply.
+
+What is ours: links whose alias begins with "fabric:", links named "fabnew...", the nftables tables "fabric",
+dnsmasq processes that run a file of our directory. A link of a port's name that exists already is adopted, not
+made (and goes when its port goes); so is a bridge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_interface
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from netplug.contract import HostPlan, Leftovers, PluggedPort, PortsRefusedError
+from netplug.desired import Bridge, DesiredState, HostFacts, Sysctl, Tap, UplinkFact
+from netplug.dnsmasq import DhcpServers
+from netplug.nft import RuleTables
+from netplug.plan import desired_state
+from netplug.system import can_filter_bridges, ensure_sysctl
+from proto.errors import NetPlugError
+
+log = logging.getLogger(__name__)
+
+ALIAS = "fabric:"
+DRAFT = "fabnew"  # a link's name until its alias is set, so that a crash in between leaves nothing unknown
+IFF_UP = 1
+TABLE_MAIN, PROTO_KERNEL, SCOPE_LINK = 254, 2, 253
+AF_INET, AF_INET6 = 2, 10
+BRIDGE_OPTIONS = {
+    "br_stp_state": 0,
+    "br_forward_delay": 0,
+    "br_nf_call_iptables": 1,
+    "br_nf_call_ip6tables": 1,
+}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    index: int
+    name: str
+    kind: str
+    alias: str
+    mac: str
+    mtu: int
+    master: int
+    is_up: bool
+    options: tuple[tuple[str, int | None], ...]  # of a bridge
+
+    @property
+    def is_ours(self) -> bool:
+        return self.alias.startswith(ALIAS) or self.name.startswith(DRAFT)
+
+
+class KernelLinks:
+    """Links, addresses and routes by netlink. Every call that changes something counts as a write."""
+
+    def __init__(self) -> None:
+        self.writes = 0
+        self.by_name: dict[str, Link] = {}
+        self._addresses: list[tuple[int, str]] = []  # (link index, address with prefix length)
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        with IPRoute() as self._netlink:
+            self.refresh()
+            yield
+
+    def refresh(self) -> None:
+        self.by_name = {link.name: link for link in map(_link, self._netlink.get_links())}
+        self._addresses = [
+            (entry["index"], f"{entry.get('local') or entry.get('address')}/{entry['prefixlen']}")
+            for entry in self._netlink.get_addr()
+        ]
+
+    def ours(self, *, bridges: bool) -> list[Link]:
+        return sorted(
+            (link for link in self.by_name.values() if link.is_ours and (link.kind == "bridge") == bridges),
+            key=lambda link: link.name,
+        )
+
+    def name_of(self, index: int) -> str | None:
+        return next((link.name for link in self.by_name.values() if link.index == index), None)
+
+    def addresses_of(self, link: Link) -> list[str]:
+        return [address for index, address in self._addresses if index == link.index]
+
+    def delete(self, link: Link) -> None:
+        self._link("del", index=link.index)
+        del self.by_name[link.name]
+
+    def set_master(self, link: Link, master: int) -> None:
+        if link.master != master:
+            self._link("set", index=link.index, master=master)
+
+    def bring_up(self, link: Link) -> None:
+        if not link.is_up:
+            self._link("set", index=link.index, state="up")
+
+    def ensure_bridge(self, bridge: Bridge) -> Link:
+        alias = ALIAS + bridge.network_id
+        if bridge.name not in self.by_name:
+            # The MAC in the request: one set later would be the first port's for a moment.
+            self._make(bridge.name, alias, kind="bridge", address=bridge.mac, **BRIDGE_OPTIONS)
+        link = self.by_name[bridge.name]
+        if link.kind != "bridge":
+            raise NetPlugError(f"{bridge.name} is a {link.kind or 'device'}, not a bridge")
+        if link.options != tuple(BRIDGE_OPTIONS.items()):
+            self._link("set", index=link.index, kind="bridge", **BRIDGE_OPTIONS)
+        self._ensure_fields(link, alias=alias, mtu=bridge.mtu, mac=bridge.mac)
+        return link
+
+    def ensure_tap(self, tap: Tap) -> None:
+        alias = ALIAS + tap.port_id
+        if tap.name not in self.by_name:
+            self._make(tap.name, alias, kind="tuntap", mode="tap")
+        link = self.by_name[tap.name]
+        self._ensure_fields(link, alias=alias, mtu=tap.mtu)
+        self.set_master(link, self.by_name[tap.bridge].index)
+
+    def ensure_addresses(self, bridge: Bridge) -> None:
+        link = self.by_name[bridge.name]
+        present = [entry for entry in self.addresses_of(link) if ip_interface(entry).version == 4]
+        for address in sorted(set(present) - set(bridge.addresses)):
+            self._address("del", link, address)
+        for address in bridge.addresses:
+            if address not in present:
+                self._address("add", link, address)
+
+    def ensure_routes(self, bridge: Bridge) -> None:
+        """After the bridge is up. Routes the kernel made from addresses are its own affair."""
+        link = self.by_name[bridge.name]
+        wanted = {(route.destination, route.source) for route in bridge.routes}
+        present = set()
+        for entry in self._netlink.get_routes(oif=link.index, table=TABLE_MAIN, family=AF_INET):
+            if entry["proto"] != PROTO_KERNEL and entry.get("gateway") is None:
+                present.add((f"{entry.get('dst')}/{entry['dst_len']}", entry.get("prefsrc")))
+        for verb, routes in (("del", present - wanted), ("add", wanted - present)):
+            for destination, source in sorted(routes, key=str):
+                self.writes += 1
+                self._netlink.route(
+                    verb, dst=destination, oif=link.index, prefsrc=source, scope=SCOPE_LINK, table=TABLE_MAIN
+                )
+
+    def _make(self, name: str, alias: str, **request: Any) -> None:
+        draft = DRAFT + name[-8:]
+        if draft in self.by_name:
+            self.delete(self.by_name[draft])
+        self._link("add", ifname=draft, **request)
+        index = self._netlink.link_lookup(ifname=draft)[0]
+        self._link("set", index=index, ifname=name, ifalias=alias)
+        self.by_name[name] = _link(self._netlink.get_links(index)[0])
+
+    def _ensure_fields(self, link: Link, *, alias: str, mtu: int, mac: str | None = None) -> None:
+        changes: dict[str, Any] = {}
+        if link.alias != alias:
+            changes["ifalias"] = alias
+        if link.mtu != mtu:
+            changes["mtu"] = mtu
+        if mac is not None and link.mac != mac:
+            changes["address"] = mac
+        if changes:
+            self._link("set", index=link.index, **changes)
+
+    def _link(self, verb: str, **request: Any) -> None:
+        self.writes += 1
+        self._netlink.link(verb, **request)
+
+    def _address(self, verb: str, link: Link, address: str) -> None:
+        self.writes += 1
+        host, length = address.split("/")
+        self._netlink.addr(verb, index=link.index, address=host, prefixlen=int(length))
+
+
+def _link(entry: Any) -> Link:
+    is_bridge = entry.get(("linkinfo", "kind")) == "bridge"
+    options = (
+        tuple((key, entry.get(("linkinfo", "data", key))) for key in BRIDGE_OPTIONS) if is_bridge else ()
+    )
+    return Link(
+        index=entry["index"],
+        name=entry.get("ifname"),
+        kind=entry.get(("linkinfo", "kind")) or "",
+        alias=entry.get("ifalias") or "",
+        mac=entry.get("address") or "",
+        mtu=entry.get("mtu"),
+        master=entry.get("master") or 0,
+        is_up=bool(entry["flags"] & IFF_UP),
+        options=options,
+    )
+
+
+class LinuxNetPlug:
+    """The network plug of a Linux host. `directory` is ours alone; `uplinks` maps a physical network's name to the
+    interface of this host that carries it, an interface without addresses."""
+
+    def __init__(self, directory: Path, *, uplinks: Mapping[str, str], host_name: str = "") -> None:
+        self._directory = directory
+        self._uplinks = dict(uplinks)
+        self._host_name = host_name
+        self._links = KernelLinks()
+        self._rules = RuleTables(directory / "nftables.json")
+        self._servers = DhcpServers(directory / "dnsmasq")
+        self._sysctl_writes = 0
+        self._can_filter = False
+        self._worker: ThreadPoolExecutor | None = None
+
+    @property
+    def writes(self) -> int:
+        """How often the host was changed by this object: the measure of "only differences are applied"."""
+        return self._links.writes + self._rules.writes + self._servers.writes + self._sysctl_writes
+
+    async def open(self) -> None:
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="netplug")
+        self._can_filter = await self._in_worker(self._prepare)
+        if not self._can_filter:
+            log.warning("bridged frames cannot be filtered", extra={"node": self._host_name})
+
+    async def close(self) -> None:
+        """Lets go; the data plane stays up. Waits for a running apply."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            await asyncio.to_thread(worker.shutdown, wait=True)
+
+    async def apply(self, plan: HostPlan) -> tuple[PluggedPort, ...]:
+        before = self.writes
+        state = await self._in_worker(lambda: self._apply(plan))
+        if self.writes != before:
+            log.info(
+                "host network changed",
+                extra={"node": self._host_name, "ports": len(state.plugged), "writes": self.writes - before},
+            )
+        if state.refused:
+            raise PortsRefusedError(state.refused, state.plugged)
+        return state.plugged
+
+    async def leftovers(self) -> Leftovers:
+        return await self._in_worker(self._leftovers)
+
+    async def _in_worker(self, work: Callable[[], T]) -> T:
+        """The worker runs to its end even when the caller is cancelled; the next caller waits for it."""
+        if self._worker is None:
+            raise NetPlugError("the network plug is not open")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+        except (NetlinkError, OSError) as error:
+            raise NetPlugError(f"the kernel refused: {error}") from error
+
+    def _prepare(self) -> bool:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return can_filter_bridges()
+
+    def _apply(self, plan: HostPlan) -> DesiredState:
+        with self._links.opened():
+            state = desired_state(plan, self._facts())
+            self._unplug(state)
+            indexes = {bridge.name: self._links.ensure_bridge(bridge).index for bridge in state.bridges}
+            self._set_sysctls(state.sysctls, {bridge.name for bridge in state.bridges})
+            self._rules.apply(state.ruleset)
+            self._plug(state)
+            self._servers.apply(state.dhcp, indexes)
+            for link in self._links.ours(bridges=True):
+                if link.name not in indexes:
+                    self._links.delete(link)
+            return state
+
+    def _facts(self) -> HostFacts:
+        links = self._links
+        ours = {link.name for link in links.ours(bridges=True)}
+        prefixes = [
+            address
+            for link in links.by_name.values()
+            if link.name not in ours
+            for address in links.addresses_of(link)
+            if not ip_interface(address).is_loopback and not ip_interface(address).is_link_local
+        ]
+        return HostFacts(
+            uplinks=tuple(self._uplink(name, device) for name, device in sorted(self._uplinks.items())),
+            bridges_present=frozenset(ours),
+            host_prefixes=tuple(sorted(prefixes)),
+            can_filter=self._can_filter,
+        )
+
+    def _uplink(self, physical_network: str, device: str) -> UplinkFact:
+        link = self._links.by_name.get(device)
+        if link is None:
+            return UplinkFact(physical_network=physical_network, device=device, mtu=None)
+        addresses = self._links.addresses_of(link)
+        return UplinkFact(
+            physical_network=physical_network,
+            device=device,
+            mtu=link.mtu,
+            addresses=tuple(
+                entry for entry in addresses if not ip_address(entry.split("/")[0]).is_link_local
+            ),
+            holder=self._links.name_of(link.master) if link.master else None,
+        )
+
+    def _unplug(self, state: DesiredState) -> None:
+        """What must not meet the new rules leaves its bridge first."""
+        wanted = {tap.name for tap in state.taps}
+        for link in self._links.ours(bridges=False):
+            if link.name in state.cut_off:
+                self._links.set_master(link, 0)
+            elif link.name not in wanted:
+                self._links.delete(link)
+        carried = {bridge.uplink: bridge.name for bridge in state.bridges if bridge.uplink}
+        ours = {link.index: link.name for link in self._links.ours(bridges=True)}
+        for device in sorted(set(self._uplinks.values())):
+            uplink = self._links.by_name.get(device)
+            if uplink is not None and uplink.master in ours and ours[uplink.master] != carried.get(device):
+                self._links.set_master(uplink, 0)
+        self._links.refresh()
+
+    def _plug(self, state: DesiredState) -> None:
+        for bridge in state.bridges:
+            self._links.ensure_addresses(bridge)
+            self._links.bring_up(self._links.by_name[bridge.name])
+            self._links.ensure_routes(bridge)
+            if bridge.uplink is not None:
+                uplink = self._links.by_name[bridge.uplink]
+                self._links.set_master(uplink, self._links.by_name[bridge.name].index)
+                self._links.bring_up(uplink)
+        for tap in state.taps:
+            self._links.ensure_tap(tap)
+        self._set_sysctls(state.sysctls, {tap.name for tap in state.taps})
+        for tap in state.taps:
+            self._links.bring_up(self._links.by_name[tap.name])
+
+    def _set_sysctls(self, sysctls: tuple[Sysctl, ...], devices: set[str]) -> None:
+        """Those of `devices` and those of no device."""
+        for sysctl in sysctls:
+            if "/conf/" not in sysctl.key or sysctl.key.split("/")[3] in devices:
+                self._sysctl_writes += ensure_sysctl(sysctl)
+
+    def _leftovers(self) -> Leftovers:
+        with self._links.opened():
+            links = self._links
+            record = self._directory / "nftables.json"
+            files = [*self._servers.files(), *([record] if record.exists() else [])]
+            return Leftovers(
+                bridges=tuple(link.name for link in links.ours(bridges=True)),
+                taps=tuple(link.name for link in links.ours(bridges=False)),
+                dnsmasq_pids=self._servers.pids(),
+                nft_rules=self._rules.rule_count(),
+                files=tuple(str(path) for path in files),
+            )

@@ -1,0 +1,401 @@
+"""Compute over a real socket, on the real command handlers and queries: three hosts that only exist as
+rows and members, two projects, an image, a flavor, a network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientSession, ClientTimeout
+
+from fabric.api.compute import routes as compute_routes
+from fabric.api.server import ApiServer, build_root
+from fabric.control import tokens
+from fabric.control.context import Cloud
+from fabric.core.identity.queries import GetUser
+from fabric.core.membership.model import Member, MemberState, NodeRecord, RoleClaim
+from fabric.core.nodes.queries import ListRoleGrants
+from fabric.core.servers.model import Server
+from fabric.core.servers.queries import GetServer
+from fabric.core.servers.states import PowerState
+from fabric.errors import PeerUnreachableError
+from fabric.runtime.clock import SystemClock
+from proto.commands import Command
+from proto.commands.catalog import FlavorCreate, ImageActivate, ImageCreate
+from proto.commands.identity import AssignmentGrant, FabricInit, ProjectCreate, UserCreate
+from proto.commands.networks import AllocationPool, NetworkCreate, SubnetCreate
+from proto.commands.nodes import HostRegister, JoinTokenCreate, NodeAdmit, RoleHold
+from proto.commands.servers import ServerObserved, ServerPlace, ServerUnplaceable
+from proto.ids import (
+    DomainId,
+    FabricId,
+    FlavorId,
+    ImageId,
+    Incarnation,
+    NetworkId,
+    NodeId,
+    ProjectId,
+    RoleId,
+    ServerId,
+    SubnetId,
+    TokenId,
+    UserId,
+    new_hex_id,
+    new_request_id,
+    new_uuid,
+)
+from tests.api.state_engine import open_state
+
+HOSTS = tuple(NodeId(f"{number:032x}") for number in (0xA1, 0xB2, 0xC3))
+HOST_NAMES = ("h1", "h2", "h3")
+IMAGE = ImageId("11111111-1111-4111-8111-111111111111")
+FLAVOR = FlavorId("1")
+NETWORK = NetworkId("22222222-2222-4222-8222-222222222222")
+SUBNET = SubnetId("33333333-3333-4333-8333-333333333333")
+SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINsxMsdhCUmWMzuqT7gUghqovGFhuNBiHQOk7cTCxtUO ada@home"
+
+
+@dataclass
+class FakeFleet:
+    """Everybody is alive except those in `silent`."""
+
+    clock: SystemClock
+    silent: set[NodeId] = field(default_factory=set)
+    me: NodeId = HOSTS[0]
+
+    def members(self) -> tuple[Member, ...]:
+        return tuple(self._member(node, name) for node, name in zip(HOSTS, HOST_NAMES, strict=True))
+
+    def member(self, node_id: NodeId) -> Member | None:
+        return next((each for each in self.members() if each.record.node_id == node_id), None)
+
+    def is_alive(self, node_id: NodeId) -> bool:
+        return node_id in HOSTS and node_id not in self.silent
+
+    def subscribe(self, listener: Callable[[Member], None]) -> Callable[[], None]:
+        return lambda: None
+
+    def _member(self, node_id: NodeId, name: str) -> Member:
+        roles = ("conductor", "scheduler", "api") if node_id == HOSTS[0] else ("api",)
+        record = NodeRecord(
+            node_id=node_id,
+            name=name,
+            endpoint="tcp://127.0.0.1:1",
+            curve_public=b"c" * 32,
+            certificate=b"",
+            incarnation=Incarnation(1),
+            version=1,
+            zone="nova",
+            software="0",
+            roles=tuple(RoleClaim(role=role, fence=1, since_ms=1) for role in roles),
+        )
+        state = MemberState.HOST_DOWN if node_id in self.silent else MemberState.ALIVE
+        now_ms = self.clock.monotonic_ms()
+        return Member(record=record, state=state, heard_ms=now_ms, changed_ms=now_ms)
+
+
+@dataclass
+class FakeHosts:
+    """One console for all servers; `error` is raised instead when set."""
+
+    console: str = "one\ntwo\nthree\n"
+    error: Exception | None = None
+    asked: list[tuple[NodeId, ServerId, int | None]] = field(default_factory=list)
+
+    async def console_log(self, host_id: NodeId, server_id: ServerId, *, lines: int | None) -> str:
+        self.asked.append((host_id, server_id, lines))
+        if self.error is not None:
+            raise self.error
+        kept = self.console.splitlines(keepends=True)
+        return "".join(kept if lines is None else kept[max(0, len(kept) - lines) :])
+
+    def fall_silent(self) -> None:
+        self.error = PeerUnreachableError("no link")
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    data: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.data)
+
+    @property
+    def fault(self) -> tuple[str, str]:
+        """(name, message) of a Nova fault; fails when it is not one."""
+        ((name, body),) = self.json.items()
+        assert body["code"] == self.status
+        return name, body["message"]
+
+
+@dataclass(frozen=True)
+class Person:
+    """A client with one token and one API version."""
+
+    session: ClientSession
+    url: str
+    token: str
+    user_id: UserId
+    project_id: ProjectId
+    version: str | None = None
+
+    def at(self, version: str | None) -> Person:
+        return Person(self.session, self.url, self.token, self.user_id, self.project_id, version)
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        data: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        root: str = "/compute/v2.1",
+    ) -> Answer:
+        sent = {"X-Auth-Token": self.token, **(headers or {})}
+        if self.version is not None:
+            sent["OpenStack-API-Version"] = f"compute {self.version}"
+        if body is not None:
+            data = json.dumps(body).encode()
+        if data is not None:
+            sent.setdefault("Content-Type", "application/json")
+        async with self.session.request(method, self.url + root + path, data=data, headers=sent) as response:
+            found = {key.lower(): value for key, value in response.headers.items()}
+            return Answer(response.status, found, await response.read())
+
+    async def get(self, path: str, **how: Any) -> Answer:
+        return await self.ask("GET", path, **how)
+
+    async def post(self, path: str, body: Any, **how: Any) -> Answer:
+        return await self.ask("POST", path, body, **how)
+
+    async def put(self, path: str, body: Any = None, **how: Any) -> Answer:
+        return await self.ask("PUT", path, body, **how)
+
+    async def delete(self, path: str) -> Answer:
+        return await self.ask("DELETE", path)
+
+
+@dataclass(frozen=True)
+class World:
+    cloud: Cloud
+    fleet: FakeFleet
+    hosts: FakeHosts
+    admin: Person
+    alice: Person  # member of project one
+    bob: Person  # member of project two
+    reader: Person  # reader of project one
+
+    async def do(self, command: Command) -> None:
+        await self.cloud.state.propose(command, request_id=new_request_id())
+
+    async def boot(self, who: Person, name: str = "web-1", **fields: Any) -> str:
+        """A server as its request left it: building, on no host. Returns its id."""
+        wanted = {"name": name, "imageRef": IMAGE, "flavorRef": FLAVOR, "networks": "auto", **fields}
+        answer = await who.at("2.90").post("/servers", {"server": wanted})
+        assert answer.status == 202, answer.data
+        return str(answer.json["server"]["id"])
+
+    async def place(self, server_id: str, host: int = 0) -> None:
+        """What the scheduler would do."""
+        server = await self.server(server_id)
+        grants = await self.cloud.state.read(ListRoleGrants())
+        fence = next(grant.fence for grant in grants if grant.role == "scheduler")
+        await self.do(
+            ServerPlace(
+                server_id=server.server_id,
+                host_id=HOSTS[host],
+                fence=fence,
+                read_generation=server.generation,
+            )
+        )
+
+    async def settle(self, server_id: str, power: PowerState = PowerState.RUNNING) -> None:
+        """What its host would report when the work is done."""
+        server = await self.server(server_id)
+        assert server.host_id is not None
+        await self.do(
+            ServerObserved(
+                server_id=server.server_id,
+                host_id=server.host_id,
+                generation=server.action_generation,
+                power_state=power.value,
+            )
+        )
+
+    async def active(self, who: Person, name: str = "web-1", host: int = 0, **fields: Any) -> str:
+        server_id = await self.boot(who, name, **fields)
+        await self.place(server_id, host)
+        await self.settle(server_id)
+        return server_id
+
+    async def fail_placement(self, server_id: str) -> None:
+        server = await self.server(server_id)
+        grants = await self.cloud.state.read(ListRoleGrants())
+        fence = next(grant.fence for grant in grants if grant.role == "scheduler")
+        await self.do(
+            ServerUnplaceable(
+                server_id=server.server_id,
+                fence=fence,
+                read_generation=server.generation,
+                message="No valid host was found.",
+                details="h1: 512 MB of RAM missing",
+            )
+        )
+
+    async def server(self, server_id: str) -> Server:
+        view = await self.cloud.state.read(GetServer(server_id=ServerId(server_id)))
+        assert view is not None
+        return view.server
+
+    async def add_network(self, project_id: ProjectId, name: str, cidr: str, **fields: Any) -> NetworkId:
+        network_id = NetworkId(new_uuid())
+        await self.do(NetworkCreate(network_id=network_id, project_id=project_id, name=name, **fields))
+        await self.do(_subnet(SubnetId(new_uuid()), network_id, project_id, cidr))
+        return network_id
+
+
+def _subnet(subnet_id: SubnetId, network_id: NetworkId, project_id: ProjectId, cidr: str) -> SubnetCreate:
+    base = cidr.rpartition(".")[0]
+    return SubnetCreate(
+        subnet_id=subnet_id,
+        network_id=network_id,
+        project_id=project_id,
+        name="sub",
+        cidr=cidr,
+        gateway_ip=f"{base}.1",
+        pools=(AllocationPool(f"{base}.2", f"{base}.254"),),
+    )
+
+
+@asynccontextmanager
+async def open_world(directory: Path) -> AsyncIterator[World]:
+    clock, hosts = SystemClock(), FakeHosts()
+    fleet = FakeFleet(clock)
+    async with open_state(directory) as state:
+        # Image bytes are never asked for by Compute.
+        cloud = Cloud(state=state, fleet=fleet, hosts=hosts, blobs=None, clock=clock)  # type: ignore[arg-type]
+        server = await ApiServer.listen(
+            build_root(cloud, apps={"/compute": compute_routes.app()}), host="127.0.0.1", port=0
+        )
+        try:
+            async with ClientSession(timeout=ClientTimeout(total=60)) as session:
+                people = await _people(cloud, session, f"http://127.0.0.1:{server.port}")
+                world = World(cloud=cloud, fleet=fleet, hosts=hosts, **people)
+                await _furnish(world)
+                yield world
+        finally:
+            await server.close()
+
+
+async def _people(cloud: Cloud, session: ClientSession, url: str) -> dict[str, Person]:
+    async def do(command: Command) -> None:
+        await cloud.state.propose(command, request_id=new_request_id())
+
+    domain, roles = DomainId("default"), {name: RoleId(new_hex_id()) for name in _ROLES}
+    admin_user, admin_project = UserId(new_hex_id()), ProjectId(new_hex_id())
+    await do(
+        FabricInit(
+            fabric_id=FabricId(new_hex_id()),
+            node_id=HOSTS[0],
+            root_public=b"r" * 32,
+            domain_id=domain,
+            admin_project_id=admin_project,
+            service_project_id=ProjectId(new_hex_id()),
+            admin_user_id=admin_user,
+            admin_password_hash="unused",
+            admin_role_id=roles["admin"],
+            manager_role_id=roles["manager"],
+            member_role_id=roles["member"],
+            reader_role_id=roles["reader"],
+            token_key=b"k" * 32,
+        )
+    )
+    one, two = ProjectId(new_hex_id()), ProjectId(new_hex_id())
+    for project, name in ((one, "one"), (two, "two")):
+        await do(ProjectCreate(project_id=project, domain_id=domain, name=name))
+    people = {"admin": await _person(cloud, session, url, admin_user, admin_project)}
+    for name, project, role in (("alice", one, "member"), ("bob", two, "member"), ("reader", one, "reader")):
+        user = UserId(new_hex_id())
+        await do(UserCreate(user_id=user, domain_id=domain, name=name))
+        await do(AssignmentGrant(user_id=user, project_id=project, role_id=roles[role]))
+        people[name] = await _person(cloud, session, url, user, project)
+    return people
+
+
+_ROLES = ("admin", "manager", "member", "reader")
+
+
+async def _person(
+    cloud: Cloud, session: ClientSession, url: str, user_id: UserId, project_id: ProjectId
+) -> Person:
+    user = await cloud.state.read(GetUser(user_id=user_id))
+    assert user is not None
+    token, _ = await tokens.issue(cloud, user, project_id, ("password",), None)
+    return Person(session, url, token, user_id, project_id)
+
+
+async def _furnish(world: World) -> None:
+    token_id = TokenId(new_hex_id())
+    far_ms = world.cloud.clock.wall_ms() + 3_600_000
+    await world.do(JoinTokenCreate(token_id=token_id, secret_hash=b"h" * 32, expires_ms=far_ms, uses=3))
+    for host_id, name in zip(HOSTS, HOST_NAMES, strict=True):
+        await world.do(
+            NodeAdmit(
+                node_id=host_id,
+                name=name,
+                curve_public=bytes.fromhex(host_id) * 2,
+                certificate=b"cert",
+                token_id=None if host_id == HOSTS[0] else token_id,
+            )
+        )
+        await world.do(
+            HostRegister(
+                host_id=host_id,
+                name=name,
+                address="10.0.0.1",
+                zone="nova" if name != "h3" else "rack2",
+                hypervisor_type="sim",
+                hypervisor_version=1_000_000,
+                arch="x86_64",
+                vcpus=8,
+                memory_mb=16_384,
+                disk_gb=100,
+            )
+        )
+    await world.do(RoleHold(role="scheduler", node_id=HOSTS[0]))
+    await world.do(
+        FlavorCreate(flavor_id=FLAVOR, name="m1.tiny", vcpus=1, memory_mb=512, root_gb=1, description="small")
+    )
+    await world.do(
+        ImageCreate(
+            image_id=IMAGE,
+            project_id=world.admin.project_id,
+            name="guest",
+            visibility="public",
+            disk_format="qcow2",
+            container_format="bare",
+        )
+    )
+    await world.do(
+        ImageActivate(
+            image_id=IMAGE,
+            size_bytes=20_000_000,
+            virtual_bytes=200_000_000,
+            md5="0" * 32,
+            sha512="0" * 128,
+            sha256="0" * 64,
+            node_id=HOSTS[0],
+        )
+    )
+    await world.do(
+        NetworkCreate(network_id=NETWORK, project_id=world.admin.project_id, name="public", shared=True)
+    )
+    await world.do(_subnet(SUBNET, NETWORK, world.admin.project_id, "10.1.0.0/24"))

@@ -1,0 +1,174 @@
+"""The scheduler role against rows in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from fabric.core.membership.model import MemberState
+from fabric.core.servers.queries import ListUnplaced
+from fabric.core.servers.states import VmState
+from fabric.errors import NoQuorumError
+from fabric.runtime.scheduler_loop import SchedulerConfig, SchedulerLoop
+from proto.commands import Command
+from proto.commands.servers import ServerCreate, ServerPlace, ServerUnplaceable
+from proto.ids import Fence
+from tests.fixtures.compute_doubles import FleetDouble, ManualClock, StateDouble
+from tests.fixtures.compute_rows import AssignedServer, flavor, host, server
+
+H1, H2 = host("h1"), host("h2")
+FENCE = Fence(7)
+
+
+def world(*names: str, **changes: object) -> tuple[StateDouble, SchedulerLoop]:
+    state = StateDouble(hosts={row.host_id: row for row in (H1, H2)})
+    for name in names:
+        state.put(AssignedServer(server=server(name, **changes), ports=(), networks=(), image=None))
+    return state, loop_over(state)
+
+
+def loop_over(state: StateDouble, fence: Fence | None = FENCE, **config: int) -> SchedulerLoop:
+    fleet = FleetDouble(dict.fromkeys(state.hosts, MemberState.ALIVE))
+    return SchedulerLoop(state, fleet, lambda: fence, ManualClock(), SchedulerConfig(**config))
+
+
+async def test_a_round_places_all_and_spreads() -> None:
+    state, loop = world("a", "b", "c", "d")
+    result = await loop.round()
+    assert (result.placed, result.retry, result.unplaceable) == (4, 0, 0)
+    places = [command for command in state.commands if isinstance(command, ServerPlace)]
+    assert {place.fence for place in places} == {7}
+    assert sorted(place.host_id for place in places) == sorted([H1.host_id, H2.host_id] * 2)
+    assert all(place.read_generation == 1 for place in places)
+
+
+async def test_no_fit_ends_in_error_with_both_explanations() -> None:
+    state, loop = world("big", flavor=flavor(memory_mb=9_000))
+    assert (await loop.round()).unplaceable == 1
+    (command,) = state.commands
+    assert isinstance(command, ServerUnplaceable)
+    assert "2 hosts: not enough memory" in command.message
+    assert "h1: needs 9000 MB of memory, 8192 MB free" in command.details
+
+
+async def test_no_host_alive_is_an_error_with_a_reason_too() -> None:
+    state, _ = world("a")
+    fleet = FleetDouble({H1.host_id: MemberState.HOST_DOWN})
+    loop = SchedulerLoop(state, fleet, lambda: Fence(1), ManualClock())
+    await loop.round()
+    row = next(iter(state.servers.values())).server
+    assert row.vm_state is VmState.ERROR
+    assert row.fault is not None
+    assert "2 hosts: down" in row.fault.message
+
+
+async def test_no_host_registered_is_an_error_with_a_reason() -> None:
+    state, loop = world("a")
+    state.hosts.clear()
+    await loop.round()
+    row = next(iter(state.servers.values())).server
+    assert row.fault is not None
+    assert "No host is registered" in row.fault.message
+
+
+@pytest.mark.parametrize("reason", ["no_capacity", "stale", "host_disabled"])
+async def test_a_lost_race_is_tried_again_with_fresh_state(reason: str) -> None:
+    state, loop = world("a")
+    refusals = [reason]
+    state.refuse = lambda command: refusals.pop() if refusals else None
+    first = await loop.round()
+    assert (first.placed, first.retry) == (0, 1)
+    assert (await loop.round()).placed == 1
+
+
+async def test_each_try_has_its_own_request_id() -> None:
+    """A rejection is stored under its id: with the same id a second try would only hear it again."""
+    state, loop = world("a")
+    seen = []
+    propose = state.propose
+
+    async def spy(command: Command, *, request_id):  # type: ignore[no-untyped-def]
+        seen.append(request_id)
+        return await propose(command, request_id=request_id)
+
+    state.propose = spy  # type: ignore[method-assign]
+    refusals = ["no_capacity"]
+    state.refuse = lambda command: refusals.pop() if refusals else None
+    await loop.round()
+    await loop.round()
+    assert len(set(seen)) == 2
+    assert all(request_id.startswith(server("a").request_id + "/place/") for request_id in seen)
+
+
+async def test_fenced_places_nothing_and_says_so() -> None:
+    state, loop = world("a")
+    state.refuse = lambda command: "fenced"
+    assert (await loop.round()).is_blocked
+    assert (await loop_over(state, fence=None).round()).is_blocked
+    assert state.commands == []
+
+
+async def test_an_unanswered_proposal_stays_for_the_next_round() -> None:
+    state, loop = world("a", "b")
+    propose = state.propose
+    failures = [NoQuorumError("gone")]
+
+    async def flaky(command: Command, *, request_id):  # type: ignore[no-untyped-def]
+        if failures:
+            raise failures.pop()
+        return await propose(command, request_id=request_id)
+
+    state.propose = flaky  # type: ignore[method-assign]
+    first = await loop.round()
+    assert (first.placed, first.retry) == (1, 1)
+    assert (await loop.round()).placed == 1
+
+
+async def test_the_loop_wakes_on_a_create_and_keeps_up() -> None:
+    state, _ = world()
+    state.hosts = {
+        row.host_id: replace(row, memory_mb=1 << 20, vcpus=1 << 10, disk_gb=1 << 20) for row in (H1, H2)
+    }
+    loop = loop_over(state, resync_ms=600_000, batch_max=64)
+    task = asyncio.create_task(loop.run())
+    for _ in range(10):  # into its wait
+        await asyncio.sleep(0)
+    rows = [server(f"s{number}") for number in range(300)]
+    for row in rows:
+        state.put(AssignedServer(server=row, ports=(), networks=(), image=None))
+    state.announce(create(rows[0].name))
+    await state.until(lambda: all(each.server.host_id for each in state.servers.values()), 5)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert state._listeners == []
+
+
+async def test_reads_that_fail_shrink_the_batch_and_are_survived() -> None:
+    state, _ = world("a", "b", "c")
+    loop = loop_over(state, batch_max=4, pause_ms=1, resync_ms=10)
+    state.is_away = True
+    task = asyncio.create_task(loop.run())
+    await asyncio.sleep(0.02)
+    state.is_away = False
+    await state.until(lambda: all(each.server.host_id for each in state.servers.values()), 5)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    limits = [query.limit for query in state.reads if isinstance(query, ListUnplaced)]
+    assert min(limits) < 4
+
+
+def create(name: str) -> ServerCreate:
+    row = server(name)
+    return ServerCreate(
+        server_id=row.server_id,
+        project_id=row.project_id,
+        user_id=row.user_id,
+        request_id=row.request_id,
+        name=name,
+        hostname=name,
+        flavor_id=row.flavor.flavor_id,
+        image_id=row.image_id,
+        deadline_ms=1,
+    )
