@@ -230,6 +230,7 @@ class Agent:
             image_bytes_max=config.api.image_bytes_max,
             token_ttl_ms=config.api.token_ttl_s * 1000,
             blob_source=self._fetcher,
+            public_url=config.api.public_url or None,
         )
         root = build_root(
             cloud,

@@ -32,7 +32,15 @@ from fabric.runtime.scheduler_loop import SchedulerLoop
 from fabric.runtime.state_service import StateService
 from fabric.store.engine import Engine, engine_for
 from proto.commands.nodes import NodeAdmit, RoleHold
-from proto.commands.servers import ServerAct, ServerCreate, ServerObserved, ServerPlace, ServerUnplaceable
+from proto.commands.servers import (
+    ServerAct,
+    ServerCreate,
+    ServerExpire,
+    ServerObserved,
+    ServerPlace,
+    ServerRemoved,
+    ServerUnplaceable,
+)
 from proto.ids import Fence, NodeId, RequestId, new_request_id
 
 log = logging.getLogger(__name__)
@@ -43,6 +51,8 @@ _TOLD = {  # applied commands that are part of the fabric's story
     ServerPlace: "server.placed",
     ServerUnplaceable: "server.unplaceable",
     ServerObserved: "server.observed",
+    ServerRemoved: "server.removed",
+    ServerExpire: "server.expired",
 }
 
 
@@ -169,7 +179,7 @@ class Conductor:
             return
         fields = {"server": str(command.server_id), "index": str(entry.index)}  # type: ignore[attr-defined]
         node = self._config.node_name
-        if isinstance(command, ServerPlace | ServerObserved):
+        if isinstance(command, ServerPlace | ServerObserved | ServerRemoved):
             host = self._fleet.member(command.host_id)
             node = command.host_id if host is None else host.record.name
         self._events.add(str(event), node, fields)

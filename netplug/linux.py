@@ -1,18 +1,20 @@
 """The plan made true in the kernel, in the network namespace of this process. The only importer of pyroute2.
 
 Reading, planning and writing happen in one worker thread, one apply after the other. Rules come before the
-taps they filter and leave after them, so no guest is ever on a bridge unfiltered. Nothing here outlives an apply but
-the kernel's state and the files of `netplug.nft` and `netplug.dnsmasq`: whatever an earlier life, another
-program or an operator changed is seen and put right by the next apply.
+taps they filter and leave after them, so no guest is ever on a bridge unfiltered. Nothing here outlives an
+apply but the kernel's state and the files of `netplug.nft` and `netplug.dnsmasq`: whatever an earlier life,
+another program or an operator changed is seen and put right by the next apply.
 
 What is ours: links whose alias begins with "fabric:", links named "fabnew...", the nftables tables "fabric",
-dnsmasq processes that run a file of our directory. A link of a port's name that exists already is adopted, not
-made (and goes when its port goes); so is a bridge.
+dnsmasq processes that run a file of our directory. A link of a port's name that exists already is adopted,
+not made (and goes when its port goes); so is a bridge. So one network namespace takes one plug. Forwarding
+(`ip_forward`) stays on when the last network leaves: others may have come to need it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -101,7 +103,11 @@ class KernelLinks:
         return [address for index, address in self._addresses if index == link.index]
 
     def delete(self, link: Link) -> None:
-        self._link("del", index=link.index)
+        try:
+            self._link("del", index=link.index)
+        except NetlinkError as error:
+            if error.code != errno.ENODEV:  # it went with its veth peer, or by another's hand
+                raise
         del self.by_name[link.name]
 
     def set_master(self, link: Link, master: int) -> None:
@@ -206,8 +212,8 @@ def _link(entry: Any) -> Link:
 
 
 class LinuxNetPlug:
-    """The network plug of a Linux host. `directory` is ours alone; `uplinks` maps a physical network's name to the
-    interface of this host that carries it, an interface without addresses."""
+    """The network plug of a Linux host. `directory` is ours alone; `uplinks` maps a physical network's name
+    to the interface of this host that carries it, an interface without addresses."""
 
     def __init__(self, directory: Path, *, uplinks: Mapping[str, str], host_name: str = "") -> None:
         self._directory = directory

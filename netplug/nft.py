@@ -1,8 +1,9 @@
 """Our nftables tables in the kernel: replaced as a whole in one transaction, and only when they must be.
 
-The kernel renders rules in its own words, so its text is never compared with ours. Instead a record keeps what we
-asked for and how the kernel showed it just afterwards; when either differs now, the tables are written
-again. So a flushed table, a deleted or added rule is repaired. A lost record costs one superfluous write.
+The kernel renders rules in its own words, so its text is never compared with ours. Instead a record keeps
+what we asked for and how the kernel showed it just afterwards; when either differs now, the tables are
+written again. So a flushed table, a deleted or added rule is repaired. A lost record costs one superfluous
+write.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ METADATA_NAMESPACE = "urn:fabric:server:1"
 METADATA_PREFIX = "fabric"
 SPARE_ROOT_PORTS = 4
 TCG_CACHE_MIB = 32
+CONFIG_DRIVE_DEVICE = "sdd"  # behind the three disks there can be
 MANUFACTURER = "OpenStack Foundation"
 PRODUCT = "OpenStack Nova"
 
@@ -202,7 +203,8 @@ def _disks(devices: ElementTree.Element, spec: DomainSpec, files: DomainFiles, h
         disk = _empty(devices, "disk", type="file", device="cdrom")
         _empty(disk, "driver", name="qemu", type="raw", cache=host.disk_cache)
         _empty(disk, "source", file=files.config_drive)
-        _empty(disk, "target", dev="sdz", bus="scsi")
+        # libvirt derives controller and unit from the letter; after "sdg" comes another controller.
+        _empty(disk, "target", dev=CONFIG_DRIVE_DEVICE, bus="scsi")
         _empty(disk, "readonly")
 
 

@@ -122,6 +122,7 @@ def _build(image: GuestImage, kernel: Path, modules: Path, size_mib: int) -> Non
         fresh.ramdisk.write_bytes(guest_tree.compress(guest_tree.cpio_archive(small)))
         for path, name in ((fresh.kernel, "vmlinuz"), (fresh.ramdisk, "initrd.img")):
             shutil.copyfile(path, root / "boot" / name)
+            (root / "boot" / name).chmod(0o644)
         guest_disk.write_disk(fresh.disk, root, size_mib=size_mib)
         fresh.cmdline_file.write_text(guest_scripts.CMDLINE + "\n")
         for path in fresh.files():

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from fabric.errors import DeadlineExceededError, PeerUnreachableError, RemoteError
@@ -106,12 +107,13 @@ class MeshRpc:
 
     async def stream(
         self, to: NodeId, method: str, body: Mapping[str, Plain], *, timeout_ms: int
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """See `rpc_contract.Rpc.stream`. Closing the iterator early tells the peer to stop."""
         _check_timeout(timeout_ms)
         if to == self._me:
-            async for chunk in self._stream_self(method, body, timeout_ms):
-                yield chunk
+            async with aclosing(self._stream_self(method, body, timeout_ms)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
             return
         call_id = self._new_id()
         reader = StreamReader(to)
@@ -179,19 +181,19 @@ class MeshRpc:
 
     async def _stream_self(
         self, method: str, body: Mapping[str, Plain], timeout_ms: int
-    ) -> AsyncIterator[bytes]:
-        chunks = chunked(self._server.stream_handler(method)(self._me, body))
-        while True:
-            try:
-                async with asyncio.timeout(timeout_ms / 1_000):
-                    chunk = await anext(chunks)
-            except StopAsyncIteration:
-                return
-            except TimeoutError as error:
-                raise DeadlineExceededError(f"{method}: no chunk within {timeout_ms} ms") from error
-            except Exception as error:
-                raise remote_error_of(error, method) from error
-            yield chunk
+    ) -> AsyncGenerator[bytes, None]:
+        async with aclosing(chunked(self._server.stream_handler(method)(self._me, body))) as chunks:
+            while True:
+                try:
+                    async with asyncio.timeout(timeout_ms / 1_000):
+                        chunk = await anext(chunks)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError as error:
+                    raise DeadlineExceededError(f"{method}: no chunk within {timeout_ms} ms") from error
+                except Exception as error:
+                    raise remote_error_of(error, method) from error
+                yield chunk
 
     # From the wire.
 

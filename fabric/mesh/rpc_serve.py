@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import cast
 
@@ -44,11 +45,16 @@ class _Served:
     granted: int  # credit given and not used; bounds what a peer can make us believe
 
 
-async def chunked(source: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Pieces no longer than a frame can carry; empty ones are skipped."""
-    async for data in source:
-        for start in range(0, len(data), CHUNK_BYTES_MAX):
-            yield data[start : start + CHUNK_BYTES_MAX]
+async def chunked(source: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Pieces no longer than a frame can carry; empty ones are skipped. Closing it closes `source` too,
+    so a handler's files and locks are released when its reader has gone, not when memory is."""
+    try:
+        async for data in source:
+            for start in range(0, len(data), CHUNK_BYTES_MAX):
+                yield data[start : start + CHUNK_BYTES_MAX]
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
 
 
 class RpcServer:
@@ -169,19 +175,20 @@ class RpcServer:
         timeout_s = request.timeout_ms / 1_000
         loop = asyncio.get_running_loop()
         sequence = 0
-        chunks = chunked(self.stream_handler(request.method)(sender, _plain(request.body)))
-        while True:
-            async with asyncio.timeout(timeout_s):
-                try:
-                    data = await anext(chunks)
-                except StopAsyncIteration:
-                    return StreamEnd(call_id=request.call_id, chunks=sequence)
-                await served.credit.acquire()
-            served.granted -= 1
-            chunk = StreamChunk(call_id=request.call_id, sequence=sequence, data=data)
-            if not await send_until(self._switchboard, sender, chunk, loop.time() + timeout_s):
-                raise DeadlineExceededError(f"no link back to node {sender}")
-            sequence += 1
+        source = self.stream_handler(request.method)(sender, _plain(request.body))
+        async with aclosing(chunked(source)) as chunks:
+            while True:
+                async with asyncio.timeout(timeout_s):
+                    try:
+                        data = await anext(chunks)
+                    except StopAsyncIteration:
+                        return StreamEnd(call_id=request.call_id, chunks=sequence)
+                    await served.credit.acquire()
+                served.granted -= 1
+                chunk = StreamChunk(call_id=request.call_id, sequence=sequence, data=data)
+                if not await send_until(self._switchboard, sender, chunk, loop.time() + timeout_s):
+                    raise DeadlineExceededError(f"no link back to node {sender}")
+                sequence += 1
 
 
 def _plain(body: Mapping[str, object]) -> Mapping[str, Plain]:

@@ -15,6 +15,7 @@ HANDSHAKE_TIMEOUT_MS = 3_000  # a connection that says nothing is dropped; the d
 HEARTBEAT_INTERVAL_MS = 1_000
 HEARTBEAT_TIMEOUT_MS = 2_500  # a silent machine shows as a broken link this soon
 CONNECT_TIMEOUT_MS = 2_000
+CURVE_OVERHEAD_BYTES = 64  # libzmq measures the encrypted message: 33 bytes more than ours
 ZAP_DOMAIN = b"fabric"
 
 
@@ -27,7 +28,8 @@ def new_context() -> zmq.Context[zmq.Socket[bytes]]:
 
 def set_for_all(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.LINGER, 0)  # close drops what is queued, so shutdown never hangs
-    socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)  # larger ones cost the sender its connection
+    # Larger ones cost the sender its connection.
+    socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES_MAX + CURVE_OVERHEAD_BYTES)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)

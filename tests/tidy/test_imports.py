@@ -46,7 +46,12 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "msgpack": ("proto/codec.py",),
     "libvirt": ("drivers/libvirt/connection.py",),
     "pyroute2": ("netplug/linux.py",),
-    "zmq": ("fabric/mesh/", "fabric/runtime/node_identity.py", "fabric/runtime/join.py"),
+    "zmq": (
+        "fabric/mesh/",
+        "fabric/runtime/node_identity.py",
+        "fabric/runtime/join.py",
+        "fabric/runtime/join_door.py",
+    ),
     "sqlalchemy": ("fabric/store/",),
     "aiohttp": ("fabric/api/", "fabric/compute/metadata/", "fabric/agent.py"),
     "numpy": ("fabric/core/placement/",),

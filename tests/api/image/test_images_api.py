@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from proto.ids import new_uuid
 from tests.api.api_world import Answer, Person, World
 from tests.unit.control.test_image_formats import GIB, qcow2
 
-DATA = os.urandom(300_000)
+DATA = Random(1).randbytes(300_000)  # the same in every worker: it names test cases
 RAW = {"name": "img", "disk_format": "raw", "container_format": "bare"}
 IMAGES = "/image/v2/images"
 OCTETS = {"Content-Type": "application/octet-stream"}

@@ -45,6 +45,7 @@ def test_the_same_password_hashes_differently() -> None:
         "$scrypt$ln=30,r=8,p=1$" + STORED.split("$", 3)[3],  # would take a gigabyte and minutes
         "$scrypt$ln=14,r=8,p=1$!!$!!",
     ],
+    ids=["none", "empty", "short", "bcrypt", "no p", "no number", "a gigabyte", "not base64"],
 )
 def test_what_is_not_a_hash_verifies_nothing(stored: str | None) -> None:
     assert not verify_password("", stored)

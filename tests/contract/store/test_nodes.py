@@ -1,0 +1,121 @@
+"""Nodes, hosts, tokens and role grants, accepted and each way rejected, on both engines."""
+
+from __future__ import annotations
+
+from fabric.core.nodes.queries import GetJoinToken, ListHosts, ListNodes, ListRoleGrants
+from proto.commands.nodes import HostUpdate, JoinTokenCreate, NodeRemove, RoleHold
+from proto.ids import NodeId, TokenId
+from tests.fixtures.store_world import (
+    HOST_A,
+    HOST_B,
+    NODE,
+    StoreWorld,
+    fabric_init,
+    host_register,
+    node_admit,
+)
+
+TOKEN = TokenId("token-1")
+
+
+def token(world: StoreWorld, uses: int = 1) -> JoinTokenCreate:
+    return JoinTokenCreate(token_id=TOKEN, secret_hash=b"h", expires_ms=world.clock.now_ms + 1_000, uses=uses)
+
+
+async def test_the_founder_needs_no_token_and_others_do(bare: StoreWorld) -> None:
+    await bare.refuse(node_admit(), "forbidden", "founding node")
+    await bare.do(fabric_init())
+    await bare.refuse(node_admit("c" * 32), "forbidden", "founding node")
+    assert (await bare.do(node_admit())).result == {"admitted": True}
+
+
+async def test_a_token_admits_as_often_as_it_says(world: StoreWorld) -> None:
+    await world.refuse(token(world, uses=0), "invalid")
+    await world.do(token(world, uses=2))
+    await world.refuse(token(world), "conflict", "already exists")
+    one = node_admit("c" * 32, token_id=TOKEN)
+    await world.do(one)
+    assert (await world.do(one)).result == {"admitted": False}  # the same node again takes no use
+    found = await world.ask(GetJoinToken(token_id=TOKEN))
+    assert found is not None
+    assert found.uses_left == 1
+    await world.do(node_admit("d" * 32, token_id=TOKEN))
+    await world.refuse(node_admit("e" * 32, token_id=TOKEN), "not_found", "used up")
+    await world.refuse(node_admit("e" * 32, token_id=TokenId("none")), "not_found", "unknown")
+    assert {node.node_id for node in await world.ask(ListNodes())} == {NODE, "c" * 32, "d" * 32}
+
+
+async def test_tokens_expire_and_say_so_for_a_day(world: StoreWorld) -> None:
+    await world.do(token(world))
+    world.clock.advance(1_000)
+    await world.refuse(node_admit("c" * 32, token_id=TOKEN), "expired", "has expired")
+    world.clock.advance(25 * 3_600_000)
+    other = JoinTokenCreate(token_id=TokenId("t2"), secret_hash=b"h", expires_ms=world.clock.now_ms + 1)
+    await world.do(other)
+    assert await world.ask(GetJoinToken(token_id=TOKEN)) is None
+
+
+async def test_names_and_keys_are_unique(world: StoreWorld) -> None:
+    await world.do(token(world, uses=9))
+    name = node_admit().name
+    await world.refuse(node_admit("c" * 32, token_id=TOKEN, name=name), "conflict", f"named {name}")
+    key = node_admit().curve_public
+    await world.refuse(node_admit("c" * 32, token_id=TOKEN, curve_public=key), "conflict", "this key")
+    await world.refuse(node_admit(NODE, curve_public=b"other"), "conflict", "another key")
+    found = await world.ask(GetJoinToken(token_id=TOKEN))
+    assert found is not None
+    assert found.uses_left == 9
+
+
+async def test_hosts_register_again_and_keep_their_number(world: StoreWorld) -> None:
+    first = {usage.host.host_id: usage.host for usage in await world.ask(ListHosts())}
+    assert {host.number for host in first.values()} == {1, 2}
+    await world.do(HostUpdate(host_id=HOST_B, enabled=False, disabled_reason="disk"))
+    world.clock.advance(10)
+    await world.do(host_register(HOST_B, "host-b", memory_mb=1_024))
+    await world.do(host_register(HOST_B, "host-b", memory_mb=1_024))
+    (usage,) = await world.ask(ListHosts(host_id=HOST_B))
+    host = usage.host
+    assert (host.number, host.memory_mb, host.enabled, host.disabled_reason) == (2, 1_024, False, "disk")
+    assert host.created_ms == first[HOST_B].created_ms
+    await world.refuse(host_register("c" * 32, "host-b"), "conflict", "host-b")
+    await world.do(HostUpdate(host_id=HOST_B, enabled=True, forced_down=True))
+    (usage,) = await world.ask(ListHosts(host_id=HOST_B))
+    assert (usage.host.enabled, usage.host.disabled_reason, usage.host.forced_down) == (True, None, True)
+    await world.refuse(HostUpdate(host_id=NodeId("none"), enabled=True), "not_found")
+
+
+async def test_host_numbers_are_never_given_twice(world: StoreWorld) -> None:
+    await world.do(token(world))
+    await world.do(node_admit(HOST_B, token_id=TOKEN))
+    await world.do(NodeRemove(node_id=HOST_B))
+    assert (await world.do(host_register("c" * 32, "host-c"))).result == {"number": 3}
+
+
+async def test_removing_a_node(world: StoreWorld) -> None:
+    await world.refuse(NodeRemove(node_id=NodeId("none")), "not_found")
+    await world.active("web")
+    await world.refuse(NodeRemove(node_id=HOST_A), "in_use", "still has servers")
+    await world.do(token(world))
+    await world.do(node_admit(HOST_B, token_id=TOKEN))
+    await world.do(RoleHold(role="api", node_id=HOST_B))
+    await world.do(NodeRemove(node_id=HOST_B))
+    assert [usage.host.host_id for usage in await world.ask(ListHosts())] == [HOST_A]
+    assert [grant.role for grant in await world.ask(ListRoleGrants())] == ["scheduler"]
+
+
+async def test_usage_is_summed_over_servers(world: StoreWorld) -> None:
+    await world.active("one")
+    await world.active("two")
+    (usage,) = await world.ask(ListHosts(host_id=HOST_A))
+    assert (usage.vcpus_used, usage.memory_mb_used, usage.disk_gb_used, usage.servers) == (2, 1_024, 2, 2)
+
+
+async def test_each_grant_has_a_higher_fence(world: StoreWorld) -> None:
+    one = await world.do(RoleHold(role="conductor", node_id=HOST_A))
+    two = await world.do(RoleHold(role="conductor", node_id=HOST_B))
+    assert one.result == {"fence": one.index}
+    grants = {grant.role: grant for grant in await world.ask(ListRoleGrants())}
+    assert (grants["conductor"].node_id, grants["conductor"].fence) == (HOST_B, two.index)
+    assert two.index > one.index
+    await world.refuse(RoleHold(role="", node_id=HOST_A), "invalid")
