@@ -60,9 +60,13 @@ class RuleTables:
 
     def _shown(self) -> str | None:
         """A digest of the kernel's text; None when a table is missing."""
-        listing = "".join(f"list table {family} {TABLE}\n" for family in FAMILIES)
-        done = run_tool(["nft", "-s", "-f", "-"], text_in=listing)
-        return _digest(done.stdout) if done.returncode == 0 else None
+        texts = []
+        for family in FAMILIES:  # one by one: nft 1.0.6 finds only the last table of several
+            done = run_tool(["nft", "-s", "list", "table", family, TABLE])
+            if done.returncode != 0:
+                return None
+            texts.append(done.stdout)
+        return _digest("".join(texts))
 
     def _present(self) -> list[str]:
         done = run_tool(["nft", "list", "tables"])

@@ -40,7 +40,10 @@ class ServerBuilder:
         make_config_drive: MakeConfigDrive,
         system_version: str,
         cancel_grace_s: float,
+        boot_slots: asyncio.Semaphore,
     ) -> None:
+        """`boot_slots`: how many guests may be booting at once. Images, drives and ports of others are
+        made ready meanwhile."""
         self._driver = driver
         self._network = network
         self._images = images
@@ -48,6 +51,7 @@ class ServerBuilder:
         self._make_config_drive = make_config_drive
         self._system_version = system_version
         self._cancel_grace_s = cancel_grace_s
+        self._boot_slots = boot_slots
 
     async def build(self, assigned: AssignedServer, domain: DomainState | None) -> DomainState:
         """The first boot. On failure nothing of the server is left (see StepFailedError.step)."""
@@ -82,13 +86,13 @@ class ServerBuilder:
     async def reboot(self, assigned: AssignedServer, *, hard: bool, grace_ms: int) -> DomainState:
         boot = await self._boot_files(assigned)
         spec = await self._spec(assigned, boot, await self._config_drive(assigned))
-        async with step("reboot"):
+        async with step("reboot"), self._boot_slots:
             return await unbroken(
                 self._driver.reboot(spec, hard=hard, grace_ms=grace_ms), grace_s=self._cancel_grace_s
             )
 
     async def _run(self, spec: DomainSpec) -> DomainState:
-        async with step("domain"):
+        async with step("domain"), self._boot_slots:
             return await unbroken(self._driver.ensure_running(spec), grace_s=self._cancel_grace_s)
 
     async def _plug_again(self, assigned: AssignedServer) -> None:

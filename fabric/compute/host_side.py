@@ -43,7 +43,7 @@ SEED_KEY_BYTES = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostSideConfig:
-    build_concurrency: int = 0  # 0: one for each core
+    build_concurrency: int = 0  # guests booting at once; 0: one for each core
     stop_grace_ms: int = 60_000
     allocation: Allocation = field(default_factory=Allocation)
     metadata_address: str = "0.0.0.0"  # noqa: S104  # guests come in through their own bridges
@@ -113,6 +113,7 @@ class HostSide:
             make_config_drive=lambda assigned: make_config_drive(self._facts(assigned)),
             system_version=self._identity.version,
             cancel_grace_s=config.cancel_grace_s,
+            boot_slots=asyncio.Semaphore(config.build_concurrency or os.cpu_count() or 1),
         )
         acts = ServerActs(
             driver=self._driver,
@@ -131,7 +132,6 @@ class HostSide:
             reporter=Reporter(state, self._identity.node_id, config.report),
             clock=clock,
             config=config.reconcile,
-            build_concurrency=config.build_concurrency or os.cpu_count() or 1,
         )
 
     async def run(self) -> None:

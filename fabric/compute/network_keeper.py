@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from fabric.compute.assignments import Assignments
 from fabric.compute.network_plan import host_plan
+from fabric.core.servers.model import AssignedServer
 from netplug.contract import HostPlan, NetPlug, PluggedPort, PortsRefusedError
 from proto.errors import NetPlugError
 from proto.ids import NetworkId, PortId, ServerId
@@ -91,36 +91,45 @@ class NetworkKeeper:
 
     async def refresh(self, *, is_forced: bool = False) -> None:
         """Applies the rows as they are now, when they differ from what was applied. Raises NetPlugError."""
-        if is_forced or self._applied is None or self._plan({}) != _without_metadata(self._applied):
-            await self._converge()
+        async with self._lock:
+            if (
+                is_forced
+                or self._applied is None
+                or self._plan(self._ports_of(self._applied)) != self._applied
+            ):
+                self._version += 1
+                await self._apply_patiently()
 
     async def _converge(self) -> None:
         """An apply that began after this call has succeeded."""
         self._version += 1
         wanted = self._version
         async with self._lock:
-            if self._done_version >= wanted:
+            if self._done_version < wanted:
+                await self._apply_patiently()
+
+    async def _apply_patiently(self) -> None:
+        """Under the lock. Raises NetPlugError."""
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            version = self._version
+            try:
+                await self._apply()
+                self._done_version = version
                 return
-            for attempt in range(1, ATTEMPTS_MAX + 1):
-                version = self._version
-                try:
-                    await self._apply()
-                    self._done_version = version
-                    return
-                except NetPlugError as error:
-                    if attempt == ATTEMPTS_MAX:
-                        raise
-                    log.warning("network plan not applied", extra={"attempt": attempt, "error": str(error)})
-                await asyncio.sleep(self._retry_s)
+            except NetPlugError as error:
+                if attempt == ATTEMPTS_MAX:
+                    raise
+                log.warning("network plan not applied", extra={"attempt": attempt, "error": str(error)})
+            await asyncio.sleep(self._retry_s)
 
     async def _apply(self) -> None:
-        bare = self._plan({})
-        networks = frozenset(network.network_id for network in bare.networks)
+        ports: dict[str, int] = {}
         try:
-            ports = {network_id: await self._metadata.ensure_listener(network_id) for network_id in networks}
+            for network_id in self._networks():
+                ports[network_id] = await self._metadata.ensure_listener(NetworkId(network_id))
         except OSError as error:
             raise NetPlugError(f"no metadata listener: {error}") from error
-        plan = self._plan({str(network_id): port for network_id, port in ports.items()})
+        plan = self._plan(ports)
         refused: dict[PortId, str] = {}
         self._applied = None  # failed or cancelled from here on, nobody knows what the kernel holds
         try:
@@ -137,18 +146,25 @@ class NetworkKeeper:
         self._refused = refused
         await self._metadata.keep_only(frozenset(network.network_id for network in plan.networks))
 
-    def _plan(self, metadata_ports: dict[str, int]) -> HostPlan:
+    def _rows(self) -> list[AssignedServer]:
         rows = self._assignments.servers
+        return [rows[server_id] for server_id in sorted(self._members) if server_id in rows]
+
+    def _networks(self) -> set[str]:
+        return {network.network_id for row in self._rows() for network in row.networks}
+
+    def _plan(self, metadata_ports: Mapping[str, int]) -> HostPlan:
         return host_plan(
-            [rows[server_id] for server_id in sorted(self._members) if server_id in rows],
+            self._rows(),
             security_groups=self._assignments.security_groups,
             group_addresses=self._assignments.group_addresses,
             metadata_ports=metadata_ports,
         )
 
-
-def _without_metadata(plan: HostPlan) -> HostPlan:
-    return HostPlan(
-        networks=tuple(replace(network, metadata_port=None) for network in plan.networks),
-        ports=plan.ports,
-    )
+    @staticmethod
+    def _ports_of(plan: HostPlan) -> dict[str, int]:
+        return {
+            str(network.network_id): network.metadata_port
+            for network in plan.networks
+            if network.metadata_port is not None
+        }

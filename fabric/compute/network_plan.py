@@ -26,7 +26,9 @@ def host_plan(
     ports: list[PortPlan] = []
     for assigned in servers:
         for network in assigned.networks:
-            networks[network.network_id] = network_plan(network, metadata_ports.get(network.network_id))
+            if network.network_id not in networks:
+                metadata_port = metadata_ports.get(network.network_id)
+                networks[network.network_id] = network_plan(network, metadata_port)
         for port in assigned.ports:
             ports.append(port_plan(assigned, port, rules_of.port(port)))
     return HostPlan(

@@ -38,12 +38,18 @@ class Note:
 class Notes:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._known: dict[ServerId, Note] = {}  # what the files say; one process writes them
 
     async def read(self, server_id: ServerId) -> Note:
         """An empty note when there is none, or it is damaged (which is logged). Raises OSError."""
+        if server_id in self._known:
+            return self._known[server_id]
         try:
             plain = await asyncio.to_thread(read_json, self._path(server_id))
-            return from_wire(Note, plain) if plain is not None else Note()
+            note = from_wire(Note, plain) if plain is not None else Note()
+            if plain is not None:
+                self._known[server_id] = note
+            return note
         except (ValueError, WireError) as error:
             log.warning("note is damaged", extra={"server": server_id, "error": str(error)})
             return Note()
@@ -58,6 +64,7 @@ class Notes:
         await self._write(server_id, replace(note, reboot_generation=generation))
 
     async def forget(self, server_id: ServerId) -> None:
+        self._known.pop(server_id, None)
         await asyncio.to_thread(self._path(server_id).unlink, missing_ok=True)
 
     async def all(self) -> dict[ServerId, Note]:
@@ -67,6 +74,7 @@ class Notes:
 
     async def _write(self, server_id: ServerId, note: Note) -> None:
         await asyncio.to_thread(write_json, self._path(server_id), asdict(note))
+        self._known[server_id] = note
 
     def _path(self, server_id: ServerId) -> Path:
         assert "/" not in server_id

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileConfig:
+    prepare_concurrency: int = 32  # builds that fetch, wire or boot; how many boot is the builder's bound
     act_concurrency: int = 16  # stops and take-downs mostly wait for the guest
     resync_ms: int = 10_000  # rows are pulled at least so often
     watch_ms: int = 2_000  # the driver is asked at least so often: guests move by themselves
@@ -70,7 +71,6 @@ class Reconciler:
         reporter: Reporter,
         clock: Clock,
         config: ReconcileConfig,
-        build_concurrency: int,
     ) -> None:
         self._assignments = assignments
         self._driver = driver
@@ -82,7 +82,7 @@ class Reconciler:
         self._config = config
         self._wake = asyncio.Event()
         self._plan_due = asyncio.Event()
-        self._build_slots = asyncio.Semaphore(build_concurrency)
+        self._prepare_slots = asyncio.Semaphore(config.prepare_concurrency)
         self._act_slots = asyncio.Semaphore(config.act_concurrency)
         self._domains: dict[ServerId, DomainState] = {}
         self._listed_ms: int | None = None
@@ -318,7 +318,7 @@ class Reconciler:
         if work is Work.STOP:
             async with self._act_slots:
                 return await self._acts.stop(assigned)
-        async with self._build_slots:
+        async with self._prepare_slots:
             domain = self._domains.get(server_id)
             if work is Work.BUILD:
                 return await self._builder.build(assigned, domain)

@@ -75,7 +75,7 @@ class RouterDealer:
         self._context = new_context()
         self._zap = ZapHandler(self._context, self._admit)
         self._router = self._context.socket(zmq.ROUTER)
-        set_for_listener(self._router, self._keys)
+        set_for_listener(self._router, self._keys, self._bind)
         try:
             self._router.bind(self._bind)
         except zmq.ZMQError as error:

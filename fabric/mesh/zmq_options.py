@@ -33,10 +33,9 @@ def set_for_all(socket: zmq.Socket[bytes]) -> None:
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
-    socket.setsockopt(zmq.IPV6, 1)
 
 
-def set_for_listener(socket: zmq.Socket[bytes], keys: CurveKeyPair) -> None:
+def set_for_listener(socket: zmq.Socket[bytes], keys: CurveKeyPair, bind: str) -> None:
     """A bound ROUTER. Routing ids are left to libzmq and never chosen by the peer's side, so no stale
     one can block a restarted peer; HANDOVER stays off, else any member could take another's link."""
     set_for_all(socket)
@@ -48,6 +47,7 @@ def set_for_listener(socket: zmq.Socket[bytes], keys: CurveKeyPair) -> None:
     socket.setsockopt(zmq.RCVHWM, RECEIVE_QUEUE_FRAMES_MAX)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an answer to who has gone is an error, not silence
     socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
+    socket.setsockopt(zmq.IPV6, "[" in bind)  # with it on, IPv4 addresses come back as [::ffff:a.b.c.d]
 
 
 def set_for_dialler(socket: zmq.Socket[bytes], keys: CurveKeyPair, server_public: bytes) -> None:
@@ -61,3 +61,4 @@ def set_for_dialler(socket: zmq.Socket[bytes], keys: CurveKeyPair, server_public
     socket.setsockopt(zmq.IMMEDIATE, 1)  # no frame waits for a link that may never come
     socket.setsockopt(zmq.RECONNECT_IVL, -1)  # we redial with our own back-off, see peer_link.py
     socket.setsockopt(zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS)
+    socket.setsockopt(zmq.IPV6, 1)

@@ -57,7 +57,7 @@ class DoorServer:
         self._context = new_context()
         self._zap = ZapHandler(self._context, lambda key, address: key.hex())
         self._router = self._context.socket(zmq.ROUTER)
-        set_for_listener(self._router, self._keys)
+        set_for_listener(self._router, self._keys, self._bind)
         self._router.setsockopt(zmq.MAXMSGSIZE, REQUEST_BYTES_MAX)
         try:
             self._router.bind(self._bind)

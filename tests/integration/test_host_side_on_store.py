@@ -29,7 +29,7 @@ from netplug.fake import FakeNetPlug
 from proto.commands.catalog import ImageActivate
 from proto.commands.quotas import QuotaSet
 from proto.commands.servers import ServerAct
-from proto.ids import PortId, RequestId, ServerId, new_request_id, new_uuid
+from proto.ids import RequestId, ServerId, new_request_id, new_uuid
 from tests.fixtures import store_world
 from tests.fixtures.compute_doubles import FleetDouble, RpcDouble
 from tests.fixtures.store_world import IMAGE, NODE, PROJECT, StoreWorld
@@ -40,7 +40,7 @@ CONFIG = HostSideConfig(
     stop_grace_ms=10,
     allocation=Allocation(cpu_ratio_milli=16_000),
     metadata_address="127.0.0.1",
-    reconcile=ReconcileConfig(resync_ms=60_000, watch_ms=20, retry_ms=10),
+    reconcile=ReconcileConfig(resync_ms=60_000, watch_ms=200, retry_ms=10),
 )
 
 
@@ -54,7 +54,7 @@ class Cloud:
     fetched: list[str]
 
     def side(self) -> tuple[HostSide, SimDriver, FakeNetPlug]:
-        driver = SimDriver(self.directory / "sim", vcpus=32, memory_mb=65_536, disk_gb=1_000)
+        driver = SimDriver(self.directory / "sim", vcpus=320, memory_mb=655_360, disk_gb=1_000)
         plug = FakeNetPlug(self.directory / "plug")
 
         async def fetch(source: ImageSource) -> str:
@@ -78,7 +78,7 @@ class Cloud:
 
     async def create(self, number: int) -> ServerId:
         server_id = ServerId(new_uuid())
-        port = self.world.port("", port_id=PortId(new_uuid()))
+        port = self.world.port(new_uuid())
         command = self.world.server_create(
             server_id,
             hostname=f"s{number}",

@@ -37,7 +37,7 @@ def test_guest_learns_who_it_is(fabric: Running, drive: bool) -> None:
     )
     server = fabric.wait_status(server_id, "ACTIVE")
     host, address = server["OS-EXT-SRV-ATTR:host"], server["addresses"]["private"][0]["addr"]
-    way = "metadata drive" if drive else "metadata"
+    way = "metadata drive" if drive else "metadata http"
     log = eventually(
         lambda: (text := fabric.console(server_id)) and f"guest: {way} {name} " in text and text,
         timeout_s=GUEST_TIMEOUT_S,

@@ -7,8 +7,6 @@ import base64
 import json
 from typing import Any
 
-import pytest
-
 from fabric.core.servers.queries import ListServers
 from proto.ids import new_uuid
 from tests.api.compute.world import FLAVOR, IMAGE, NETWORK, World
@@ -79,46 +77,43 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("version", "change", "says"), BAD, ids=[f"{v}-{i}" for i, (v, _, _) in enumerate(BAD)])
-async def test_a_bad_create_names_the_field_and_changes_nothing(
-    world: World, version: str, change: dict[str, Any], says: str
-) -> None:
-    wanted = {key: value for key, value in (GOOD | change).items() if value is not ...}
-    before = world.cloud.state.applied_index
-    answer = await world.alice.at(version).post("/servers", {"server": wanted})
-    assert answer.status == 400, answer.data
-    name, message = answer.fault
-    assert name == "badRequest"
-    assert says in message, message
-    assert len(message) < 2_000
-    assert await world.cloud.state.read(ListServers()) == ()
-    # At most the project's default group was made on the way.
-    assert world.cloud.state.applied_index <= before + 1
+async def test_a_bad_create_names_the_field_and_changes_nothing(world: World) -> None:
+    assert (await world.alice.post("/servers", {"server": GOOD | {"networks": []}})).status == 202
+    before = world.cloud.state.applied_index  # the project has its default group now
+    for version, change, says in BAD:
+        wanted = {key: value for key, value in (GOOD | change).items() if value is not ...}
+        answer = await world.alice.at(version).post("/servers", {"server": wanted})
+        assert answer.status == 400, (change, answer.data)
+        name, message = answer.fault
+        assert name == "badRequest"
+        assert says in message, (change, message)
+        assert len(message) < 2_000, change
+        assert world.cloud.state.applied_index == before, change
 
 
-@pytest.mark.parametrize(
-    ("data", "status"),
-    [
-        (b"{", 400),
-        (b"", 400),
-        (b"null", 400),
-        (b"[]", 400),
-        (b'"server"', 400),
-        (b'{"server": }', 400),
-        (b'{"server": {"name": NaN}}', 400),
-        (b'{"server": {"name": 1e999}}', 400),
-        (b"\xff\xfe{}", 400),
-        (b"[" * 100_000, 400),
-        (b'{"a":' * 60 + b"1" + b"}" * 60, 400),
-        (b'{"server": {"name": "' + b"x" * 300_000 + b'"}}', 413),
-        (json.dumps({"servers": {}}).encode(), 400),
-        (json.dumps({"server": GOOD, "more": 1}).encode(), 400),
-    ],
-)
-async def test_bodies_that_are_no_request(world: World, data: bytes, status: int) -> None:
-    answer = await world.alice.ask("POST", "/servers", data=data)
-    assert answer.status == status, answer.data
-    assert answer.fault[0] in ("badRequest", "overLimit")
+BROKEN: list[tuple[bytes, int]] = [
+    (b"{", 400),
+    (b"", 400),
+    (b"null", 400),
+    (b"[]", 400),
+    (b'"server"', 400),
+    (b'{"server": }', 400),
+    (b'{"server": {"name": NaN}}', 400),
+    (b'{"server": {"name": 1e999}}', 400),
+    (b"\xff\xfe{}", 400),
+    (b"[" * 100_000, 400),
+    (b'{"a":' * 60 + b"1" + b"}" * 60, 400),
+    (b'{"server": {"name": "' + b"x" * 300_000 + b'"}}', 413),
+    (json.dumps({"servers": {}}).encode(), 400),
+    (json.dumps({"server": GOOD, "more": 1}).encode(), 400),
+]
+
+
+async def test_bodies_that_are_no_request(world: World) -> None:
+    for data, status in BROKEN:
+        answer = await world.alice.ask("POST", "/servers", data=data)
+        assert answer.status == status, (data[:80], answer.data)
+        assert answer.fault[0] in ("badRequest", "overLimit")
     assert await world.cloud.state.read(ListServers()) == ()
 
 
@@ -136,19 +131,24 @@ async def test_tokens(world: World) -> None:
         assert answer.headers["www-authenticate"].startswith("Keystone uri=")
 
 
-@pytest.mark.parametrize(
-    ("version", "status"),
-    [("2.9999", 406), ("2.97", 406), ("2.0", 406), ("3.1", 406), ("1.1", 406), ("two", 400), ("2", 400)],
-)
-async def test_versions_that_are_not_served(world: World, version: str, status: int) -> None:
-    answer = await world.alice.at(version).get("/servers")
-    assert answer.status == status
-    _, message = answer.fault
-    assert version in message
-    if status == 406:
-        assert message == (
-            f"Version {version} is not supported by the API. Minimum is 2.1 and maximum is 2.96."
-        )
+async def test_versions_that_are_not_served(world: World) -> None:
+    for version, status in (
+        ("2.9999", 406),
+        ("2.97", 406),
+        ("2.0", 406),
+        ("3.1", 406),
+        ("1.1", 406),
+        ("two", 400),
+        ("2", 400),
+    ):
+        answer = await world.alice.at(version).get("/servers")
+        assert answer.status == status
+        _, message = answer.fault
+        assert version in message
+        if status == 406:
+            assert message == (
+                f"Version {version} is not supported by the API. Minimum is 2.1 and maximum is 2.96."
+            )
 
 
 async def test_versions_and_request_ids_in_answers(world: World) -> None:

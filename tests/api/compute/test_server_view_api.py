@@ -41,9 +41,7 @@ async def test_every_version_has_its_fields_and_no_other(world: World, who: str)
         brief = await asking.get("/servers?all_tenants=1" if who == "admin" else "/servers")
         assert set(brief.json["servers"][0]) == {"id", "name", "links"}, minor
         changed = await asking.put(f"/servers/{server_id}", {"server": {"name": f"n{minor}"}})
-        after = (
-            expected | fields("show_only", minor) if minor >= 75 else fields("update_below_2.75", minor)
-        )
+        after = expected | fields("show_only", minor) if minor >= 75 else fields("update_below_2.75", minor)
         assert set(changed.json["server"]) == after, minor
         for answer in (shown, listed, brief, changed):
             assert answer.status == 200

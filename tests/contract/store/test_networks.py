@@ -89,7 +89,7 @@ async def test_a_network_with_ports_stays(world: StoreWorld) -> None:
     [
         ({"cidr": "10.0.0.1/16"}, "invalid", "10.0.0.1/16"),
         ({"cidr": "rubbish"}, "invalid", "rubbish"),
-        ({"cidr": "10.0.128.0/17"}, "conflict", "overlaps with another subnet"),
+        ({"cidr": "10.0.0.0/17"}, "conflict", "overlaps with another subnet"),
         ({"cidr": "10.0.0.0/8"}, "conflict", "overlaps"),
         ({"cidr": "fd00::/64"}, "invalid", "IP version 4"),
         ({"cidr": "10.9.0.0/24", "gateway_ip": "10.8.0.1"}, "invalid", "Gateway 10.8.0.1 is not in"),

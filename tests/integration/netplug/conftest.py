@@ -1,0 +1,73 @@
+"""A host with a Linux plug, and guests on it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from netplug.contract import HostPlan, Leftovers, PortPlan
+from tests.fixtures.network_beds import Bed, Guest, Namespace, network_bed, why_no_namespaces
+from tests.fixtures.network_plans import EMPTY
+from tests.fixtures.plug_process import PlugProcess
+
+
+@dataclass
+class Host:
+    """One host's namespace and plug. `apply` with guests' ports; removal is checked at the end."""
+
+    bed: Bed
+    space: Namespace
+    plug: PlugProcess
+    guests: dict[str, Guest] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        return self.bed.folder
+
+    def guest(self, port: PortPlan) -> Guest:
+        return self.bed.guest(self.space, port)
+
+    async def apply(self, plan: HostPlan) -> None:
+        await self.plug.apply(plan)
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Iterator[Bed]:
+    if why_not := why_no_namespaces():
+        pytest.skip(why_not)
+    with network_bed(tmp_path) as bed:
+        yield bed
+
+
+@pytest.fixture
+async def machine(bed: Bed) -> AsyncIterator[Host]:
+    space = bed.namespace()
+    host = Host(bed, space, bed.plug(space))
+    await host.plug.open()
+    yield host
+    await host.plug.apply(EMPTY)
+    assert await host.plug.leftovers() == Leftovers()
+    assert "tap" not in space.ip("-o link")
+    await host.plug.kill()
+
+
+@pytest.fixture
+async def pair(bed: Bed) -> AsyncIterator[tuple[Host, Host]]:
+    """Two hosts whose eth1 share a wire, as physical network phy0."""
+    spaces = (bed.namespace(), bed.namespace())
+    bed.wire(spaces[0], "eth1", spaces[1], "eth1")
+    hosts = tuple(
+        Host(bed, space, bed.plug(space, f"plug{index}", {"phy0": "eth1"}))
+        for index, space in enumerate(spaces)
+    )
+    for host in hosts:
+        await host.plug.open()
+    yield hosts[0], hosts[1]
+    for host in hosts:
+        await host.plug.apply(EMPTY)
+        assert await host.plug.leftovers() == Leftovers()
+        assert "master" not in host.space.ip("-o link show eth1")
+        await host.plug.kill()

@@ -1,0 +1,129 @@
+"""Certificates: what the root signed passes, everything else is refused for its own reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fabric.core.membership.model import NodeRecord, RoleClaim
+from fabric.core.membership.record import read_state, sign_record
+from fabric.runtime.authority import (
+    CERTIFICATE_LIFE_MS,
+    Authority,
+    create_authority,
+    load_authority,
+    read_certificate,
+    verifier,
+)
+from fabric.runtime.node_identity import IdentityError, NodeIdentity, load_or_create
+from proto.certificate import SignedCertificate, decode_signed, encode_signed
+from proto.errors import WireError
+from proto.ids import FabricId, Incarnation, NodeId
+
+FABRIC = FabricId("fabric-a")
+NOW_MS = 1_800_000_000_000
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return create_authority(tmp_path, FABRIC)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> NodeIdentity:
+    return load_or_create(tmp_path)
+
+
+def issue(authority: Authority, node: NodeIdentity, name: str = "n1") -> bytes:
+    return authority.issue(
+        curve_public=node.curve_public, sign_public=node.sign_public, name=name, now_ms=NOW_MS
+    )
+
+
+def record_of(node: NodeIdentity, certificate: bytes) -> NodeRecord:
+    return NodeRecord(
+        node_id=node.node_id,
+        name="n1",
+        endpoint="tcp://10.0.0.1:7000",
+        curve_public=node.curve_public,
+        certificate=certificate,
+        incarnation=Incarnation(1),
+        version=1,
+        zone="nova",
+        software="t",
+    )
+
+
+def refusal(authority: Authority, signed: bytes, *, now_ms: int = NOW_MS, fabric: FabricId = FABRIC) -> str:
+    with pytest.raises(WireError) as caught:
+        read_certificate(signed, root_public=authority.root_public, fabric_id=fabric, now_ms=now_ms)
+    return caught.value.reason
+
+
+def test_root_is_kept_and_never_replaced(tmp_path: Path, authority: Authority) -> None:
+    loaded = load_authority(tmp_path, FABRIC)
+    assert loaded is not None
+    assert loaded.root_public == authority.root_public
+    with pytest.raises(IdentityError):
+        create_authority(tmp_path, FABRIC)
+    assert load_authority(tmp_path / "elsewhere", FABRIC) is None
+
+
+def test_issued_certificate_holds(authority: Authority, node: NodeIdentity) -> None:
+    certificate = read_certificate(
+        issue(authority, node), root_public=authority.root_public, fabric_id=FABRIC, now_ms=NOW_MS
+    )
+    assert (certificate.node_id, certificate.name) == (node.node_id, "n1")
+    assert certificate.sign_public == node.sign_public
+
+
+@pytest.mark.parametrize("name", ["", "x" * 64, "a b", "a\nb", "-a", "a/b", "\u00e9"])
+def test_impossible_names_are_not_certified(authority: Authority, node: NodeIdentity, name: str) -> None:
+    with pytest.raises(WireError, match="name"):
+        issue(authority, node, name)
+
+
+def test_what_the_root_did_not_sign_is_refused(
+    tmp_path: Path, authority: Authority, node: NodeIdentity
+) -> None:
+    other_directory = tmp_path / "other"
+    other_directory.mkdir()
+    other = create_authority(other_directory, FABRIC)
+    signed = issue(authority, node)
+    assert refusal(authority, issue(other, node)) == "bad_certificate"
+    assert refusal(authority, signed, fabric=FabricId("fabric-b")) == "bad_certificate"
+    assert refusal(authority, signed, now_ms=NOW_MS + CERTIFICATE_LIFE_MS) == "bad_certificate"
+    assert refusal(authority, signed, now_ms=NOW_MS - 30 * 86_400_000) == "bad_certificate"
+    assert refusal(authority, b"") == "malformed"
+    outer = decode_signed(signed)
+    changed = bytearray(outer.body)
+    changed[-1] ^= 1
+    forged = encode_signed(SignedCertificate(body=bytes(changed), signature=outer.signature))
+    assert refusal(authority, forged) == "bad_certificate"
+
+
+def test_a_state_must_be_its_owners_own_word(
+    tmp_path: Path, authority: Authority, node: NodeIdentity
+) -> None:
+    verify = verifier(authority.root_public, FABRIC, lambda: NOW_MS)
+    record = record_of(node, issue(authority, node))
+    good = sign_record(record, node.sign).state
+    assert verify(good, read_state(good).record) is None
+    thief_directory = tmp_path / "thief"
+    thief_directory.mkdir()
+    thief = load_or_create(thief_directory)
+    stolen = sign_record(record, thief.sign).state
+    assert verify(stolen, record) == "bad_signature"
+    misused = sign_record(record_of(thief, record.certificate), thief.sign).state
+    assert verify(misused, read_state(misused).record) == "wrong_owner"
+    renamed = sign_record(replace(record, name="n2"), node.sign).state
+    assert verify(renamed, read_state(renamed).record) == "wrong_name"
+    greedy = sign_record(replace(record, roles=(RoleClaim(role="king", fence=1, since_ms=1),)), node.sign)
+    assert verify(greedy.state, greedy.record) == "role_not_allowed"
+
+
+def test_a_record_that_names_another_id_than_its_keys_is_not_even_read(node: NodeIdentity) -> None:
+    with pytest.raises(WireError, match="node_id"):
+        sign_record(replace(record_of(node, b"c"), node_id=NodeId("0" * 32)), node.sign)

@@ -1,0 +1,71 @@
+"""Keys and incarnation on disk."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from fabric.core.membership.record import node_id_of
+from fabric.runtime.node_identity import (
+    IdentityError,
+    Membership,
+    load_membership,
+    load_or_create,
+    next_incarnation,
+    save_membership,
+    write_private,
+)
+from proto.ids import FabricId
+
+
+def test_identity_is_made_once_and_stays(tmp_path: Path) -> None:
+    first, second = load_or_create(tmp_path), load_or_create(tmp_path)
+    assert first.node_id == second.node_id == node_id_of(first.curve_public)
+    assert first.curve_secret == second.curve_secret
+    assert first.sign(b"x") == second.sign(b"x")
+    assert load_or_create_elsewhere(tmp_path) != first.node_id
+
+
+def load_or_create_elsewhere(tmp_path: Path) -> str:
+    other = tmp_path / "other"
+    other.mkdir()
+    return load_or_create(other).node_id
+
+
+def test_every_file_is_private_and_secrets_are_not_shown(tmp_path: Path) -> None:
+    identity = load_or_create(tmp_path)
+    next_incarnation(tmp_path)
+    save_membership(tmp_path, Membership(FabricId("f"), b"r" * 32, b"c"))
+    for path in tmp_path.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    assert repr(identity.curve_secret)[2:-1] not in repr(identity)
+    assert load_membership(tmp_path) == Membership(FabricId("f"), b"r" * 32, b"c")
+
+
+def test_incarnation_only_grows(tmp_path: Path) -> None:
+    assert [next_incarnation(tmp_path) for _ in range(3)] == [1, 2, 3]
+    assert next_incarnation(tmp_path, at_least=10) == 10
+    assert next_incarnation(tmp_path, at_least=4) == 11
+
+
+def test_damage_is_told_with_the_file_and_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "incarnation").write_text("many")
+    with pytest.raises(IdentityError, match="incarnation"):
+        next_incarnation(tmp_path)
+    load_or_create(tmp_path)
+    (tmp_path / "node.key").write_bytes(b"\xc1broken")
+    with pytest.raises(IdentityError, match=r"node\.key"):
+        load_or_create(tmp_path)
+    assert load_membership(tmp_path) is None
+
+
+def test_a_write_that_was_interrupted_leaves_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_private(path, b"old")
+    (tmp_path / "file.new").write_bytes(b"half")  # what a crash before the rename leaves
+    assert path.read_bytes() == b"old"
+    write_private(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
