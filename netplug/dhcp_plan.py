@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
 
-from netplug.admission import Admitted, Subnet
+from netplug.admission import PORTS_MAX, Admitted, Subnet
 from netplug.contract import PortPlan
 from netplug.derived import METADATA_ADDRESS, hostname_label
 from netplug.desired import DhcpService
 
 LEASE_S = 86_400
+LEASES_MAX = 2 * PORTS_MAX  # never the limit: guests that left are in it for a moment
 ON_LINK = "0.0.0.0"  # noqa: S104  next hop of a directly reachable destination (RFC 3442)
 
 
@@ -34,7 +35,7 @@ def dhcp_service(network: Admitted) -> DhcpService | None:
         "dhcp-no-override",
         "quiet-dhcp",
         "user=root",
-        f"dhcp-lease-max={max(len(network.ports), 1) * 2 + 64}",
+        f"dhcp-lease-max={LEASES_MAX}",
         f"dhcp-option-force=option:mtu,{network.plan.mtu}",
     ]
     for index, subnet in enumerate(ranges):
@@ -56,7 +57,7 @@ def _range_lines(network: Admitted, subnet: Subnet, tag: str) -> list[str]:
     lines = [f"dhcp-range=set:{tag},{first},static,{mask},{LEASE_S}"]
     if subnet.gateway is None:
         # The host's only address here is the metadata one, outside the range.
-        lines.append(f"dhcp-shared-network={network.bridge},{first}")
+        lines.append(f"shared-network={network.bridge},{first}")
     router = "" if subnet.gateway is None else f",{subnet.gateway}"
     lines.append(f"dhcp-option=tag:{tag},option:router{router}")
     servers = "".join(f",{server}" for server in subnet.dns if isinstance(server, IPv4Address))

@@ -27,7 +27,7 @@ from typing import Any, TypeVar
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from netplug.contract import HostPlan, Leftovers, PluggedPort, PortsRefusedError
+from netplug.contract import HostPlan, Leftovers, PluggedPort, PortsRefusedError, bridge_name
 from netplug.desired import Bridge, DesiredState, HostFacts, Sysctl, Tap, UplinkFact
 from netplug.dnsmasq import DhcpServers
 from netplug.nft import RuleTables
@@ -273,7 +273,7 @@ class LinuxNetPlug:
 
     def _apply(self, plan: HostPlan) -> DesiredState:
         with self._links.opened():
-            state = desired_state(plan, self._facts())
+            state = desired_state(plan, self._facts(plan))
             self._unplug(state)
             indexes = {bridge.name: self._links.ensure_bridge(bridge).index for bridge in state.bridges}
             self._set_sysctls(state.sysctls, {bridge.name for bridge in state.bridges})
@@ -285,9 +285,10 @@ class LinuxNetPlug:
                     self._links.delete(link)
             return state
 
-    def _facts(self) -> HostFacts:
+    def _facts(self, plan: HostPlan) -> HostFacts:
         links = self._links
-        ours = {link.name for link in links.ours(bridges=True)}
+        adopted = {bridge_name(network.network_id) for network in plan.networks} & set(links.by_name)
+        ours = adopted | {link.name for link in links.ours(bridges=True)}
         prefixes = [
             address
             for link in links.by_name.values()

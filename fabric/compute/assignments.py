@@ -7,12 +7,11 @@ guests against a conductor that lost its rows: an empty answer from an old copy 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from fabric.compute.durable_file import read_json, write_json
+from fabric.compute.durable_file import read_json, save_json
 from fabric.compute.errors import BadAssignmentsError, StaleAssignmentsError
 from fabric.core.networks.model import SecurityGroup
 from fabric.core.servers.model import AssignedServer, HostAssignments
@@ -135,5 +134,5 @@ class Assignments:
         """The index of the newest rows is on disk. Raises OSError."""
         if self._floor > self._saved:
             floor = self._floor
-            await asyncio.to_thread(write_json, self._file, {"applied_index": floor})
+            await save_json(self._file, {"applied_index": floor})
             self._saved = floor

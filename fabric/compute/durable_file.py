@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
 
+from fabric.compute.unbroken import unbroken
+
 BYTES_MAX = 1 << 20
+FLUSH_TIMEOUT_S = 10.0  # a disk that takes longer has other troubles
 
 
 def write_json(path: Path, value: object) -> None:
@@ -25,6 +29,12 @@ def write_json(path: Path, value: object) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+async def save_json(path: Path, value: object) -> None:
+    """`write_json` in a thread. A cancelled caller waits for it: an older value must never land after a
+    newer one. Raises OSError."""
+    await unbroken(asyncio.to_thread(write_json, path, value), grace_s=FLUSH_TIMEOUT_S)
 
 
 def read_json(path: Path) -> dict[str, object] | None:

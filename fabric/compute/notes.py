@@ -11,7 +11,7 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from fabric.compute.durable_file import read_json, write_json
+from fabric.compute.durable_file import read_json, save_json
 from proto.errors import WireError
 from proto.ids import ServerId
 from proto.records import from_wire
@@ -73,7 +73,7 @@ class Notes:
         return {ServerId(path.stem): await self.read(ServerId(path.stem)) for path in paths}
 
     async def _write(self, server_id: ServerId, note: Note) -> None:
-        await asyncio.to_thread(write_json, self._path(server_id), asdict(note))
+        await save_json(self._path(server_id), asdict(note))
         self._known[server_id] = note
 
     def _path(self, server_id: ServerId) -> Path:

@@ -119,17 +119,17 @@ def stop(pids: Sequence[int], *, grace_s: float) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + grace_s
-    left = [pid for pid in pids if not _gone(pid)]
+    left = [pid for pid in pids if not has_ended(pid)]
     while left and time.monotonic() < deadline:
         time.sleep(0.02)
-        left = [pid for pid in left if not _gone(pid)]
+        left = [pid for pid in left if not has_ended(pid)]
     for pid in left:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + grace_s
     while left and time.monotonic() < deadline:
         time.sleep(0.02)
-        left = [pid for pid in left if not _gone(pid)]
+        left = [pid for pid in left if not has_ended(pid)]
 
 
 def free_port() -> int:
@@ -145,7 +145,8 @@ def free_port() -> int:
     raise StepFailedError("no free TCP port between 20000 and 32000 on loopback")
 
 
-def _gone(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
+    """Whether the process is over. Surer than its command line, which is empty for a moment after exec."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)  # when it is our own child, do not leave a zombie
     try:

@@ -28,6 +28,7 @@ from fabric.dev.places import (
     Place,
     StepFailedError,
     free_port,
+    has_ended,
     run,
     stop,
 )
@@ -274,7 +275,7 @@ class DevFabric:
                 status = LocalClient(node.dir).get("/status")
                 if status["ready"]:
                     return status
-            if not node.is_running():
+            if has_ended(node.pid):
                 raise StepFailedError(f"the agent of {node.name} ended: {last_line(node.log)}")
             if time.monotonic() > deadline:
                 raise StepFailedError(f"the agent of {node.name} was not ready in {START_TIMEOUT_S:.0f} s")

@@ -52,4 +52,7 @@ class FdReader:
                 self._on_ready()
             except zmq.Again:
                 return
+            except BaseException:
+                self.poke()  # the FD will not fire again for what is already queued
+                raise
         self.poke()

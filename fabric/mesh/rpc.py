@@ -50,6 +50,7 @@ class _Call:
 
     to: NodeId
     answer: asyncio.Future[Plain]
+    is_sent: bool = False
 
 
 class MeshRpc:
@@ -86,11 +87,11 @@ class MeshRpc:
         deadline = loop.time() + timeout_ms / 1_000
         call = _Call(to, loop.create_future())
         self._calls[call_id] = call
-        is_sent = is_answered = False
+        is_answered = False
         try:
             request = Request(call_id=call_id, method=method, body=body, timeout_ms=timeout_ms)
             await self._send_request(to, request, deadline)
-            is_sent = True
+            call.is_sent = True
             async with asyncio.timeout_at(deadline):
                 answer = await call.answer
             is_answered = True
@@ -102,7 +103,7 @@ class MeshRpc:
             raise
         finally:
             del self._calls[call_id]
-            if is_sent and not is_answered:
+            if call.is_sent and not is_answered:
                 self._switchboard.send(to, Cancel(call_id=call_id))
 
     async def stream(
@@ -118,14 +119,14 @@ class MeshRpc:
         call_id = self._new_id()
         reader = StreamReader(to)
         self._streams[call_id] = reader
-        is_over = is_sent = False
+        is_over = False
         try:
             deadline = asyncio.get_running_loop().time() + timeout_ms / 1_000
             request = Request(
                 call_id=call_id, method=method, body=body, timeout_ms=timeout_ms, credit=STREAM_CREDIT
             )
             await self._send_request(to, request, deadline)
-            is_sent = True
+            reader.is_sent = True
             while True:
                 data = await self._next_chunk(reader, method, timeout_ms)
                 if data is None:
@@ -141,7 +142,7 @@ class MeshRpc:
             raise
         finally:
             del self._streams[call_id]
-            if is_sent and not is_over:
+            if reader.is_sent and not is_over:
                 self._switchboard.send(to, Cancel(call_id=call_id))
 
     async def _next_chunk(self, reader: StreamReader, method: str, timeout_ms: int) -> bytes | None:
@@ -225,12 +226,12 @@ class MeshRpc:
             self._fail_peer(node_id, f"node {node_id} went away before it answered")
 
     def _fail_peer(self, node_id: NodeId, why: str) -> None:
+        """What has not left yet is not lost: it may still meet the peer's next process."""
         for call in self._calls.values():
-            if call.to == node_id and not call.answer.done():
+            if call.to == node_id and call.is_sent and not call.answer.done():
                 call.answer.set_exception(PeerLostError(why))
-                call.answer.exception()  # read: a caller that still waits for a link never will
         for reader in self._streams.values():
-            if reader.to == node_id:
+            if reader.to == node_id and reader.is_sent:
                 reader.fail(PeerLostError(why))
 
 

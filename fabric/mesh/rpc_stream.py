@@ -20,6 +20,7 @@ class StreamReader:
 
     def __init__(self, to: NodeId) -> None:
         self.to = to
+        self.is_sent = False  # the request; set by the caller
         self._chunks: deque[bytes] = deque()
         self._next_sequence = 0
         self._is_over = False

@@ -9,10 +9,11 @@ import pytest
 import zmq
 
 from fabric.core.membership.model import MemberState
-from fabric.mesh.contract import PeerAddress
+from fabric.mesh.contract import LinkFact, PeerAddress
 from fabric.mesh.curve import CurveKeyPair, curve_public_of, new_curve_key_pair
 from fabric.mesh.errors import TransportError
 from fabric.mesh.router_dealer import RouterDealer
+from fabric.mesh.rpc import MeshRpc
 from fabric.mesh.switchboard import Switchboard
 from fabric.mesh.zmq_options import set_for_dialler
 from fabric.runtime.authority import create_authority
@@ -168,6 +169,64 @@ async def test_many_transports_open_and_close_without_leaking_descriptors() -> N
         await a.transport.close()
         await b.transport.close()
     await until(lambda: descriptors() <= before + 2)
+
+
+async def test_a_call_made_while_the_peer_restarts_reaches_its_next_process() -> None:
+    """A refusal seen before the request left must not fail the call that then goes through."""
+    keys, caller_keys = new_curve_key_pair(), new_curve_key_pair()
+    peer, me = NodeId("d" * 32), NodeId("e" * 32)
+    first = RouterDealer(keys, bind="tcp://127.0.0.1:0")
+    await first.start(lambda *_: None)
+    endpoint = first.endpoint
+    await first.close()
+    board = Switchboard(RouterDealer(caller_keys, bind="tcp://127.0.0.1:0"), FabricId("f"))
+    rpc = MeshRpc(me, board)
+    refused: list[LinkFact] = []
+    board.on_link(lambda _, fact: refused.append(fact))
+    await board.start()
+    board.set_peers({peer: PeerAddress(endpoint, keys.public)})
+    call = asyncio.create_task(rpc.call(peer, "t.hi", {}, timeout_ms=10_000))
+    await until(lambda: LinkFact.REFUSED in refused)
+    second = Switchboard(RouterDealer(keys, bind=endpoint), FabricId("f"))
+    peer_rpc = MeshRpc(peer, second)
+
+    async def greet(sender: NodeId, _: object) -> str:
+        return sender
+
+    peer_rpc.serve("t.hi", greet)
+    try:
+        await second.start()
+        second.set_peers({me: PeerAddress(board.endpoint, caller_keys.public)})
+        assert await call == me
+    finally:
+        for end, switchboard in ((rpc, board), (peer_rpc, second)):
+            await end.close()
+            await switchboard.close()
+
+
+async def test_a_failing_reader_does_not_stall_what_is_queued_behind() -> None:
+    a, b = Ear(*zmq_transports()()), await ear()
+    heard: list[bytes] = []
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
+
+    def take(_: NodeId, frame: bytes) -> None:
+        heard.append(frame)
+        if frame == b"0":
+            raise RuntimeError("reader's own fault")
+
+    await a.transport.start(take)
+    try:
+        a.meet(b)
+        b.meet(a)
+        await until(lambda: b.is_up(a))
+        for number in range(5):
+            assert b.transport.send(a.node_id, b"%d" % number)
+        await until(lambda: len(heard) == 5)
+        assert len(faults) == 1
+    finally:
+        await a.transport.close()
+        await b.transport.close()
 
 
 def test_public_key_follows_from_the_secret() -> None:

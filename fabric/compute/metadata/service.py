@@ -18,7 +18,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from fabric.compute.durable_file import read_json, write_json
+from fabric.compute.durable_file import read_json, save_json
 from fabric.compute.metadata.facts import GuestFacts
 from fabric.compute.metadata.paths import find
 from proto.ids import NetworkId
@@ -113,7 +113,7 @@ class MetadataService:
         return handle
 
     async def _save(self) -> None:
-        await asyncio.to_thread(write_json, self._file, dict(self._ports))
+        await save_json(self._file, dict(self._ports))
 
 
 def _read_ports(file: Path) -> dict[NetworkId, int]:

@@ -433,7 +433,7 @@ class TestExpire:
 
 
 async def test_nothing_is_left_of_a_deleted_server_but_audit_and_requests(world: StoreWorld) -> None:
-    server_id = await world.active("web", metadata={"a": "b"}, tags=("x",), admin_pass="secret")
+    server_id = await world.active("gone", metadata={"a": "b"}, tags=("x",), admin_pass="secret")
     await world.do(world.act(server_id, "delete"))
     await world.do(ServerRemoved(server_id=server_id, host_id=HOST_A))
     engine = world.engine
@@ -448,10 +448,10 @@ async def test_nothing_is_left_of_a_deleted_server_but_audit_and_requests(world:
                 continue
             for row in connection.execute(select(table)):
                 words = [str(value) for value in row]
-                assert not {"web", "web-port"} & set(words), (table.name, row)
+                assert not {"gone", "gone-port"} & set(words), (table.name, row)
         told = connection.execute(
             select(t.audit.c.kind, t.audit.c.outcome, t.audit.c.project_id)
-            .where(t.audit.c.object_id == "web")
+            .where(t.audit.c.object_id == "gone")
             .order_by(t.audit.c.log_index)
         ).all()
         requests = connection.execute(select(func.count()).select_from(t.requests)).scalar_one()

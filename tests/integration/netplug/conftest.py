@@ -59,10 +59,8 @@ async def pair(bed: Bed) -> AsyncIterator[tuple[Host, Host]]:
     """Two hosts whose eth1 share a wire, as physical network phy0."""
     spaces = (bed.namespace(), bed.namespace())
     bed.wire(spaces[0], "eth1", spaces[1], "eth1")
-    hosts = tuple(
-        Host(bed, space, bed.plug(space, f"plug{index}", {"phy0": "eth1"}))
-        for index, space in enumerate(spaces)
-    )
+    uplinks = {"phy0": "eth1"}
+    hosts = [Host(bed, space, bed.plug(space, f"plug{index}", uplinks)) for index, space in enumerate(spaces)]
     for host in hosts:
         await host.plug.open()
     yield hosts[0], hosts[1]

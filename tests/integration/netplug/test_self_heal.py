@@ -18,14 +18,13 @@ pytestmark = [pytest.mark.netns, pytest.mark.root]
 
 BRIDGE = bridge_name(network_id(1))
 TAP = tap_name(port_id(1))
-FIRST = "169.254.169.254"
 
 
 async def works(machine: Host, guest: Guest) -> None:
     assert guest.dhcp(machine.folder)["ip"] == guest.address
     assert guest.pings("10.1.0.1")
     assert guest.answers("169.254.169.254", 80) == f"hello {guest.address}"
-    assert not guest.run("ping", "-c1", "-W1", "-I", "10.1.0.66", "10.1.0.1").returncode == 0, "spoofing"
+    assert guest.run("ping", "-c1", "-W1", "-I", "10.1.0.66", "10.1.0.1").returncode != 0, "spoofing"
 
 
 @pytest.fixture
@@ -43,7 +42,9 @@ BREAK: dict[str, Callable[[Namespace], object]] = {
     "rules flushed": lambda space: space.ok("nft", "flush ruleset"),
     "one table gone": lambda space: space.ok("nft", "delete table bridge fabric"),
     "chain emptied": lambda space: space.ok("nft", "flush chain bridge fabric ip_from_guest"),
-    "set element gone": lambda space: space.ok("nft", "delete element ip fabric gateways { " + f'"{BRIDGE}" . 10.1.0.1 }}'),
+    "set element gone": lambda space: space.ok(
+        "nft", f'delete element ip fabric gateways {{ "{BRIDGE}" . 10.1.0.1 }}'
+    ),
     "hostile rule": lambda space: space.ok("nft", "insert rule ip fabric input drop"),
     "bridge deleted": lambda space: space.ip(f"link del {BRIDGE}"),
     "bridge down": lambda space: space.ip(f"link set {BRIDGE} down"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from fabric.compute.capacity import Allocation, HostIdentity, Registrar, host_register, live_capacity
-from fabric.compute.durable_file import read_json, write_json
+from fabric.compute.durable_file import read_json, save_json, write_json
 from fabric.compute.errors import ImageError
 from fabric.compute.image_cache import UNUSED_AGE_S, UNUSED_KEPT, ImageCache
 from fabric.compute.notes import BootFiles, Note, Notes
@@ -132,6 +133,31 @@ def test_json_files_are_replaced_whole(tmp_path: Path) -> None:
     path.write_bytes(b"[" * (1 << 21))
     with pytest.raises(ValueError, match="damaged"):
         read_json(path)
+
+
+async def test_a_cancelled_save_never_lands_after_a_newer_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen as "assignments not remembered": the old writer's thread took the new one's file away."""
+    path = tmp_path / "file.json"
+    started, go = threading.Event(), threading.Event()
+    fsync = os.fsync
+
+    def slow(descriptor: int) -> None:
+        started.set()
+        go.wait(5)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    first = asyncio.create_task(save_json(path, {"n": 1}))
+    await asyncio.to_thread(started.wait, 5)
+    first.cancel()
+    await asyncio.sleep(0)
+    assert not first.done()
+    go.set()
+    await asyncio.gather(first, return_exceptions=True)
+    await save_json(path, {"n": 2})
+    assert read_json(path) == {"n": 2}
 
 
 def test_registration_says_what_driver_and_operator_say() -> None:

@@ -457,8 +457,8 @@ async def test_pages_are_put_together_before_anything_is_judged(world: World) ->
     world.state.page_size = 1
     ids = [world.add_running(f"s{number}", address=f"10.0.0.{number + 10}") for number in range(4)]
     async with world.life() as life:
+        await world.until(lambda: set(life.side.assigned) == set(ids))
         await world.settle(life)
-        assert set(life.side.assigned) == set(ids)
         assert all(world.runs(server_id) for server_id in ids)
 
 

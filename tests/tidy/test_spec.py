@@ -1,0 +1,90 @@
+"""proto/SPEC.md names every message, field, command and limit there is, and no command that is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from fabric.core.membership.model import Capacity, NodeRecord, RoleClaim
+from proto import codec, join, membership, rpc
+from proto.certificate import NodeCertificate
+from proto.commands import all_commands
+from proto.envelope import KIND_CHARS_MAX, TAG_BYTES, WIRE_VERSION
+
+SPEC = (Path(__file__).resolve().parents[2] / "proto" / "SPEC.md").read_text()
+ROWS = [line for line in SPEC.splitlines() if line.startswith("|")]
+
+KINDS: dict[str, type] = {
+    **rpc.KINDS,
+    **membership.KINDS,
+    **{kind.KIND: kind for kind in (join.JoinRequest, join.JoinReply, join.JoinRefusal)},
+}
+LIMITS = [
+    codec.FRAME_BYTES_MAX,
+    codec.ITEMS_MAX,
+    codec.DEPTH_MAX,
+    KIND_CHARS_MAX,
+    membership.CERTIFICATE_BYTES_MAX,
+    membership.BODY_BYTES_MAX,
+    membership.STATES_MAX,
+    membership.KNOWN_MAX,
+    rpc.TIMEOUT_MS_MAX,
+    rpc.CHUNK_BYTES_MAX,
+    rpc.CREDIT_MAX,
+    rpc.MESSAGE_CHARS_MAX,
+    join.REQUEST_BYTES_MAX,
+    join.REPLY_STATES_BYTES_MAX,
+    join.TOKEN_CHARS_MAX,
+]
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z_0-9.]+", text))
+
+
+def fields(kind: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_each_message_has_a_row_with_all_its_fields(kind: str) -> None:
+    rows = [row for row in ROWS if row.startswith(f"| `{kind}` |")]
+    assert len(rows) == 1
+    assert fields(KINDS[kind]) <= words(rows[0])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        NodeCertificate,
+        membership.NodeState,
+        membership.Known,
+        join.JoinTokenText,
+        NodeRecord,
+        RoleClaim,
+        Capacity,
+    ],
+)
+def test_each_record_is_told_field_by_field(record: type) -> None:
+    assert fields(record) <= words(SPEC)
+
+
+def test_the_commands_told_are_the_commands_there_are() -> None:
+    section = SPEC.split("## 7. Commands")[1]
+    told = {
+        kind for row in section.splitlines() if row.startswith("| `") for kind in row.split("|")[2].split()
+    }
+    assert {kind.strip("`") for kind in told} == set(all_commands())
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_each_limit_is_told(limit: int) -> None:
+    assert re.search(rf"(?<![\d,]){limit:,}(?![\d,]*\d)", SPEC), f"{limit:,}"
+
+
+def test_the_version_and_tag_are_told() -> None:
+    assert f"version  = {WIRE_VERSION} " in SPEC
+    assert f"bin({TAG_BYTES})" in SPEC
