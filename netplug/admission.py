@@ -87,6 +87,7 @@ def admit(plan: HostPlan, facts: HostFacts) -> tuple[tuple[Admitted, ...], tuple
         ports_of.setdefault(port.network_id, []).append(port)
     known = {network.network_id: network for network in plan.networks}
     devices: set[str] = set()
+    chains = tuple(RuleChains(family) for family in ("ip", "ip6"))  # only to see that rules can be rendered
     # Those present first: a new network never displaces one that guests use.
     for network_id in sorted(ports_of, key=lambda key: (bridge_name(key) not in facts.bridges_present, key)):
         ports = ports_of[network_id]
@@ -97,7 +98,7 @@ def admit(plan: HostPlan, facts: HostFacts) -> tuple[tuple[Admitted, ...], tuple
         except ValueError as error:
             refused += [RefusedPort(port_id=port.port_id, reason=str(error)) for port in ports]
             continue
-        good, bad = _admit_ports(ports, network, facts, devices)
+        good, bad = _admit_ports(ports, network, facts, devices, chains)
         refused += bad
         if good:
             admitted.append(
@@ -229,7 +230,11 @@ def _overlap(one: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -
 
 
 def _admit_ports(
-    ports: list[PortPlan], network: Admitted, facts: HostFacts, devices: set[str]
+    ports: list[PortPlan],
+    network: Admitted,
+    facts: HostFacts,
+    devices: set[str],
+    chains: tuple[RuleChains, ...],
 ) -> tuple[tuple[PortPlan, ...], list[RefusedPort]]:
     good: list[PortPlan] = []
     bad: list[RefusedPort] = []
@@ -237,7 +242,7 @@ def _admit_ports(
     macs: set[str] = set()
     for port in ports:
         try:
-            _check_port(port, facts)
+            _check_port(port, facts, chains)
             if tap_name(port.port_id) in devices:
                 raise ValueError(f"another port has the device name {tap_name(port.port_id)}")
             clash = taken.intersection(port.addresses) or macs.intersection((port.mac,))
@@ -253,7 +258,7 @@ def _admit_ports(
     return tuple(good), bad
 
 
-def _check_port(port: PortPlan, facts: HostFacts) -> None:
+def _check_port(port: PortPlan, facts: HostFacts, chains: tuple[RuleChains, ...]) -> None:
     if not _IDENTIFIER.fullmatch(port.port_id):
         raise ValueError(f"{port.port_id[:64]!r} is not a port id")
     if not _MAC.fullmatch(port.mac) or int(port.mac[:2], 16) & 1:
@@ -267,6 +272,6 @@ def _check_port(port: PortPlan, facts: HostFacts) -> None:
     if port.port_security and not facts.can_filter:
         raise ValueError(NO_FILTER)
     if port.port_security:
-        for family in ("ip", "ip6"):
+        for of_family in chains:
             for direction in ("ingress", "egress"):
-                RuleChains(family).chain_for(port.rules, direction)
+                of_family.chain_for(port.rules, direction)

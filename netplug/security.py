@@ -6,8 +6,9 @@ host has to pass the sender's egress and then the receiver's ingress. Ports with
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
@@ -43,6 +44,7 @@ PROTOCOL_NUMBERS = {
 ICMP, ICMPV6 = 1, 58
 WITH_PORTS = frozenset({6, 17, 33, 132, 136})
 NUMBER_MAX = {"port": 65_535, "icmp": 255, "protocol": 255}
+REMOTE_SETS_MAX = 64  # remembered: one plan asks for each several times, and the next mostly for the same
 DIRECTIONS = frozenset({"ingress", "egress"})
 FAMILIES = {"IPv4": "ip", "IPv6": "ip6"}
 
@@ -53,9 +55,18 @@ class RuleChains:
 
     family: str  # ip, ip6
     bodies: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # Ports of one group mostly hold the very same tuple, and a rule may name thousands of addresses: found by
+    # identity, and kept here, so that the identity stays its own.
+    _names: dict[tuple[int, str], tuple[tuple[RulePlan, ...], str]] = field(default_factory=dict)
 
-    def chain_for(self, rules: Iterable[RulePlan], direction: str) -> str:
+    def chain_for(self, rules: tuple[RulePlan, ...], direction: str) -> str:
         """The name of the chain that allows what these rules allow. Raises ValueError on a bad rule."""
+        key = (id(rules), direction)
+        if key not in self._names:
+            self._names[key] = (rules, self._make(rules, direction))
+        return self._names[key][1]
+
+    def _make(self, rules: tuple[RulePlan, ...], direction: str) -> str:
         lines = rule_lines(rules, family=self.family, direction=direction)
         digest = blake2b("\n".join(lines).encode(), digest_size=6).hexdigest()
         name = f"{direction}_{digest}"
@@ -83,7 +94,8 @@ def rule_lines(rules: Iterable[RulePlan], *, family: str, direction: str) -> tup
     return tuple(sorted(lines))
 
 
-def remote_set(cidrs: Sequence[str], family: str) -> str:
+@lru_cache(maxsize=REMOTE_SETS_MAX)
+def remote_set(cidrs: tuple[str, ...], family: str) -> str:
     """The ranges of this family as set elements, merged: nftables refuses overlaps."""
     if any("%" in cidr for cidr in cidrs):
         raise ValueError("a range of addresses has a scope id")

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from fabric import config as configuration
 from fabric.cli.output import json_option, print_json, print_table
@@ -31,9 +32,11 @@ def config() -> None:
 @config.command()
 @config_option
 @json_option
-def show(path: Path, as_json: bool) -> None:
+@click.pass_context
+def show(context: click.Context, path: Path, as_json: bool) -> None:
     """Print each setting, its value and where the value came from."""
-    loaded = configuration.load(path if path.exists() else None)
+    is_default = context.get_parameter_source("path") is ParameterSource.DEFAULT
+    loaded = configuration.load(None if is_default and not path.exists() else path)
     rows = []
     for section in dataclasses.fields(loaded.config):
         body = getattr(loaded.config, section.name)

@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 import click
 
 from fabric.cli.output import json_option, print_json, print_table
-from fabric.cli.target import DEV_DIR
+from fabric.cli.target import DEV_DIR, node_names
 from fabric.dev.first_content import FirstServer
 from fabric.dev.layout import DevLayout
 from fabric.dev.up import NODES_MAX, DevFabric, DevOptions
+from fabric.errors import FabricError
 
 F = TypeVar("F", bound=Callable[..., Any])
 BOOT_TIMEOUT_S = 300.0
@@ -75,23 +76,26 @@ def up(
         _say(f"a fabric is running in {fabric.directory} already; nothing was changed")
         _summary(fabric, fabric.layout(), None, as_json)
         return
-    if fabric.directory.exists() and any(fabric.directory.iterdir()):
-        raise click.ClickException(
-            f"{fabric.directory} holds a fabric that is not running\n"
-            f"hint: `fabric dev start NODE` starts its agents, `fabric dev down` removes it"
-        )
+    _need_empty(fabric)
     if driver == "libvirt" and os.geteuid() != 0:
         raise click.ClickException("the libvirt driver needs root here\nhint: --driver sim needs no rights")
     options = DevOptions(
         directory=directory, nodes=nodes, driver=driver, api_port=api_port, state_url=state_url
     )
-    layout = fabric.up(options)
-    fabric.fill(layout)
-    server = fabric.first_server(layout, timeout_s=BOOT_TIMEOUT_S) if first_server else None
+    try:
+        layout = fabric.up(options)
+        fabric.fill(layout)
+        server = fabric.first_server(layout, timeout_s=BOOT_TIMEOUT_S) if first_server else None
+    except (FabricError, KeyboardInterrupt) as error:
+        why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+        raise click.ClickException(
+            f"{why}\nhint: logs are in {fabric.directory}/nodes; `fabric dev down --dir {fabric.directory}` "
+            "removes what was made"
+        ) from error
     _summary(fabric, layout, server, as_json)
 
 
-@dev.command()
+@dev.command(short_help="End the fabric and remove every trace of it.")
 @directory_option
 def down(directory: Path) -> None:
     """End the fabric and remove every trace of it: processes, namespaces, bridges, guests, files."""
@@ -102,7 +106,7 @@ def down(directory: Path) -> None:
 
 
 @dev.command()
-@click.argument("node")
+@click.argument("node", shell_complete=node_names)
 @click.option("--signal", "name", default="KILL", show_default=True, help="Signal by name or number.")
 @directory_option
 def kill(node: str, name: str, directory: Path) -> None:
@@ -111,7 +115,7 @@ def kill(node: str, name: str, directory: Path) -> None:
 
 
 @dev.command()
-@click.argument("node")
+@click.argument("node", shell_complete=node_names)
 @directory_option
 def start(node: str, directory: Path) -> None:
     """Start a node's agent again; returns when it is ready."""
@@ -138,13 +142,13 @@ def status(directory: Path, as_json: bool) -> None:
 
 
 @dev.command("exec", context_settings={"ignore_unknown_options": True})
-@click.argument("node")
+@click.argument("node", shell_complete=node_names)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @directory_option
 def exec_(node: str, command: tuple[str, ...], directory: Path) -> None:
     """Run a command on a node's host, e.g. `fabric dev exec h1 -- ip addr`."""
     argv = DevFabric(directory, _say).command_on(node, command)
-    os.execvp(argv[0], argv)  # noqa: S606  # the operator's own command
+    _become(argv)
 
 
 @dev.command()
@@ -162,16 +166,40 @@ def ssh(server: str, directory: Path) -> None:
     addresses = [item["addr"] for entries in shown["addresses"].values() for item in entries]
     if not addresses or not shown.get("OS-EXT-SRV-ATTR:host"):
         raise click.ClickException(f"server {server!r} is {shown['status']} and has no address yet")
-    argv = fabric.command_on(shown["OS-EXT-SRV-ATTR:host"], fabric.ssh(addresses[0]))
-    os.execvp(argv[0], argv)  # noqa: S606
+    _become(fabric.command_on(shown["OS-EXT-SRV-ATTR:host"], fabric.ssh(addresses[0])))
+
+
+def _need_empty(fabric: DevFabric) -> None:
+    where = fabric.directory
+    if fabric.is_ours():
+        raise click.ClickException(
+            f"{where} holds a fabric that is not running\n"
+            f"hint: `fabric dev start NODE --dir {where}` starts its agents, `fabric dev down --dir {where}` "
+            "removes it"
+        )
+    if where.exists() and any(where.iterdir()):
+        raise click.ClickException(
+            f"{where} is not empty and holds no fabric\nhint: name an empty or new directory with --dir"
+        )
+
+
+def _become(argv: list[str]) -> None:
+    """Ends this program and becomes `argv`, the operator's own command."""
+    try:
+        os.execvp(argv[0], argv)  # noqa: S606
+    except OSError as error:
+        raise click.ClickException(f"{argv[0]}: {error.strerror}") from error
 
 
 def _signal(name: str) -> int:
     text = name.upper().removeprefix("SIG")
     try:
-        return int(text) if text.isdigit() else signal.Signals[f"SIG{text}"].value
-    except KeyError as error:
-        raise click.BadParameter(f"{name!r} is no signal; examples: KILL, TERM, STOP, CONT, 9") from error
+        number = int(text) if text.isdecimal() and len(text) < 4 else signal.Signals[f"SIG{text}"].value
+        return signal.Signals(number).value
+    except (KeyError, ValueError) as error:
+        raise click.BadParameter(
+            f"{name!r} is no signal; examples: KILL, TERM, STOP, CONT, 9", param_hint="--signal"
+        ) from error
 
 
 def _summary(fabric: DevFabric, layout: DevLayout, server: FirstServer | None, as_json: bool) -> None:
@@ -207,5 +235,6 @@ def _summary(fabric: DevFabric, layout: DevLayout, server: FirstServer | None, a
     click.echo(f"  . {where}/openrc; openstack server list")
     click.echo("  openstack server create --image guest --flavor m1.nano --network private --wait second")
     click.echo(f"  {fabric_command} members{option}; {fabric_command} leaders{option}")
-    click.echo(f"  {fabric_command} dev kill h2{option}; {fabric_command} events{option}")
+    last = layout.nodes[-1].name
+    click.echo(f"  {fabric_command} dev kill {last}{option}; {fabric_command} events{option}")
     click.echo(f"  {fabric_command} dev down{option}" + ("  (or: make down)" if not option else ""))

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from fabric import __version__
 from fabric import config as configuration
 from fabric.cli.config import config_option
-from fabric.control.passwords import hash_password
-from fabric.dev.credentials import write_credentials, write_private
 from fabric.errors import ConfigError
-from fabric.runtime.clock import SystemClock
-from fabric.runtime.founding import NodeFacts, found
+
+if TYPE_CHECKING:
+    from fabric.runtime.founding import NodeFacts
 
 PASSWORD_BYTES_MAX = 4_096
 
@@ -30,7 +29,11 @@ PASSWORD_BYTES_MAX = 4_096
 def init(path: Path, admin_password_file: TextIO | None) -> None:
     """Found a new fabric with this machine as its first node. Writes a commented configuration when there is
     none, the fabric's keys, and credentials for the admin."""
-    from fabric.agent import prepare_directory
+    from fabric.agent import prepare_directory  # late, as below: `fabric init --help` needs none of it
+    from fabric.control.passwords import hash_password
+    from fabric.dev.credentials import write_credentials
+    from fabric.runtime.clock import SystemClock
+    from fabric.runtime.founding import found
 
     config = load_or_write(path)
     password = secrets.token_urlsafe(18)
@@ -58,6 +61,8 @@ def init(path: Path, admin_password_file: TextIO | None) -> None:
 def load_or_write(path: Path) -> configuration.Config:
     """The configuration at `path`; a commented one with all defaults is written when there is none."""
     if not path.exists():
+        from fabric.dev.credentials import write_private
+
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_private(path, configuration.render(configuration.Config()))
@@ -71,6 +76,7 @@ def load_or_write(path: Path) -> configuration.Config:
 
 def node_facts(config: configuration.Config) -> NodeFacts:
     from fabric.agent import default_address
+    from fabric.runtime.founding import NodeFacts
 
     address = config.mesh.address or default_address()
     if config.mesh.port == 0:

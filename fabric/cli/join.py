@@ -10,8 +10,6 @@ import click
 
 from fabric.cli.config import config_option
 from fabric.cli.init import load_or_write, node_facts
-from fabric.runtime.clock import SystemClock
-from fabric.runtime.founding import join as ask_to_join
 from proto.errors import WireError
 from proto.join import TOKEN_CHARS_MAX, parse_token_text
 
@@ -24,13 +22,16 @@ def join(token: str, path: Path) -> None:
 
     TOKEN may be - to read it from standard input, which keeps it out of the shell's history.
     """
-    from fabric.agent import prepare_directory
+    from fabric.agent import prepare_directory  # late: `fabric join --help` needs none of it
+    from fabric.runtime.clock import SystemClock
+    from fabric.runtime.founding import join as ask_to_join
 
     text = sys.stdin.read(TOKEN_CHARS_MAX + 1) if token == "-" else token  # noqa: S105
     try:
         parsed = parse_token_text(text)
     except WireError as error:
-        raise click.UsageError(f"TOKEN: {error.detail or error.reason}") from error
+        reason = error.detail if error.reason == "not_a_token" else "the join token is damaged; copy it whole"
+        raise click.UsageError(f"TOKEN: {reason}") from error
     config = load_or_write(path)
     prepare_directory(config.state_dir)
     identity = asyncio.run(ask_to_join(config.state_dir, node_facts(config), parsed, SystemClock()))

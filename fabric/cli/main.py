@@ -6,22 +6,34 @@ import sys
 
 import click
 
-from fabric.cli.agent import agent
-from fabric.cli.capacity import capacity
-from fabric.cli.completion import completion
-from fabric.cli.config import config
-from fabric.cli.dev import dev
-from fabric.cli.events import events
-from fabric.cli.init import init
-from fabric.cli.join import join
-from fabric.cli.leaders import leaders
-from fabric.cli.members import members
-from fabric.cli.token import token
-from fabric.cli.version import version
+from fabric import __version__
+from fabric.cli.lazy_group import LazyGroup
 from fabric.errors import FabricError, Outcome
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+COMMANDS = (
+    "agent",
+    "capacity",
+    "completion",
+    "config",
+    "dev",
+    "events",
+    "init",
+    "join",
+    "leaders",
+    "members",
+    "token",
+    "version",
+)
+
+
+@click.group(
+    cls=LazyGroup,
+    package="fabric.cli",
+    names=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="fabric", message="%(prog)s %(version)s")
 def cli() -> None:
     """Fabric: a cloud with no controller. Every machine runs one agent; together they are the cloud.
 
@@ -30,27 +42,10 @@ def cli() -> None:
     """
 
 
-for command in (
-    agent,
-    capacity,
-    completion,
-    config,
-    dev,
-    events,
-    init,
-    join,
-    leaders,
-    members,
-    token,
-    version,
-):
-    cli.add_command(command)
-
-
 def main() -> None:
     """Exit 0: done, 1: refused or failed, 2: misused."""
     try:
-        cli(standalone_mode=False)
+        cli(prog_name="fabric", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         sys.exit(1)
@@ -62,9 +57,13 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(0)
     except FabricError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"Error: {error}", err=True)
         if error.outcome is Outcome.UNKNOWN:
             click.echo("hint: it may have been done; look before you repeat it", err=True)
+        sys.exit(1)
+    except OSError as error:  # a file or a socket said no; which, is all that helps
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {where}{error.strerror or error}", err=True)
         sys.exit(1)
 
 

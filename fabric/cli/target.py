@@ -11,8 +11,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 import click
 
 from fabric import config as configuration
-from fabric.dev.layout import DevLayout
-from fabric.runtime.local_socket import LocalClient
+from fabric.dev.layout import FILE_NAME, DevLayout, LayoutError
+from fabric.runtime.local_socket import AgentNotRunningError, LocalClient
 
 DEV_DIR = Path(".fabric/dev")
 P = ParamSpec("P")
@@ -22,7 +22,7 @@ R = TypeVar("R")
 def state_dir_of(directory: str | None, node: str | None) -> Path:
     """The state directory of the agent meant. Raises click.ClickException with the next step."""
     chosen = Path(directory) if directory else None
-    if chosen is None and (DEV_DIR / "fabric.json").exists():
+    if chosen is None and (DEV_DIR / FILE_NAME).exists():
         chosen = DEV_DIR
     if chosen is not None:
         return _in_dev_fabric(chosen, node)
@@ -63,14 +63,35 @@ def with_client(function: Callable[Concatenate[LocalClient, P], R]) -> Callable[
         metavar="DIR",
         help="Directory of a development fabric (default: .fabric/dev if it exists).",
     )
-    @click.option("--node", metavar="NAME", help="Ask this node's agent.")
+    @click.option("--node", metavar="NAME", shell_complete=node_names, help="Ask this node's agent.")
     @functools.wraps(function)
     def wrapped(*args: P.args, **options: P.kwargs) -> R:
         directory, node = options.pop("directory"), options.pop("node")
         client = LocalClient(state_dir_of(_text(directory), _text(node)))
-        return function(client, *args, **options)
+        try:
+            return function(client, *args, **options)
+        except AgentNotRunningError as error:
+            hint = _next_step(_text(directory))
+            raise click.ClickException(f"{error}\nhint: {hint}") from error
 
     return wrapped
+
+
+def _next_step(directory: str | None) -> str:
+    if directory is None and not (DEV_DIR / FILE_NAME).exists():
+        return "`systemctl start fabric-agent` or `fabric agent --config FILE` starts it"
+    option = "" if directory is None else f" --dir {directory}"
+    return f"`fabric dev status{option}` shows who runs, `fabric dev start NODE{option}` starts one"
+
+
+def node_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """For tab completion, which must never fail aloud."""
+    directory = context.params.get("directory") or os.environ.get("FABRIC_DIR") or DEV_DIR
+    try:
+        layout = DevLayout.read(Path(str(directory)))
+    except LayoutError:
+        return []
+    return [node.name for node in layout.nodes if node.name.startswith(incomplete)] if layout else []
 
 
 def _text(value: object) -> str | None:

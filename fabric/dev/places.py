@@ -27,6 +27,13 @@ class StepFailedError(FabricError):
     outcome = Outcome.UNKNOWN
 
 
+class DevRefusedError(FabricError):
+    """What was asked cannot be done to this fabric as it is; nothing was changed."""
+
+    code = "fabric.dev.refused"
+    outcome = Outcome.NOT_DONE
+
+
 class Place(Protocol):
     def prepare(self, names: Sequence[str]) -> None: ...
 

@@ -20,9 +20,10 @@ from fabric.dev import first_content
 from fabric.dev.cloud_client import CloudClient
 from fabric.dev.credentials import ensure_ssh_key, write_credentials, write_private
 from fabric.dev.guest_image import build_guest_image
-from fabric.dev.layout import DevLayout, DevNode
+from fabric.dev.layout import FILE_NAME, DevLayout, DevNode, LayoutError, agents_below
 from fabric.dev.places import (
     LOOPBACK,
+    DevRefusedError,
     HostsPlace,
     LoopbackPlace,
     Place,
@@ -39,6 +40,7 @@ START_TIMEOUT_S = 90.0
 STOP_GRACE_S = 10.0
 PHYSICAL_NETWORK = "phy0"
 UPLINK = "eth1"
+MARKER_FILE = ".fabric-dev"
 PASSWORD_FILE = "admin-password"  # noqa: S105  # a file's name
 NODES_MAX = 64
 Say = Callable[[str], None]
@@ -63,7 +65,9 @@ class DevFabric:
     def layout(self) -> DevLayout:
         found = DevLayout.read(self.directory)
         if found is None:
-            raise StepFailedError(f"no fabric in {self.directory}; `fabric dev up` starts one")
+            raise DevRefusedError(
+                f"no fabric in {self.directory}; `fabric dev up --dir {self.directory}` starts one"
+            )
         return found
 
     def is_running(self) -> bool:
@@ -74,8 +78,7 @@ class DevFabric:
         """From nothing to a cloud that answers. Raises StepFailedError naming step, reason and log."""
         place = self._place(options.driver)
         names = [f"h{i}" for i in range(1, options.nodes + 1)]
-        self.directory.mkdir(parents=True, exist_ok=True)
-        os.chmod(self.directory, 0o700)
+        self._claim_directory()
         with self._step("simulated hosts" if options.driver == "libvirt" else "directories"):
             place.prepare(names)
         layout = self._configure(options, place, names)
@@ -150,7 +153,7 @@ class DevFabric:
         """Sends the signal to the agent alone; its guests and its host go on."""
         node = self._node(self.layout(), name)
         if not node.is_running():
-            raise StepFailedError(f"{name}: its agent is not running; `fabric dev start {name}` starts it")
+            raise DevRefusedError(f"{name}: its agent is not running; `fabric dev start {name}` starts it")
         os.kill(node.pid, number)
         if number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
             deadline = time.monotonic() + STOP_GRACE_S
@@ -158,17 +161,27 @@ class DevFabric:
                 time.sleep(0.01)
 
     def down(self) -> bool:
-        """Ends every process and removes every file of it. False: there was nothing."""
+        """Ends every process and removes every file of it, also of one half made or damaged.
+
+        False: there was nothing. Raises DevRefusedError, removing nothing, for a directory not ours.
+        """
         if not self.directory.exists():
             return False
-        found = DevLayout.read(self.directory)
-        if found is not None:
-            running = [node.pid for node in found.nodes if node.is_running()]
-            stop(running, grace_s=STOP_GRACE_S)
+        if not self.is_ours():
+            raise DevRefusedError(f"{self.directory} holds no fabric; it was left as it is")
+        recorded: list[int] = []
+        with contextlib.suppress(LayoutError):
+            found = DevLayout.read(self.directory)
+            recorded = [node.pid for node in found.nodes if node.is_running()] if found else []
+        stop(sorted({*recorded, *agents_below(self.directory)}), grace_s=STOP_GRACE_S)
         if (self.directory / "hosts").exists():
             HostsPlace(self.directory / "hosts").down()
         shutil.rmtree(self.directory)
         return True
+
+    def is_ours(self) -> bool:
+        """Whether `up` made what is in the directory. Nothing else may ever be removed."""
+        return any((self.directory / name).is_file() for name in (MARKER_FILE, FILE_NAME))
 
     def status(self) -> dict[str, Any]:
         layout = self.layout()
@@ -178,7 +191,9 @@ class DevFabric:
         return value
 
     def members(self, layout: DevLayout) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = LocalClient(layout.nodes[0].dir).get("/members")
+        """In the eyes of the first node that runs."""
+        node = next((node for node in layout.nodes if node.is_running()), layout.nodes[0])
+        rows: list[dict[str, Any]] = LocalClient(node.dir).get("/members")
         return rows
 
     def cloud(self, layout: DevLayout) -> CloudClient:
@@ -187,6 +202,19 @@ class DevFabric:
         return client
 
     # -- steps
+
+    def _claim_directory(self) -> None:
+        """The directory, 0700 and marked as ours before anything else is in it, so that `down` may remove it."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            os.chmod(self.directory, 0o700)
+            (self.directory / MARKER_FILE).write_text(
+                "made by `fabric dev up`, removed by `fabric dev down`\n"
+            )
+        except OSError as error:
+            raise DevRefusedError(
+                f"{self.directory}: cannot be made ({error.strerror}); --dir names another place"
+            ) from error
 
     def _configure(self, options: DevOptions, place: Place, names: Sequence[str]) -> DevLayout:
         port = options.api_port or free_port()
@@ -326,7 +354,7 @@ class DevFabric:
             if node.name == name:
                 return node
         names = ", ".join(node.name for node in layout.nodes)
-        raise StepFailedError(f"no node {name!r}; there are: {names}")
+        raise DevRefusedError(f"no node {name!r} in {self.directory}; there are: {names}")
 
     def _detail(self, text: str) -> None:
         self._say(f"    {text}")

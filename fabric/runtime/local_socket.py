@@ -19,6 +19,7 @@ from fabric.errors import FabricError, Outcome
 
 SOCKET_NAME = "agent.sock"
 ANSWER_BYTES_MAX = 64 << 20
+LINE_BYTES_MAX = 1 << 20
 
 
 class AgentNotRunningError(FabricError):
@@ -67,16 +68,26 @@ class LocalClient:
         return self._ask("POST", path, body)
 
     def lines(self, path: str) -> Iterator[Any]:
-        """One JSON value a line, until the agent or the reader goes away."""
+        """One JSON value a line, until the reader goes away. Raises AgentNotRunningError when the agent does."""
         connection = self._connect(timeout_s=None)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
-            for line in answer:
-                if line.strip():
-                    yield json.loads(line)
+            while True:
+                yield self._next_value(answer)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._stopped(str(error) or type(error).__name__) from error
         finally:
             connection.close()
+
+    def _next_value(self, answer: http.client.HTTPResponse) -> Any:
+        line = answer.readline(LINE_BYTES_MAX)
+        if not line:
+            raise self._stopped("it has ended")
+        try:
+            return json.loads(line)
+        except ValueError as error:  # cut off in mid-line
+            raise self._stopped("its last line is incomplete") from error
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         connection = self._connect(timeout_s=self._timeout_s)
@@ -85,17 +96,18 @@ class LocalClient:
             connection.request(method, path, data, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             text = answer.read(ANSWER_BYTES_MAX)
-        except (OSError, http.client.HTTPException) as error:
-            raise AgentNotRunningError(
-                f"the agent at {self._directory} stopped answering: {error}"
-            ) from error
+            value = json.loads(text) if text else None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise self._stopped(str(error) or type(error).__name__) from error
         finally:
             connection.close()
-        value = json.loads(text) if text else None
         if answer.status >= 400:
             message = value.get("error") if isinstance(value, dict) else None
             raise AgentRefusedError(str(message or f"HTTP {answer.status}"))
         return value
+
+    def _stopped(self, why: str) -> AgentNotRunningError:
+        return AgentNotRunningError(f"the agent at {self._directory} stopped answering: {why}")
 
     def _connect(self, timeout_s: float | None) -> http.client.HTTPConnection:
         connection = http.client.HTTPConnection("localhost")

@@ -358,11 +358,11 @@ class ReplicatedState:
             self._failure = error
             waiting = list(self._inbox)
             self._inbox.clear()
+        if self._on_failure is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._on_failure, error)
         held = "the store failed while it held this command; it may have been done"
         self._post(group, [StoreFailedError(held) for _ in group], [])
         self._post(waiting, [StoreStoppedError(f"the store stopped: {error}") for _ in waiting], [])
-        if self._on_failure is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._on_failure, error)
 
     def _disk_is_low(self) -> bool:
         disk = os.statvfs(self._directory)

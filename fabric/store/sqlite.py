@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,6 +12,8 @@ from urllib.parse import quote
 import sqlalchemy
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.pool import NullPool, QueuePool
+
+log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_MS = 5_000
 CACHE_KIB = 64 * 1_024
@@ -23,8 +27,10 @@ def open_writer(path: Path) -> Connection:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise sqlite3.OperationalError(f"{path} cannot use a write-ahead log (mode {mode})")
         for pragma in (
-            "journal_mode = WAL",
             "synchronous = NORMAL",  # the log is the durable truth: see replicated.py
             f"cache_size = -{CACHE_KIB}",
             "temp_store = MEMORY",
@@ -43,10 +49,16 @@ def open_readers(path: Path, count: int) -> Engine:
 
 
 def checkpoint(connection: Connection) -> bool:
-    """Moves the WAL into the database file and fsyncs it. False: readers held some of it back."""
-    row = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
-    connection.rollback()
-    busy, frames, moved = (int(value) for value in row)
+    """Moves the WAL into the database file and fsyncs it. False: something held it back, so the file may
+    lack what the WAL has. Outside a transaction only."""
+    assert not connection.in_transaction()
+    driver = connection.connection.driver_connection  # SQLAlchemy would begin a transaction first
+    assert driver is not None
+    try:
+        busy, frames, moved = driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    except sqlite3.OperationalError as error:
+        log.warning("checkpoint failed", extra={"error": str(error)})
+        return False
     return not busy and frames == moved
 
 

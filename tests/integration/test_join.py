@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 from fabric.core.membership.model import NodeRecord
-from fabric.core.membership.record import read_state
+from fabric.core.membership.record import body_of, read_state
 from fabric.core.nodes.queries import ListNodes
 from fabric.errors import DeadlineExceededError
 from fabric.mesh.curve import CurveKeyPair, new_curve_key_pair
@@ -26,9 +26,11 @@ from fabric.store.replicated import ReplicatedState
 from proto.ids import FabricId, Incarnation, NodeId, TokenId
 from proto.join import (
     REQUEST_BYTES_MAX,
+    JoinRefusal,
     JoinReply,
     JoinRequest,
     JoinTokenText,
+    decode_reply,
     encode_request,
     parse_token_text,
 )
@@ -201,6 +203,32 @@ async def test_nobody_joins_with_anothers_key(house: House) -> None:
     copied = replace(victim, curve_secret=thief.curve_secret)
     with pytest.raises((JoinError, DeadlineExceededError)):
         await house.join(token, "victim", identity=copied)
+    assert await house.names() == []
+
+
+async def test_nobody_gets_a_certificate_for_a_key_he_does_not_hold(house: House) -> None:
+    """The thief has a good token and signs correctly, but his link proves another key than he asks for."""
+    token, victim, thief = await house.token(), house.newcomer("victim"), house.newcomer("thief")
+    body = body_of(record_of(victim, "victim"))
+    request = JoinRequest(
+        token_id=token.token_id,
+        secret=token.secret,
+        node_id=victim.node_id,
+        name="victim",
+        curve_public=victim.curve_public,
+        sign_public=thief.sign_public,
+        body=body,
+        signature=thief.sign(body),
+    )
+    knocker = Knocker(house, CurveKeyPair(thief.curve_public, thief.curve_secret))
+    try:
+        knocker.socket.send(encode_request(request))
+        assert await asyncio.to_thread(knocker.socket.poll, 5_000)
+        reply = decode_reply(knocker.socket.recv())
+    finally:
+        await knocker.close()
+    assert isinstance(reply, JoinRefusal)
+    assert "key of this connection" in reply.message
     assert await house.names() == []
 
 

@@ -52,6 +52,7 @@ class SimNode:
         self.disk: tuple[NodeState, ...] = ()
         self.core: Membership | None = None
         self.life = 0  # timers of a former life must not fire
+        self.stalled_until_ms = 0  # the process stands still; everything waits for it
         self.is_frozen = False  # the machine is silent: no refusal either
         self.port = 7000
         self.peers: dict[NodeId, str] = {}  # endpoint this node dials
@@ -139,8 +140,19 @@ class World:
     def heal(self) -> None:
         self.cut.clear()
 
+    def stall(self, name: str, for_ms: int) -> None:
+        """The process gets no processor time: timers and frames wait, in order, links stay up."""
+        self.nodes[name].stalled_until_ms = self.now_ms + for_ms
+
     def tell(self, name: str, event: Event) -> None:
         node = self.nodes[name]
+        if self.now_ms < node.stalled_until_ms:
+            life = node.life
+            self._at(
+                node.stalled_until_ms - self.now_ms,
+                lambda: self.tell(name, event) if node.life == life else None,
+            )
+            return
         if node.core is not None:
             for effect in node.core.handle(event, self.now_ms):
                 self._perform(node, effect)

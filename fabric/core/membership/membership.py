@@ -261,8 +261,6 @@ class Membership:
 
     def _on_beat(self, entry: Entry, beat: Beat, now_ms: int) -> None:
         mine, theirs = entry.signed.order, (beat.incarnation, beat.version)
-        if entry.state is MemberState.LEFT and beat.incarnation <= mine[0]:
-            return  # sent before it left, or it has forgotten that it did
         self._on_life(entry, now_ms)
         if theirs > mine:
             self._send(entry.signed.record.node_id, Want(entries=(entry.signed.known,)))
@@ -316,6 +314,9 @@ class Membership:
         known = self._table.me if node_id == self.me.node_id else entry.signed if entry else None
         if known is not None and signed.order <= known.order:
             return None
+        if known is not None and known.left and signed.record.incarnation == known.record.incarnation:
+            self._refuse(source, "spoke_after_leaving")  # the last word of an incarnation is the last
+            return None
         reason = self._verify(state, signed.record)
         if reason is not None:
             self._refuse(source, reason)
@@ -362,12 +363,9 @@ class Membership:
             entry.evidence.refused_first_ms = entry.evidence.refused_last_ms = None
         if signed.left:
             entry.state = MemberState.LEFT
-        elif was_left and reborn:
+        elif was_left:  # and reborn, else `_learn` had refused it
             entry.evidence = Evidence(heard_ms=now_ms)
             entry.state = MemberState.SUSPECT
-        elif was_left:
-            # The owner must not speak after its last word under the same incarnation.
-            entry.state = MemberState.LEFT
         if entry.state is not before:
             entry.changed_ms = now_ms
         if reborn or moved or entry.state is not before:

@@ -35,7 +35,7 @@ def paged(
     Raises BadFilterError for an unknown sort key, MarkerNotFoundError.
     """
     order = _order(page.sort or default, keys)
-    columns = [(_filled(keys[name]), descending) for name, descending in order]
+    columns = [(_filled(keys[name], identity), descending) for name, descending in order]
     last_descending = columns[-1][1] if columns else False
     columns.append((identity, last_descending))
     if page.marker is not None:
@@ -65,9 +65,11 @@ def _order(sort: tuple[tuple[str, str], ...], keys: Mapping[str, Any]) -> list[t
     return order
 
 
-def _filled(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """NULLs get a place in the order that both engines agree on."""
-    if getattr(column, "nullable", True) is False:
+def _filled(column: ColumnElement[Any], identity: ColumnElement[Any]) -> ColumnElement[Any]:
+    """NULLs get a place in the order that both engines agree on. A column of a joined table may be NULL
+    whatever its own definition says."""
+    own = getattr(column, "table", None) is getattr(identity, "table", None)
+    if own and getattr(column, "nullable", True) is False:
         return column
     return func.coalesce(column, literal(0 if column.type.python_type in (int, bool) else ""))
 
@@ -76,6 +78,7 @@ def _beyond(columns: list[tuple[ColumnElement[Any], bool]], values: tuple[Any, .
     """(a, b, c) beyond (x, y, z): a beyond x, or a = x and (b beyond y, or ...)."""
     condition: ColumnElement[bool] = false()
     for (column, descending), value in reversed(list(zip(columns, values, strict=True))):
-        further = column < value if descending else column > value
-        condition = or_(further, and_(column == value, condition))
+        bound = literal(value, column.type)  # also True and False, which are no operands of < by themselves
+        further = column < bound if descending else column > bound
+        condition = or_(further, and_(column == bound, condition))
     return condition

@@ -114,6 +114,7 @@ async def test_pages_neither_skip_nor_repeat(five: StoreWorld) -> None:
         (("vm_state", "desc"), ("created_at", "asc")),
         (("host", "asc"),),
         (("launched_at", "desc"),),
+        (("config_drive", "asc"), ("locked", "desc")),
         (("task_state", "asc"), ("display_name", "desc")),
     ):
         everything = await ids(five, Page(sort=sort))

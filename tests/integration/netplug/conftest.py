@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ from tests.fixtures.network_beds import Bed, Guest, Namespace, network_bed, why_
 from tests.fixtures.network_plans import EMPTY
 from tests.fixtures.plug_process import PlugProcess
 
+SETTLE_S, SETTLE_POLL_S = 10, 0.05
+
 
 @dataclass
 class Host:
@@ -21,7 +25,6 @@ class Host:
     bed: Bed
     space: Namespace
     plug: PlugProcess
-    guests: dict[str, Guest] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -31,7 +34,15 @@ class Host:
         return self.bed.guest(self.space, port)
 
     async def apply(self, plan: HostPlan) -> None:
+        """Returns when the bridges forward: the kernel looks at new carriers once a second only."""
         await self.plug.apply(plan)
+        async with asyncio.timeout(SETTLE_S):
+            while re.search("state disabled", self._wired_ports()):
+                await asyncio.sleep(SETTLE_POLL_S)
+
+    def _wired_ports(self) -> str:
+        lines = self.space.ok("bridge", "-o", "link").splitlines()
+        return "\n".join(line for line in lines if "NO-CARRIER" not in line)
 
 
 @pytest.fixture
