@@ -1,8 +1,8 @@
 """What a compute driver promises: few verbs, idempotent, phrased as an end state.
 
 Shape after os-vif (describe, plug, unplug) and Nova's fake driver (the fake documents the semantics).
-All verbs raise `proto.errors.DriverError` and nothing else, and may be called again after any failure,
-crash included. None blocks the event loop.
+All verbs raise `proto.errors.DriverError` and nothing else (`HypervisorAwayError` while nobody answers), and
+may be called again after any failure, crash included. None blocks the event loop.
 """
 
 from __future__ import annotations

@@ -12,18 +12,18 @@ import logging
 import os
 import signal
 import socket
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from aiohttp import web
-from netplug.fake import FakeNetPlug
 
-from drivers.contract import ComputeDriver
-from drivers.sim import SimDriver
 from fabric import __version__
-from fabric.agent_roles import Conductor, conductor_of
+from fabric.agent_host import make_driver, make_plug
+from fabric.agent_roles import Conductor, conductor_of, may_ask_hosts
 from fabric.api.compute import routes as compute
 from fabric.api.identity import routes as identity_api
 from fabric.api.image import routes as image
@@ -44,7 +44,8 @@ from fabric.mesh.router_dealer import RouterDealer
 from fabric.mesh.rpc import MeshRpc
 from fabric.mesh.switchboard import Switchboard
 from fabric.runtime import local_socket
-from fabric.runtime.authority import verifier
+from fabric.runtime.addresses import default_address, endpoint_of, url_of
+from fabric.runtime.authority import check_admission, verifier
 from fabric.runtime.blob_store import FileBlobStore
 from fabric.runtime.blob_sweep import BlobSweeper
 from fabric.runtime.blob_transfer import BlobFetcher, serve_blobs
@@ -55,6 +56,8 @@ from fabric.runtime.host_calls import RpcHostCalls
 from fabric.runtime.membership_loop import MembershipLoop
 from fabric.runtime.node_identity import IdentityError, load_membership, load_or_create, next_incarnation
 from fabric.runtime.remote_state import RemoteState
+from fabric.store.lock import DirectoryLock
+from fabric.supervisor import PartFailedError, Supervisor
 from netplug.contract import NetPlug
 
 log = logging.getLogger(__name__)
@@ -62,18 +65,32 @@ log = logging.getLogger(__name__)
 CAPACITY_INTERVAL_S = 1.0
 LEAVE_LINGER_S = 0.2  # the last word gets this long to reach the wire
 STOP_TIMEOUT_S = 20.0
+HARD_STOP_S = 45.0  # a stop that hangs, in a library's thread say, ends so: kill -9 is safe, waiting is not
 
 
 class Agent:
-    """One a process. `run` returns after SIGTERM or SIGINT, or raises what made it impossible to go on."""
+    """One a process. `run` returns after SIGTERM or SIGINT, or raises what made it impossible to go on:
+    PartFailedError when a part failed while it ran.
 
-    def __init__(self, config: Config, *, api_fd: int | None = None) -> None:
+    `on_stopping` is called once when a stop begins, `on_impatience` at each signal after that."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        api_fd: int | None = None,
+        on_stopping: Callable[[], None] = lambda: None,
+        on_impatience: Callable[[], None] = lambda: None,
+    ) -> None:
         self._config = config
         self._api_fd = api_fd
+        self._on_stopping = on_stopping
+        self._on_impatience = on_impatience
         self._clock = SystemClock()
         self._events = EventLog(self._clock)
         self._directory = config.state_dir
-        self._stop = asyncio.Event()
+        self._supervisor = Supervisor()
+        self._stop = self._supervisor.stop
         self._ready = False
         self._host: HostSide | None = None
         self._plug: NetPlug | None = None
@@ -82,28 +99,56 @@ class Agent:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._on_signal)
         try:
             async with contextlib.AsyncExitStack() as stack:
-                await self._start(stack)
-                log.info("agent ready", extra={"node": self._config.node_name, "id": self._fleet.me})
-                await self._stop.wait()
+                if await self._started_before_stop(stack):
+                    log.info("agent ready", extra={"node": self._config.node_name, "id": self._fleet.me})
+                    await self._stop.wait()
                 log.info("agent stopping", extra={"node": self._config.node_name})
-                self._ready = False
-                self._fleet.leave()
-                await asyncio.sleep(LEAVE_LINGER_S)
+                self._on_stopping()
+                if self._ready:
+                    self._ready = False
+                    self._fleet.leave()
+                    await asyncio.sleep(LEAVE_LINGER_S)
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
+        self._supervisor.raise_failure()
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            self._on_impatience()
+        self._stop.set()
+
+    async def _started_before_stop(self, stack: contextlib.AsyncExitStack) -> bool:
+        """False: told to stop, or a part failed, while starting. Raises what start raises."""
+        starting = asyncio.create_task(self._start(stack), name="start")
+        stopping = asyncio.create_task(self._stop.wait(), name="stop")
+        try:
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            if not starting.done():
+                starting.cancel()
+                await asyncio.wait((starting,), timeout=STOP_TIMEOUT_S)
+        if starting.done() and not starting.cancelled():
+            starting.result()
+        return not self._stop.is_set()
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        """What is open already is on `stack` at every await, so a stop may come at any."""
         member = load_membership(self._directory)
         if member is None:
             raise IdentityError(
                 f"this node belongs to no fabric yet (state in {self._directory}); `fabric init` founds one, "
                 "`fabric join TOKEN` enters one"
             )
+        lock = DirectoryLock(self._directory)
+        lock.acquire()
+        stack.callback(lock.release)
         self._identity = load_or_create(self._directory)
+        check_admission(member, self._identity, name=self._config.node_name, now_ms=self._clock.wall_ms())
         self._member = member
         await self._start_mesh(stack)
         await self._start_local(stack)
@@ -111,15 +156,14 @@ class Agent:
         self._fetcher = BlobFetcher(self._rpc, self._blobs)
         serve_blobs(self._rpc, self._blobs)
         state = await self._start_state(stack)
-        await self._supervise(stack, "blob sweeper", BlobSweeper(state, self._blobs).run())
+        if self._conductor is not None:  # hosts may ask as soon as there is somebody to answer
+            self._fleet.publish(roles=self._conductor.claims())
+        self._supervisor.supervise(stack, "blob sweeper", BlobSweeper(state, self._blobs).run())
         if self._config.node.host:
             await self._start_host(stack, state)
         if self._conductor is not None:
             await self._start_api(stack, state)
-        self._fleet.publish(
-            roles=self._conductor.claims() if self._conductor is not None else (),
-            api_urls=(self._api_url(),) if self._conductor is not None else (),
-        )
+            self._fleet.publish(api_urls=(self._api_url(),))
         self._ready = True
 
     # -- parts
@@ -129,7 +173,7 @@ class Agent:
         address = config.mesh.address or default_address()
         transport = RouterDealer(
             CurveKeyPair(who.curve_public, who.curve_secret),
-            bind=f"tcp://{address}:{config.mesh.port}",
+            bind=endpoint_of(address, config.mesh.port),
         )
         self._switchboard = Switchboard(transport, member.fabric_id)
         self._rpc = MeshRpc(who.node_id, self._switchboard)
@@ -137,7 +181,7 @@ class Agent:
         record = NodeRecord(
             node_id=who.node_id,
             name=config.node_name,
-            endpoint=f"tcp://{address}:{config.mesh.port}",
+            endpoint=endpoint_of(address, config.mesh.port),
             curve_public=who.curve_public,
             certificate=member.certificate,
             incarnation=incarnation,
@@ -175,12 +219,12 @@ class Agent:
             clock=self._clock,
             events=self._events,
             address=self._address,
-            on_failure=self._state_failed,
+            on_failure=lambda error: self._supervisor.fail(f"the state stopped itself: {error}"),
         )
         stack.push_async_callback(self._conductor.close)
         state = await self._conductor.open()
         for name, work in self._conductor.work():
-            await self._supervise(stack, name, work)
+            self._supervisor.supervise(stack, name, work)
         return state
 
     async def _start_host(self, stack: contextlib.AsyncExitStack, state: HardState) -> None:
@@ -201,6 +245,7 @@ class Agent:
                 version=__version__,
             ),
             clock=self._clock,
+            may_ask=lambda node_id: may_ask_hosts(self._fleet, node_id),
             config=HostSideConfig(
                 build_concurrency=config.compute.build_concurrency,
                 stop_grace_ms=config.compute.stop_grace_s * 1000,
@@ -212,8 +257,8 @@ class Agent:
                 ),
             ),
         )
-        await self._supervise(stack, "host side", self._host.run(), close=self._host.close)
-        await self._supervise(stack, "capacity", self._publish_capacity(self._host))
+        self._supervisor.supervise(stack, "host side", self._host.run(), close=self._host.close)
+        self._supervisor.supervise(stack, "capacity", self._publish_capacity(self._host))
 
     async def _start_api(self, stack: contextlib.AsyncExitStack, state: HardState) -> None:
         config = self._config
@@ -245,7 +290,13 @@ class Agent:
             os.set_inheritable(self._api_fd, False)  # no child of ours may hold the API's port
             server = await ApiServer.listen_on(root, socket.socket(fileno=self._api_fd))
         else:
-            server = await ApiServer.listen(root, host=config.api.listen, port=config.api.port)
+            try:
+                server = await ApiServer.listen(root, host=config.api.listen, port=config.api.port)
+            except OSError as error:
+                raise ConfigError(
+                    f"api.listen, api.port: cannot listen on {config.api.listen} port {config.api.port}: "
+                    f"{os.strerror(error.errno) if error.errno else error}"
+                ) from error
         stack.push_async_callback(server.close)
         self._api_port = server.port
 
@@ -267,34 +318,6 @@ class Agent:
 
     # -- what parts ask
 
-    async def _supervise(
-        self, stack: contextlib.AsyncExitStack, name: str, work: Any, close: Any = None
-    ) -> None:
-        """Runs a part's loop beside us. Should it end by an error, the whole agent stops, loudly: its
-        supervisor starts it again, and every part recovers from its files."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        task.add_done_callback(self._part_ended)
-
-        async def end() -> None:
-            if close is not None:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(STOP_TIMEOUT_S):
-                        await close()
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-        stack.push_async_callback(end)
-
-    def _part_ended(self, task: asyncio.Task[Any]) -> None:
-        if task.cancelled() or task.exception() is None:
-            return
-        log.critical("part failed", extra={"part": task.get_name()}, exc_info=task.exception())
-        self._stop.set()
-
-    def _state_failed(self, error: BaseException) -> None:
-        log.critical("state stopped itself", extra={"error": str(error)})
-        self._stop.set()
-
     async def _fetch_image(self, source: ImageSource) -> str:
         return await self._fetcher.fetch(source.sha256, source.size_bytes, source.node_id)
 
@@ -307,11 +330,10 @@ class Agent:
     def _member_changed(self, member: Member, before: MemberState | None) -> None:
         if member.state is before:
             return
-        state = "left" if member.state is MemberState.LEFT else member.state.value
-        self._events.add(f"member.{state}", member.record.name, {"id": member.record.node_id})
+        self._events.add(f"member.{member.state.value}", member.record.name, {"id": member.record.node_id})
 
     def _api_url(self) -> str:
-        return self._config.api.public_url or f"http://{self._address}:{self._api_port}"
+        return self._config.api.public_url or url_of(self._address, self._api_port)
 
     def _status(self) -> dict[str, Any]:
         return {
@@ -328,8 +350,9 @@ class Agent:
         if self._conductor is None:
             conductor = conductor_of(self._fleet)
             member = None if conductor is None else self._fleet.member(conductor)
-            where = "the conductor" if member is None else f"{member.record.name} (the conductor)"
-            raise IdentityError(f"join tokens are made on {where}, not on this node")
+            if member is None:
+                raise IdentityError("no node conducts now, so nobody can make join tokens; try again")
+            raise IdentityError(f"join tokens are made on {member.record.name}, the conductor: ask there")
         return await self._conductor.create_token(ttl_s=ttl_s, uses=uses)
 
     async def _host_network(self) -> dict[str, Any]:
@@ -345,59 +368,24 @@ class Agent:
         }
 
 
-def make_driver(config: Config) -> ComputeDriver:
-    directory = config.state_dir / "instances"
-    if config.compute.driver == "sim":
-        return SimDriver(
-            directory,
-            vcpus=config.compute.sim_vcpus,
-            memory_mb=config.compute.sim_memory_mb,
-            disk_gb=config.compute.sim_disk_gb,
-            hostname=config.node_name,
-            build_ms=config.compute.sim_build_ms,
-        )
-    try:
-        from drivers.libvirt.driver import LibvirtDriver  # needs libvirt-python, which sim nodes lack
-    except ImportError as error:
-        raise ConfigError(
-            'compute.driver: libvirt needs the libvirt-python package; install it, or set driver = "sim"'
-        ) from error
-    emulate = True if config.compute.emulate else None
-    return LibvirtDriver(config.compute.uri, directory, force_emulation=emulate)
-
-
-def make_plug(config: Config) -> NetPlug:
-    directory = config.state_dir / "network"
-    if config.compute.driver == "sim":
-        return FakeNetPlug(directory)
-    from netplug.linux import LinuxNetPlug
-
-    return LinuxNetPlug(directory, uplinks=config.network.uplinks, host_name=config.node_name)
-
-
-def default_address() -> str:
-    """The address of the interface the default route leaves by; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # TEST-NET-1: a route look-up only
-            return str(probe.getsockname()[0])
-        except OSError as error:
-            raise ConfigError(
-                "mesh.address: this machine has no default route; set the address peers reach it at"
-            ) from error
-
-
 async def run_agent(config: Config, *, api_fd: int | None = None) -> None:
-    await Agent(config, api_fd=api_fd).run()
+    """The agent as a process: a stop that hangs, or a second signal, ends it at once with status 1. That is
+    a crash by choice, and a crash loses nothing (STYLE section 5)."""
+
+    def end_at_once(why: str) -> None:
+        log.critical("agent ends at once", extra={"node": config.node_name, "reason": why})
+        for handler in logging.getLogger().handlers:
+            handler.flush()
+        os._exit(1)
+
+    def arm() -> None:  # a thread, for the loop itself may be what hangs
+        timer = threading.Timer(HARD_STOP_S, end_at_once, (f"not stopped within {HARD_STOP_S:.0f} s",))
+        timer.daemon = True
+        timer.start()
+
+    await Agent(
+        config, api_fd=api_fd, on_stopping=arm, on_impatience=lambda: end_at_once("a second signal")
+    ).run()
 
 
-def prepare_directory(path: Path) -> None:
-    """The state directory, 0700. Raises ConfigError when it cannot be."""
-    try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.chmod(0o700)
-    except OSError as error:
-        raise ConfigError(f"node.state_dir: cannot make {path}: {error.strerror}") from error
-
-
-__all__ = ["Agent", "default_address", "prepare_directory", "run_agent"]
+__all__ = ["Agent", "PartFailedError", "run_agent"]

@@ -14,8 +14,10 @@ from fabric.config import Config
 from fabric.core.identity.queries import GetFabric
 from fabric.core.membership.model import RoleClaim
 from fabric.core.queries import AppliedEntry
+from fabric.errors import ConfigError
 from fabric.mesh.curve import CurveKeyPair
 from fabric.mesh.rpc_contract import Rpc
+from fabric.runtime.addresses import endpoint_of
 from fabric.runtime.authority import load_authority
 from fabric.runtime.clock import Clock
 from fabric.runtime.events import EventLog
@@ -46,6 +48,7 @@ from proto.ids import Fence, NodeId, RequestId, new_request_id
 log = logging.getLogger(__name__)
 
 ROLES = ("conductor", "scheduler", "api")
+ASKING_ROLES = ("conductor", "api")  # the one nudges hosts, the other shows their guests' consoles
 _TOLD = {  # applied commands that are part of the fabric's story
     ServerCreate: "server.create",
     ServerPlace: "server.placed",
@@ -93,7 +96,7 @@ class Conductor:
         admission = Admission(self._state, authority, clock, fleet.states, fleet.admit)
         keys = CurveKeyPair(identity.curve_public, identity.curve_secret)
         self._door = DoorServer(
-            keys, bind=f"tcp://{address}:{config.mesh.door_port}", admit=admission.admit, clock=clock
+            keys, bind=endpoint_of(address, config.mesh.door_port), admit=admission.admit, clock=clock
         )
         self._door_endpoint = ""
         self._grants: dict[str, RoleClaim] = {}
@@ -138,7 +141,13 @@ class Conductor:
         """The first entries of the log, under the same request ids each time: a crash repeats nothing."""
         fabric_id = self._member.fabric_id
         first = first_entry(self._config.state_dir)
-        if await self._state.read(GetFabric()) is None:
+        rows = await self._state.read(GetFabric())
+        if rows is not None and rows.fabric_id != fabric_id:
+            raise ConfigError(
+                f"state.url: that database holds fabric {rows.fabric_id}, but this node founded {fabric_id}; "
+                "each fabric needs a database of its own"
+            )
+        if rows is None:
             if first is None:
                 raise IdentityError(
                     f"the rows of fabric {fabric_id} are gone, and its first entry too; restore a backup of "
@@ -183,6 +192,13 @@ class Conductor:
             host = self._fleet.member(command.host_id)
             node = command.host_id if host is None else host.record.name
         self._events.add(str(event), node, fields)
+
+
+def may_ask_hosts(fleet: Fleet, node_id: NodeId) -> bool:
+    """Whether hosts owe that node an answer: it says that it conducts or serves the API, and its
+    certificate lets it say so (membership refuses the claim otherwise)."""
+    member = fleet.member(node_id)
+    return member is not None and any(claim.role in ASKING_ROLES for claim in member.record.roles)
 
 
 def conductor_of(fleet: Fleet) -> NodeId | None:

@@ -224,6 +224,7 @@ class LinuxNetPlug:
         self._servers = DhcpServers(directory / "dnsmasq")
         self._sysctl_writes = 0
         self._can_filter = False
+        self._made_taps: frozenset[str] = frozenset()
         self._worker: ThreadPoolExecutor | None = None
 
     @property
@@ -274,6 +275,7 @@ class LinuxNetPlug:
     def _apply(self, plan: HostPlan) -> DesiredState:
         with self._links.opened():
             state = desired_state(plan, self._facts(plan))
+            self._tell_lost_taps(state)
             self._unplug(state)
             indexes = {bridge.name: self._links.ensure_bridge(bridge).index for bridge in state.bridges}
             self._set_sysctls(state.sysctls, {bridge.name for bridge in state.bridges})
@@ -284,6 +286,16 @@ class LinuxNetPlug:
                 if link.name not in indexes:
                     self._links.delete(link)
             return state
+
+    def _tell_lost_taps(self, state: DesiredState) -> None:
+        """A guest holds its tap open. One made anew under the old name is another: only a new boot joins them."""
+        lost = self._made_taps.intersection(tap.name for tap in state.taps) - self._links.by_name.keys()
+        for name in sorted(lost):
+            log.warning(
+                "tap was removed by another hand; a guest that runs on it is cut off until a hard reboot",
+                extra={"node": self._host_name, "device": name},
+            )
+        self._made_taps = frozenset(tap.name for tap in state.taps)
 
     def _facts(self, plan: HostPlan) -> HostFacts:
         links = self._links

@@ -39,6 +39,13 @@ class DriverError(FabricError):
     code = "fabric.driver"
 
 
+class HypervisorAwayError(DriverError):
+    """The hypervisor's service does not answer at all: restarted, upgraded, killed. It says nothing about
+    any guest, and is worth waiting for."""
+
+    code = "fabric.driver.away"
+
+
 class NetPlugError(FabricError):
     """The network plug could not reach the end state it was asked for. Safe to ask again."""
 

@@ -21,7 +21,7 @@ import libvirt
 
 from drivers.contract import Power
 from drivers.libvirt.domain_xml import METADATA_NAMESPACE, owner_of, server_of
-from proto.errors import DriverError
+from proto.errors import DriverError, HypervisorAwayError
 from proto.ids import ServerId
 
 log = logging.getLogger(__name__)
@@ -212,13 +212,22 @@ class Connection:
         with self._lock:
             if self._virt is virt:
                 self._virt = None
-        return action(self._connected())
+        virt = self._connected()
+        try:
+            return action(virt)
+        except libvirt.libvirtError as error:
+            if _is_alive(virt):
+                raise
+            raise HypervisorAwayError(f"libvirt: {error.get_error_message() or error}") from error
 
     def _connected(self) -> libvirt.virConnect:
         with self._lock:
             if self._virt is None:
                 _ensure_event_loop()
-                self._virt = libvirt.open(self._uri)
+                try:
+                    self._virt = libvirt.open(self._uri)
+                except libvirt.libvirtError as error:
+                    raise HypervisorAwayError(f"libvirt: {error.get_error_message() or error}") from error
                 # Drivers inside our own process (embed, test) have no connection to keep alive.
                 with contextlib.suppress(libvirt.libvirtError):
                     self._virt.setKeepAlive(KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT)

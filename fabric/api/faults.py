@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 from aiohttp import web
@@ -95,7 +95,8 @@ class Dialect:
             headers["WWW-Authenticate"] = f'Keystone uri="{base_url(request)}/identity"'
         if fault.status == 503:
             headers.setdefault("Retry-After", str(RETRY_AFTER_S))
-        body = self.body_of(fault, str(request.get(REQUEST_ID, "")))
+        readable = fault.message.encode("utf-8", "replace").decode()  # it may quote a header's stray bytes
+        body = self.body_of(replace(fault, message=readable), str(request.get(REQUEST_ID, "")))
         return json_response(body, status=fault.status, headers=headers)
 
 
@@ -122,6 +123,10 @@ def fault_of(error: Exception, dialect: Dialect, request: web.Request) -> Fault:
             return Fault(status=400, message=str(error))
         case web.HTTPException():
             return _fault_of_http(error)
+        case web.RequestPayloadError():
+            return Fault(status=400, message="The request body broke off or is not framed as HTTP wants it.")
+        case ConnectionError() if request.transport is None or request.transport.is_closing():
+            return Fault(status=400, message="The client went away.")  # for the access log; nobody reads it
     if isinstance(error, _UNAVAILABLE):
         log.warning("request not served", extra={"error": error.code, "request_id": request.get(REQUEST_ID)})
         return Fault(

@@ -96,6 +96,8 @@ class Endpoint:
         route = next((route for route in self._routes if route.serves(version)), None)
         if route is None:
             raise ApiError(404, "The resource could not be found.")
+        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise ApiError(415, "Unsupported Content-Encoding; send the body as it is.")
         refuse_unstorable_query(request.query)
         query_schema = _chosen(route.query, version)
         if query_schema is not None:

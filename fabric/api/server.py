@@ -21,6 +21,7 @@ from aiohttp.abc import AbstractAccessLogger
 
 from fabric.api import versions
 from fabric.api.faults import Dialect, Fault
+from fabric.api.protocol_log import protocol_logger
 from fabric.api.request import CALLER, CLOUD, GLOBAL_REQUEST_ID, REQUEST_ID
 from fabric.api.routing import Route, build_app
 from fabric.api.validation import JSON_BYTES_MAX
@@ -87,6 +88,8 @@ class ApiServer:
     async def _set_up(cls, root: web.Application) -> ApiServer:
         runner = web.AppRunner(
             root,
+            auto_decompress=False,  # bombs; `routing` refuses Content-Encoding
+            logger=protocol_logger(),
             access_log=log,
             access_log_class=AccessLog,
             keepalive_timeout=KEEPALIVE_S,

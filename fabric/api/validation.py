@@ -89,7 +89,9 @@ def parse_json(data: bytes) -> Any:
     if not data.strip():
         raise ApiError(400, "Malformed request body: it is empty, a JSON object is needed.")
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        value = json.loads(
+            data.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates
+        )
     except UnicodeDecodeError as error:
         raise ApiError(400, f"Malformed request body: not UTF-8 at byte {error.start}.") from error
     except json.JSONDecodeError as error:
@@ -128,6 +130,19 @@ def refuse_unstorable_query(query: MultiMapping[str]) -> None:
     for key, value in query.items():
         if not (_is_storable(key) and _is_storable(value)):
             raise ApiError(400, f"Query parameter {_shown(key)} has a character that is not text.")
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two fields of one name readers disagree which counts, and one of them may be a filter before us."""
+    value = dict(pairs)
+    if len(value) == len(pairs):
+        return value
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise ApiError(400, f"Malformed request body: field {_shown(name)} is given twice.")
+        seen.add(name)
+    raise AssertionError("fewer names than pairs, and none twice")
 
 
 def _refuse_constant(name: str) -> Any:

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from fabric import config as configuration
-from fabric.cli.output import json_option, print_json, print_table
+from fabric.cli.output import json_option, print_json, print_table, without_password
 from fabric.errors import ConfigError
 
 config_option = click.option(
@@ -61,9 +61,4 @@ def validate(path: Path) -> None:
 
 
 def _hidden(name: str, value: object) -> object:
-    """A database URL may hold a password."""
-    if name in _SECRET_KEYS and "@" in str(value):
-        head, _, tail = str(value).rpartition("@")
-        scheme, _, user = head.partition("://")
-        return f"{scheme}://{user.partition(':')[0]}:***@{tail}"
-    return value
+    return without_password(str(value)) if name in _SECRET_KEYS else value

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 import click
 
-from fabric.cli.output import json_option, print_json, print_table
+from fabric.cli.output import json_option, print_json, print_table, without_password
 from fabric.cli.target import DEV_DIR, node_names
 from fabric.dev.first_content import FirstServer
 from fabric.dev.layout import DevLayout
+from fabric.dev.places import DevRefusedError
 from fabric.dev.up import NODES_MAX, DevFabric, DevOptions
 from fabric.errors import FabricError
 
@@ -73,12 +74,18 @@ def up(
     """Start a fabric; return when its API answers, with flavors, an image and a network in it."""
     fabric = DevFabric(directory, _say)
     if fabric.is_running():
+        layout = fabric.layout()
         _say(f"a fabric is running in {fabric.directory} already; nothing was changed")
-        _summary(fabric, fabric.layout(), None, as_json)
+        for node in layout.nodes:
+            if not node.is_running():
+                _say(f"  but {node.name}: `fabric dev start {node.name} --dir {fabric.directory}` starts it")
+        _summary(fabric, layout, None, as_json)
         return
     _need_empty(fabric)
     if driver == "libvirt" and os.geteuid() != 0:
         raise click.ClickException("the libvirt driver needs root here\nhint: --driver sim needs no rights")
+    if state_url and not state_url.startswith("postgresql+psycopg://"):
+        raise click.BadParameter("must begin with postgresql+psycopg://", param_hint="--state-url")
     options = DevOptions(
         directory=directory, nodes=nodes, driver=driver, api_port=api_port, state_url=state_url
     )
@@ -86,6 +93,8 @@ def up(
         layout = fabric.up(options)
         fabric.fill(layout)
         server = fabric.first_server(layout, timeout_s=BOOT_TIMEOUT_S) if first_server else None
+    except DevRefusedError:  # nothing was made
+        raise
     except (FabricError, KeyboardInterrupt) as error:
         why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
         raise click.ClickException(
@@ -129,7 +138,7 @@ def status(directory: Path, as_json: bool) -> None:
     """Show the nodes of the fabric and whether their agents run."""
     value = DevFabric(directory, _say).status()
     if as_json:
-        print_json(value)
+        print_json(_shown(value))
         return
     click.echo(f"api: {', '.join(value['api'])}   driver: {value['driver']}")
     print_table(
@@ -202,10 +211,14 @@ def _signal(name: str) -> int:
         ) from error
 
 
+def _shown(status: dict[str, Any]) -> dict[str, Any]:
+    return status | {"state_url": without_password(status["state_url"])}
+
+
 def _summary(fabric: DevFabric, layout: DevLayout, server: FirstServer | None, as_json: bool) -> None:
     if as_json:
         extra = {} if server is None else {"server": {"id": server.server_id, "address": server.address}}
-        print_json(fabric.status() | extra)
+        print_json(_shown(fabric.status()) | extra)
         return
     click.echo("\nmembers")
     print_table(

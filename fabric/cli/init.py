@@ -29,11 +29,12 @@ PASSWORD_BYTES_MAX = 4_096
 def init(path: Path, admin_password_file: TextIO | None) -> None:
     """Found a new fabric with this machine as its first node. Writes a commented configuration when there is
     none, the fabric's keys, and credentials for the admin."""
-    from fabric.agent import prepare_directory  # late, as below: `fabric init --help` needs none of it
-    from fabric.control.passwords import hash_password
+    from fabric.control.passwords import (
+        hash_password,
+    )  # late, as below: `fabric init --help` needs none of it
     from fabric.dev.credentials import write_credentials
     from fabric.runtime.clock import SystemClock
-    from fabric.runtime.founding import found
+    from fabric.runtime.founding import found, prepare_directory, refuse_second
 
     config = load_or_write(path)
     password = secrets.token_urlsafe(18)
@@ -41,15 +42,18 @@ def init(path: Path, admin_password_file: TextIO | None) -> None:
         password = admin_password_file.read(PASSWORD_BYTES_MAX).strip()
         if not password:
             raise click.UsageError("--admin-password-file is empty")
+    facts, url = node_facts(config), _api_url(config)
     prepare_directory(config.state_dir)
+    refuse_second(config.state_dir)  # before the credentials of what it is in already are written over
+    # Before the fabric exists: were it the other way round, a crash between the two would lose the password.
+    write_credentials(config.state_dir, url=url, password=password, region=config.api.region)
     found(
         config.state_dir,
-        node_facts(config),
+        facts,
         admin_password_hash=hash_password(password),
         clock=SystemClock(),
         random_bytes=secrets.token_bytes,
     )
-    write_credentials(config.state_dir, url=_api_url(config), password=password, region=config.api.region)
     click.echo(f"founded a fabric; this node is {config.node_name}", err=True)
     click.echo(f"admin's credentials: {config.state_dir}/openrc and clouds.yaml", err=True)
     click.echo(
@@ -75,7 +79,7 @@ def load_or_write(path: Path) -> configuration.Config:
 
 
 def node_facts(config: configuration.Config) -> NodeFacts:
-    from fabric.agent import default_address
+    from fabric.runtime.addresses import default_address, endpoint_of
     from fabric.runtime.founding import NodeFacts
 
     address = config.mesh.address or default_address()
@@ -83,15 +87,15 @@ def node_facts(config: configuration.Config) -> NodeFacts:
         raise ConfigError("mesh.port: 0 is for tests; peers must find this node at the same port again")
     return NodeFacts(
         name=config.node_name,
-        endpoint=f"tcp://{address}:{config.mesh.port}",
+        endpoint=endpoint_of(address, config.mesh.port),
         zone=config.node.zone,
         software=__version__,
     )
 
 
 def _api_url(config: configuration.Config) -> str:
-    from fabric.agent import default_address
+    from fabric.runtime.addresses import default_address, url_of
 
     if config.api.public_url:
         return config.api.public_url
-    return f"http://{config.mesh.address or default_address()}:{config.api.port}"
+    return url_of(config.mesh.address or default_address(), config.api.port)

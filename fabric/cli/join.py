@@ -22,9 +22,9 @@ def join(token: str, path: Path) -> None:
 
     TOKEN may be - to read it from standard input, which keeps it out of the shell's history.
     """
-    from fabric.agent import prepare_directory  # late: `fabric join --help` needs none of it
-    from fabric.runtime.clock import SystemClock
+    from fabric.runtime.clock import SystemClock  # late: `fabric join --help` needs none of it
     from fabric.runtime.founding import join as ask_to_join
+    from fabric.runtime.founding import prepare_directory
 
     text = sys.stdin.read(TOKEN_CHARS_MAX + 1) if token == "-" else token  # noqa: S105
     try:

@@ -10,7 +10,6 @@ from fabric import __version__
 from fabric.cli.lazy_group import LazyGroup
 from fabric.errors import FabricError, Outcome
 
-
 COMMANDS = (
     "agent",
     "capacity",

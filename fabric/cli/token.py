@@ -10,6 +10,7 @@ from fabric.cli.output import json_option, print_json
 from fabric.cli.target import with_client
 from fabric.runtime.local_socket import LocalClient
 
+TTL_S_MAX = 30 * 86_400  # what the agent takes (fabric.api.local)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -22,7 +23,10 @@ class Duration(click.ParamType[int]):
         match = re.fullmatch(r"(\d{1,9})([smhd]?)", str(value))
         if match is None:
             self.fail(f"{value!r} is not a duration; examples: 90s, 15m, 24h, 7d", param, ctx)
-        return int(match[1]) * _UNITS[match[2]]
+        seconds = int(match[1]) * _UNITS[match[2]]
+        if not 1 <= seconds <= TTL_S_MAX:
+            self.fail(f"{value!r} is out of range: 1s to {TTL_S_MAX // 86_400}d", param, ctx)
+        return seconds
 
 
 @click.group()

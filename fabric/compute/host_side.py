@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,10 +74,15 @@ class HostSide:
         directory: Path,
         identity: HostIdentity,
         clock: Clock,
+        may_ask: Callable[[NodeId], bool],
         config: HostSideConfig | None = None,
     ) -> None:
-        """Makes `directory` and reads it. Raises OSError; ValueError when `assignments.json` is damaged."""
+        """Makes `directory` and reads it. Raises OSError; ValueError when `assignments.json` is damaged.
+
+        `may_ask`: whether that node may nudge this host and read its guests' consoles. Being a member is
+        not enough: a stolen host must learn nothing of the guests of others."""
         self._config = config or HostSideConfig()
+        self._may_ask = may_ask
         self._driver = driver
         self._plug = plug
         self._identity = identity
@@ -251,10 +256,19 @@ class HostSide:
         )
 
     async def _serve_nudge(self, sender: NodeId, body: Mapping[str, Plain]) -> Plain:
+        self._need_leave(sender)
         self.nudge()
         return {}
 
+    def _need_leave(self, sender: NodeId) -> None:
+        if not self._may_ask(sender):
+            log.warning("call refused", extra={"node": sender})
+            raise RemoteError(
+                "fabric.host.forbidden", "Only a node that conducts or serves the API may ask.", Outcome.NOT_DONE
+            )
+
     async def _serve_console_log(self, sender: NodeId, body: Mapping[str, Plain]) -> Plain:
+        self._need_leave(sender)
         server_id, bytes_max = body.get("server_id"), body.get("bytes_max")
         if not isinstance(server_id, str) or not is_uuid(server_id):
             raise RemoteError("fabric.host.invalid", "server_id must be a UUID", Outcome.NOT_DONE)

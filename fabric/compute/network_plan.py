@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 
 from fabric.core.networks.model import Port, SecurityGroup, SecurityRule, Subnet
@@ -10,6 +11,7 @@ from fabric.core.servers.model import AssignedServer, NetworkForHost
 from netplug.contract import HostPlan, NetworkPlan, PortPlan, RulePlan, SubnetPlan
 from proto.ids import NetworkId, SecurityGroupId
 
+ADDRESSES_REMEMBERED_MAX = 8_192  # members of remote groups, met again in every plan
 _VERSION_OF = {"IPv4": 4, "IPv6": 6}
 
 
@@ -132,6 +134,13 @@ def rule_plan(rule: SecurityRule, group_addresses: Mapping[str, tuple[str, ...]]
 
 
 def _single_addresses(addresses: Iterable[str], ethertype: str) -> tuple[str, ...]:
-    parsed = sorted({ip_address(text) for text in addresses}, key=lambda each: (each.version, int(each)))
     wanted = _VERSION_OF[ethertype]
-    return tuple(f"{each}/{each.max_prefixlen}" for each in parsed if each.version == wanted)
+    parsed = {_single_address(text) for text in addresses}
+    return tuple(cidr for version, _, cidr in sorted(parsed) if version == wanted)
+
+
+@lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)
+def _single_address(text: str) -> tuple[int, int, str]:
+    """Its version, its number, and itself as a range."""
+    address = ip_address(text)
+    return address.version, int(address), f"{address}/{address.max_prefixlen}"

@@ -27,7 +27,7 @@ from fabric.compute.observe import Reporter
 from fabric.core.servers.model import AssignedServer
 from fabric.core.servers.states import Desired, PowerState
 from fabric.runtime.clock import Clock
-from proto.errors import DriverError, FabricError
+from proto.errors import DriverError, FabricError, HypervisorAwayError
 from proto.ids import ServerId
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class ReconcileConfig:
     act_concurrency: int = 16  # stops and take-downs mostly wait for the guest
     resync_ms: int = 10_000  # rows are pulled at least so often
     watch_ms: int = 2_000  # the driver is asked at least so often: guests move by themselves
-    heal_ms: int = 30_000  # the network plan is applied afresh at least so often
+    heal_ms: int = 10_000  # the network plan is applied afresh at least so often
     list_timeout_ms: int = 30_000
     retry_ms: int = 1_000  # after a failed pull or take-down, doubling
     retry_ms_max: int = 30_000
@@ -95,6 +95,7 @@ class Reconciler:
         self._told: dict[ServerId, tuple[int, PowerState]] = {}  # row generation, power: reported already
         self._is_pull_wanted = True
         self._is_look_wanted = True
+        self._is_driver_away = False
         self._pulled_ms = 0
         self._pull_failures = 0
 
@@ -184,7 +185,11 @@ class Reconciler:
                 listed = await self._driver.list_domains()
         except (DriverError, TimeoutError) as error:
             log.warning("driver does not list its domains", extra={"error": str(error)})
+            self._is_driver_away = True
             return
+        if self._is_driver_away:
+            self._is_driver_away = False
+            self._backoff.clear()  # what waited for the driver need not wait longer
         busy |= {server_id for server_id, when in self._touched.items() if when > began}
         fresh = {state.server_id: state for state in listed if state.server_id not in busy}
         kept = {server_id: state for server_id, state in self._domains.items() if server_id in busy}
@@ -276,19 +281,22 @@ class Reconciler:
                 await self._carry_out(assigned, worker)
             self._backoff.pop(server_id, None)
             log.info("work done", extra=fields)
-        except StepFailedError as error:  # take-downs only: others end in a fault
+        except StepFailedError as error:  # take-downs, and a hypervisor that is away: others end in a fault
             self._postpone(server_id)
-            log.warning("take-down failed, will try again", extra={**fields, "error": str(error)})
+            log.warning("work failed, will try again", extra={**fields, "error": str(error)})
         except Exception:
             self._postpone(server_id)
             log.exception("work failed unexpectedly", extra=fields)
 
     async def _carry_out(self, assigned: AssignedServer, worker: _Worker) -> None:
-        """Start, stop and the like; ends in a report either way."""
+        """Start, stop and the like; ends in a report either way. A hypervisor's restart is no fault of the
+        server: while nobody answers, StepFailedError. The conductor's deadline ends the waiting."""
         server = assigned.server
         try:
             state = await self._perform(assigned, worker.work)
         except StepFailedError as error:
+            if isinstance(error.cause, HypervisorAwayError):
+                raise
             message = f"{worker.work.value.capitalize()} failed at step `{error.step}`: {error.cause}"
             log.warning(
                 "work failed",

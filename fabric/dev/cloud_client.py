@@ -29,6 +29,20 @@ class CloudAnswerError(FabricError):
         self.status = status
 
 
+class CloudUnreachableError(FabricError):
+    """Nobody listens where the API should be."""
+
+    code = "fabric.dev.unreachable"
+    outcome = Outcome.NOT_DONE
+
+
+class CloudSilentError(FabricError):
+    """The API took the request and gave no whole answer."""
+
+    code = "fabric.dev.silent"
+    outcome = Outcome.UNKNOWN
+
+
 class CloudClient:
     def __init__(self, url: str, *, timeout_s: float = 60.0) -> None:
         parts = urlsplit(url)
@@ -97,10 +111,18 @@ class CloudClient:
         if self._token:
             send["X-Auth-Token"] = self._token
         try:
+            connection.connect()
+        except OSError as error:
+            raise CloudUnreachableError(
+                f"the API at {self._host}:{self._port}: {error.strerror or error}"
+            ) from error
+        try:
             connection.request(method, path, body, send)
             answer = connection.getresponse()
             text = answer.read(ANSWER_BYTES_MAX)
             found = {name.lower(): value for name, value in answer.getheaders()}
+        except (OSError, http.client.HTTPException) as error:
+            raise CloudSilentError(f"{method} {path}: no answer ({error or type(error).__name__})") from error
         finally:
             connection.close()
         if answer.status >= 400:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -12,7 +14,8 @@ KEY_NAME = "id_ed25519"
 
 
 def write_credentials(directory: Path, *, url: str, password: str, region: str = "RegionOne") -> None:
-    """DIR/openrc and DIR/clouds.yaml, readable by their owner only."""
+    """DIR/openrc and DIR/clouds.yaml, readable by their owner only. A password may hold any character:
+    quoted for the shell, and as JSON, which YAML reads."""
     settings = {
         "OS_AUTH_URL": f"{url}/identity/v3",
         "OS_IDENTITY_API_VERSION": "3",
@@ -26,20 +29,20 @@ def write_credentials(directory: Path, *, url: str, password: str, region: str =
     }
     lines = ["# Load it with `.` or `source`; it clears what other clouds may have left behind."]
     lines.append("unset OS_CLOUD OS_TOKEN OS_AUTH_TYPE OS_PROJECT_ID OS_USER_ID OS_SYSTEM_SCOPE OS_TRUST_ID")
-    lines += [f"export {name}={value}" for name, value in settings.items()]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
     write_private(directory / "openrc", "\n".join(lines) + "\n")
     write_private(
         directory / "clouds.yaml",
         "clouds:\n"
         "  fabric:\n"
         "    auth:\n"
-        f"      auth_url: {url}/identity/v3\n"
+        f"      auth_url: {json.dumps(f'{url}/identity/v3')}\n"
         "      username: admin\n"
-        f"      password: {password}\n"
+        f"      password: {json.dumps(password)}\n"
         "      project_name: admin\n"
         "      user_domain_name: Default\n"
         "      project_domain_name: Default\n"
-        f"    region_name: {region}\n"
+        f"    region_name: {json.dumps(region)}\n"
         "    identity_api_version: 3\n"
         "    interface: public\n",
     )

@@ -204,7 +204,7 @@ class DevFabric:
     # -- steps
 
     def _claim_directory(self) -> None:
-        """The directory, 0700 and marked as ours before anything else is in it, so that `down` may remove it."""
+        """The directory, 0700, and marked as ours before anything else is in it: `down` goes by the mark."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             os.chmod(self.directory, 0o700)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from fabric.core.membership.model import NodeRecord
 from fabric.core.membership.record import Verify, node_id_of
-from fabric.runtime.node_identity import IdentityError, write_private
+from fabric.runtime.node_identity import IdentityError, Membership, NodeIdentity, write_private
 from proto.certificate import (
     NodeCertificate,
     SignedCertificate,
@@ -34,7 +34,8 @@ ROOT_FILE = "root.key"
 ROOT_KEY_BYTES = 32
 CERTIFICATE_LIFE_MS = 10 * 365 * 24 * 3_600 * 1_000  # renewal comes with `fabric node rotate-key`
 CLOCK_SKEW_MS = 24 * 3_600 * 1_000  # clocks of new machines are often wrong; keys are what proves
-NODE_ROLES = ("host", "conductor", "scheduler", "api")
+HOST_ROLES = ("host",)  # what a joined node may claim: to carry guests, and no say over others
+FOUNDER_ROLES = (*HOST_ROLES, "conductor", "scheduler", "api")
 
 
 class Authority:
@@ -53,9 +54,10 @@ class Authority:
         sign_public: bytes,
         name: str,
         now_ms: int,
-        roles: tuple[str, ...] = NODE_ROLES,
+        roles: tuple[str, ...] = HOST_ROLES,
     ) -> bytes:
-        """A signed certificate. Raises WireError `bad_field` for keys or names that cannot be."""
+        """A signed certificate. `roles` are all its owner may ever claim: whoever could claim to conduct
+        could give every host orders. Raises WireError `bad_field` for keys or names that cannot be."""
         try:
             certificate = NodeCertificate(
                 fabric_id=self.fabric_id,
@@ -78,7 +80,7 @@ def create_authority(directory: Path, fabric_id: FabricId) -> Authority:
     """A new root. Refuses to replace one: that would disown every node."""
     path = directory / ROOT_FILE
     if path.exists():
-        raise IdentityError(f"{path} exists: this node has founded a fabric already")
+        raise IdentityError(f"{path} exists: it is the root of a fabric that was founded here")
     key = Ed25519PrivateKey.generate()
     write_private(path, key.private_bytes_raw())
     return Authority(key, fabric_id)
@@ -116,6 +118,29 @@ def read_certificate(
     if not certificate.not_before_ms <= now_ms < certificate.not_after_ms:
         raise WireError("bad_certificate", "not valid now")
     return certificate
+
+
+def check_admission(member: Membership, identity: NodeIdentity, *, name: str, now_ms: int) -> None:
+    """Whether peers will believe what this node is about to say. Raises IdentityError with the way out:
+    they would only ever refuse it in silence."""
+    try:
+        certificate = read_certificate(
+            member.certificate, root_public=member.root_public, fabric_id=member.fabric_id, now_ms=now_ms
+        )
+    except WireError as error:
+        raise IdentityError(
+            f"this node's certificate does not hold ({error}); is the clock right? Else restore fabric.member "
+            "from a backup, or join again as a new node"
+        ) from error
+    if certificate.curve_public != identity.curve_public or certificate.sign_public != identity.sign_public:
+        raise IdentityError(
+            "node.key and fabric.member are of two different nodes; restore both from one backup"
+        )
+    if certificate.name != name:
+        raise IdentityError(
+            f"node.name: this node is {certificate.name!r} in its fabric, not {name!r}; set "
+            f'name = "{certificate.name}" in [node]'
+        )
 
 
 def verifier(root_public: bytes, fabric_id: FabricId, now_ms: Callable[[], int]) -> Verify:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -49,7 +49,7 @@ class EventLog:
     def recent(self) -> tuple[Event, ...]:
         return tuple(self._kept)
 
-    async def follow(self) -> AsyncIterator[Event]:
+    async def follow(self) -> AsyncGenerator[Event, None]:
         """What is kept, then what comes, without a gap."""
         queue: asyncio.Queue[Event] = asyncio.Queue(maxsize=FOLLOWER_QUEUE_MAX)
         past = self.recent()

@@ -1,6 +1,8 @@
 """A node's first hour: founding a fabric, or becoming a member of one. Files in the state directory only.
 
-The agent does the rest when it starts: the founder's first log entry is prepared here and proposed there.
+`fabric.member` is written last in both: until it is there nothing has happened, and doing it again is safe
+wherever a crash cut it short. The agent does the rest when it starts: the founder's first log entry is
+prepared here and proposed there.
 """
 
 from __future__ import annotations
@@ -10,11 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fabric.core.membership.model import NodeRecord
-from fabric.runtime.authority import create_authority
+from fabric.errors import ConfigError
+from fabric.runtime.authority import (
+    FOUNDER_ROLES,
+    ROOT_FILE,
+    Authority,
+    create_authority,
+    load_authority,
+)
 from fabric.runtime.clock import Clock
 from fabric.runtime.join import join_with_token
 from fabric.runtime.membership_loop import save_peers
 from fabric.runtime.node_identity import (
+    INCARNATION_FILE,
+    MEMBERSHIP_FILE,
     IdentityError,
     Membership,
     NodeIdentity,
@@ -25,6 +36,7 @@ from fabric.runtime.node_identity import (
 )
 from proto.commands import decode_command, encode_command
 from proto.commands.identity import FabricInit
+from proto.errors import WireError
 from proto.ids import (
     DomainId,
     FabricId,
@@ -40,6 +52,15 @@ from proto.join import JoinTokenText
 FIRST_ENTRY_FILE = "first-entry"
 DEFAULT_DOMAIN = DomainId("default")
 TOKEN_KEY_BYTES = 32
+
+
+def prepare_directory(path: Path) -> None:
+    """The state directory, 0700. Raises ConfigError when it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.chmod(0o700)
+    except OSError as error:
+        raise ConfigError(f"node.state_dir: cannot make {path}: {error.strerror}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,15 +82,16 @@ def found(
     random_bytes: Callable[[int], bytes],
 ) -> NodeIdentity:
     """Makes this node the first of a new fabric. Raises IdentityError when it is in one already."""
-    _refuse_second(directory)
+    refuse_second(directory)
     identity = load_or_create(directory)
     fabric_id = FabricId(new_uuid())
-    authority = create_authority(directory, fabric_id)
+    authority = _root(directory, fabric_id)
     certificate = authority.issue(
         curve_public=identity.curve_public,
         sign_public=identity.sign_public,
         name=facts.name,
         now_ms=clock.wall_ms(),
+        roles=FOUNDER_ROLES,
     )
     first = FabricInit(
         fabric_id=fabric_id,
@@ -96,13 +118,28 @@ def found(
     return identity
 
 
+def _root(directory: Path, fabric_id: FabricId) -> Authority:
+    """A new root, or the one that a founding cut short has left and nobody ever used."""
+    has_run = (directory / INCARNATION_FILE).exists()
+    if has_run and (directory / ROOT_FILE).exists():
+        raise IdentityError(
+            f"{directory / MEMBERSHIP_FILE} is missing, and the agent of this founder has run before; "
+            f"restore the file from a backup, or remove {directory} to start anew"
+        )
+    return load_authority(directory, fabric_id) or create_authority(directory, fabric_id)
+
+
 def first_entry(directory: Path) -> FabricInit | None:
-    """The founder's prepared first entry; None once it was forgotten."""
+    """The founder's prepared first entry; None once it was forgotten. Raises IdentityError."""
     path = directory / FIRST_ENTRY_FILE
     if not path.exists():
         return None
-    command = decode_command(path.read_bytes())
-    assert isinstance(command, FabricInit)
+    try:
+        command = decode_command(path.read_bytes())
+    except WireError as error:
+        raise IdentityError(f"{path}: damaged ({error}); restore it from a backup") from error
+    if not isinstance(command, FabricInit):
+        raise IdentityError(f"{path}: holds another command than it should; restore it from a backup")
     return command
 
 
@@ -116,7 +153,7 @@ async def join(directory: Path, facts: NodeFacts, token: JoinTokenText, clock: C
 
     Raises IdentityError, JoinError, DeadlineExceededError.
     """
-    _refuse_second(directory)
+    refuse_second(directory)
     identity = load_or_create(directory)
     record = NodeRecord(
         node_id=identity.node_id,
@@ -138,7 +175,8 @@ async def join(directory: Path, facts: NodeFacts, token: JoinTokenText, clock: C
     return identity
 
 
-def _refuse_second(directory: Path) -> None:
+def refuse_second(directory: Path) -> None:
+    """Raises IdentityError when this node is in a fabric already."""
     member = load_membership(directory)
     if member is not None:
         how = "founded" if member.founder else "joined"

@@ -68,11 +68,14 @@ class DoorServer:
         return bytes(self._router.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
 
     async def close(self) -> None:
-        for task in tuple(self._tasks):
-            task.cancel()
+        """Ends what is under way; who asked hears nothing, and asking again is safe. Idempotent."""
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._zap is not None:
             self._zap.close()
             self._zap = None

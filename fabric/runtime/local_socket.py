@@ -68,7 +68,9 @@ class LocalClient:
         return self._ask("POST", path, body)
 
     def lines(self, path: str) -> Iterator[Any]:
-        """One JSON value a line, until the reader goes away. Raises AgentNotRunningError when the agent does."""
+        """One JSON value a line, until the reader goes away.
+
+        Raises AgentNotRunningError when the agent goes away."""
         connection = self._connect(timeout_s=None)
         try:
             connection.request("GET", path)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -35,11 +36,11 @@ from fabric.core.membership.model import Capacity, Member, MemberState, RoleClai
 from fabric.mesh.contract import LinkFact, PeerAddress
 from fabric.mesh.switchboard import Switchboard
 from fabric.runtime.clock import Clock
-from fabric.runtime.node_identity import next_incarnation, write_private
+from fabric.runtime.node_identity import IdentityError, next_incarnation, write_private
 from proto.codec import pack, unpack
 from proto.envelope import Envelope, parse
 from proto.errors import WireError
-from proto.ids import NodeId
+from proto.ids import Incarnation, NodeId
 from proto.membership import KINDS, NodeState
 from proto.records import from_wire, to_wire
 
@@ -67,6 +68,7 @@ class MembershipLoop:
         self._listeners: list[Callable[[Member], None]] = []
         self._unsaved: tuple[NodeState, ...] | None = None
         self._saving: asyncio.Task[None] | None = None
+        self._raising: set[asyncio.Task[None]] = set()
         self.refused: Counter[str] = Counter()
 
     # -- Fleet
@@ -107,6 +109,7 @@ class MembershipLoop:
         for handle in self._timers.values():
             handle.cancel()
         self._timers.clear()
+        await asyncio.gather(*self._raising)
         if self._saving is not None:
             await self._saving
 
@@ -166,7 +169,7 @@ class MembershipLoop:
             case Persist(states):
                 self._save(states)
             case RaiseIncarnation(incarnation):
-                next_incarnation(self._directory, at_least=incarnation)
+                self._keep_incarnation(incarnation)
             case Refused(sender, reason):
                 self._refused(sender, reason)
             case _:
@@ -185,10 +188,23 @@ class MembershipLoop:
                 "member changed",
                 extra={"node": member.record.name, "state": member.state.value, "was": before or "unknown"},
             )
-        for watcher in self._watchers:
-            watcher(member, before)
+        for watcher in tuple(self._watchers):
+            _shielded(partial(watcher, member, before))
         for listener in tuple(self._listeners):
-            listener(member)
+            _shielded(partial(listener, member))
+
+    def _keep_incarnation(self, incarnation: Incarnation) -> None:
+        """Off the loop: it waits for the disk. What a crash before its end forgets, peers tell us again."""
+
+        async def keep() -> None:
+            try:
+                await asyncio.to_thread(next_incarnation, self._directory, at_least=incarnation)
+            except (OSError, IdentityError) as error:
+                log.warning("incarnation not saved", extra={"reason": str(error)})
+
+        task = asyncio.get_running_loop().create_task(keep())
+        self._raising.add(task)
+        task.add_done_callback(self._raising.discard)
 
     def _refused(self, sender: NodeId, reason: str) -> None:
         self.refused[reason] += 1
@@ -207,6 +223,14 @@ class MembershipLoop:
                 await asyncio.to_thread(save_peers, self._directory, states)
             except OSError as error:
                 log.warning("peers not saved", extra={"reason": error.strerror or str(error)})
+
+
+def _shielded(tell: Callable[[], None]) -> None:
+    """One listener's fault is its own: the effects after it are still owed."""
+    try:
+        tell()
+    except Exception:
+        log.exception("member listener failed")
 
 
 def save_peers(directory: Path, states: tuple[NodeState, ...]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import zmq
 from cryptography.hazmat.primitives import serialization
@@ -20,10 +21,14 @@ from fabric.errors import FabricError, Outcome
 from proto.codec import pack, unpack_map
 from proto.errors import WireError
 from proto.ids import FabricId, Incarnation, NodeId
+from proto.membership import NUMBER_MAX
 from proto.records import from_wire, to_wire
 
 KEYS_FILE, INCARNATION_FILE, MEMBERSHIP_FILE = "node.key", "incarnation", "fabric.member"
 FILE_BYTES_MAX = 1 << 20
+KEY_BYTES = 32
+
+R = TypeVar("R")
 
 
 class IdentityError(FabricError):
@@ -38,6 +43,13 @@ class _Keys:
     curve_secret: bytes
     curve_public: bytes
     sign_secret: bytes
+
+    def __post_init__(self) -> None:
+        if {len(self.curve_secret), len(self.curve_public), len(self.sign_secret)} != {KEY_BYTES}:
+            raise ValueError("keys must be 32 bytes")
+
+    def __repr__(self) -> str:  # the secrets must not reach a log
+        return "_Keys()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +79,20 @@ class Membership:
 
 
 def load_or_create(directory: Path) -> NodeIdentity:
-    """This node's keys; made on first use. Raises IdentityError."""
+    """This node's keys; made on first use. Raises IdentityError.
+
+    Never made anew for a node that is a member: new keys would be another node."""
     path = directory / KEYS_FILE
     if not path.exists():
+        if (directory / MEMBERSHIP_FILE).exists():
+            raise IdentityError(
+                f"{path} is missing, and this node is a member already; restore it from a backup, or remove "
+                f"{directory} and join again as a new node"
+            )
         public, secret = zmq.curve_keypair()
         keys = _Keys(z85.decode(secret), z85.decode(public), Ed25519PrivateKey.generate().private_bytes_raw())
         write_private(path, pack(to_wire(keys)))
-    keys = from_wire(_Keys, _read(path))
+    keys = _read(path, _Keys)
     sign_key = Ed25519PrivateKey.from_private_bytes(keys.sign_secret)
     public_bytes = sign_key.public_key().public_bytes(
         serialization.Encoding.Raw, serialization.PublicFormat.Raw
@@ -90,6 +109,8 @@ def next_incarnation(directory: Path, *, at_least: int = 0) -> Incarnation:
         last = int(path.read_text()) if path.exists() else 0
     except ValueError as error:
         raise IdentityError(f"{path}: not a number; restore it, or remove it to start at one") from error
+    if not 0 <= last < NUMBER_MAX:
+        raise IdentityError(f"{path}: {last} is out of range; restore it, or remove it to start at one")
     value = max(last + 1, at_least)
     write_private(path, str(value).encode())
     return Incarnation(value)
@@ -100,9 +121,9 @@ def save_membership(directory: Path, membership: Membership) -> None:
 
 
 def load_membership(directory: Path) -> Membership | None:
-    """None when this node was never admitted to a fabric."""
+    """None when this node was never admitted to a fabric. Raises IdentityError."""
     path = directory / MEMBERSHIP_FILE
-    return from_wire(Membership, _read(path)) if path.exists() else None
+    return _read(path, Membership) if path.exists() else None
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -110,11 +131,10 @@ def write_private(path: Path, data: bytes) -> None:
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(handle, data)
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with os.fdopen(handle, "wb") as out:  # unlike os.write, a file object writes all or raises
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
     os.replace(fresh, path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -123,11 +143,11 @@ def write_private(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
-def _read(path: Path) -> object:
+def _read(path: Path, kind: type[R]) -> R:
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise IdentityError(f"{path}: too large to be what it should be")
-        return unpack_map(path.read_bytes())
+        return from_wire(kind, unpack_map(path.read_bytes()), path.name)
     except OSError as error:
         raise IdentityError(f"{path}: cannot be read ({error.strerror})") from error
     except WireError as error:

@@ -88,6 +88,7 @@ class PostgresState:
             pool_size=READERS + 1,
             max_overflow=0,
             pool_pre_ping=True,
+            hide_parameters=True,  # errors reach the log, and parameters hold hashes, keys and user data
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT_S,
                 "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",

@@ -73,9 +73,14 @@ def _engine(path: Path, mode: str, *, pool_size: int | None) -> Engine:
     }
     url = f"sqlite+pysqlite:///{uri}"
     if pool_size is None:
-        return sqlalchemy.create_engine(url, connect_args=arguments, poolclass=NullPool)
+        return sqlalchemy.create_engine(url, connect_args=arguments, poolclass=NullPool, hide_parameters=True)
     return sqlalchemy.create_engine(
-        url, connect_args=arguments, poolclass=QueuePool, pool_size=pool_size, max_overflow=0
+        url,
+        connect_args=arguments,
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        max_overflow=0,
+        hide_parameters=True,  # errors reach the log, and parameters hold hashes, keys and user data
     )
 
 

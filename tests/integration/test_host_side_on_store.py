@@ -32,6 +32,7 @@ from proto.commands.servers import ServerAct
 from proto.ids import RequestId, ServerId, new_request_id, new_uuid
 from tests.fixtures import store_world
 from tests.fixtures.compute_doubles import FleetDouble, RpcDouble
+from tests.fixtures.compute_rows import HOST
 from tests.fixtures.store_world import IMAGE, NODE, PROJECT, StoreWorld
 
 SHA256 = "7" * 64
@@ -72,6 +73,7 @@ class Cloud:
             directory=self.directory / "host",
             identity=HostIdentity(node_id=NODE, name="host-a", address="127.0.0.1", zone="nova", version="0"),
             clock=SystemClock(),
+            may_ask=lambda node_id: node_id == HOST,
             config=CONFIG,
         )
         return side, driver, plug

@@ -44,7 +44,17 @@ from proto.commands.servers import (
     ServerPlace,
     ServerRemoved,
 )
-from proto.ids import Fence, LogIndex, NodeId, PortId, ProjectId, RequestId, SecurityGroupId, ServerId
+from proto.ids import (
+    Fence,
+    FlavorId,
+    LogIndex,
+    NodeId,
+    PortId,
+    ProjectId,
+    RequestId,
+    SecurityGroupId,
+    ServerId,
+)
 from tests.fixtures.store_world import (
     DOMAIN,
     FLAVOR,
@@ -164,7 +174,7 @@ class StoreMachine(RuleBasedStateMachine):
             node_admit(),
             host_register(HOST_A, "a", cpu_ratio_milli=1_500, memory_mb=4_000, memory_ratio_milli=1_000),
             host_register(HOST_B, "b", disk_gb=40),
-            QuotaSet(project_id=PROJECT, limits={"instances": 5, "cores": 11, "port": 8}),
+            QuotaSet(project_id=PROJECT, limits={"instances": 4, "cores": 9, "port": 7}),
         ):
             assert self.do(command).rejection is None, command
         self.hold()
@@ -177,19 +187,13 @@ class StoreMachine(RuleBasedStateMachine):
     def hold(self) -> None:
         self.fence = int(self.do(RoleHold(role="scheduler", node_id=NODE)).index)
 
-    @rule(
-        server_id=servers,
-        flavor=st.sampled_from(FLAVORS),
-        address=small,
-        mac=small,
-        bound=st.lists(ports, max_size=2),
-        new=st.booleans(),
-    )
-    def create(
-        self, server_id: ServerId, flavor: str, address: int, mac: int, bound: list[PortId], new: bool
-    ) -> None:
-        made = (self.spec(f"{server_id}-port", address, mac),) if new else ()
-        self.do(
+    @rule(server_id=servers, flavor=st.sampled_from(FLAVORS), address=small, mac=small, bound=st.booleans())
+    def create(self, server_id: ServerId, flavor: str, address: int, mac: int, bound: bool) -> None:
+        self.made(server_id, flavor, address, mac, bound)
+
+    def made(self, server_id: ServerId, flavor: str, address: int, mac: int, bound: bool) -> bool:
+        free = self.free_ports()[:1] if bound else ()
+        outcome = self.do(
             ServerCreate(
                 server_id=server_id,
                 project_id=PROJECT,
@@ -197,13 +201,33 @@ class StoreMachine(RuleBasedStateMachine):
                 request_id=RequestId("r"),
                 name=server_id,
                 hostname=server_id,
-                flavor_id=flavor,  # type: ignore[arg-type]
+                flavor_id=FlavorId(flavor),
                 image_id=IMAGE,
-                new_ports=made,
-                existing_port_ids=tuple(bound),
+                new_ports=(self.spec(f"{server_id}-port", address, mac),),
+                existing_port_ids=free,
                 deadline_ms=self.now_ms + 500,
             )
         )
+        return outcome.rejection is None
+
+    @rule(server_id=servers, flavor=st.sampled_from(FLAVORS), host_id=hosts)
+    def boot(self, server_id: ServerId, flavor: str, host_id: NodeId) -> None:
+        """The common way, so that hosts and quotas do fill up."""
+        number = SERVERS.index(server_id)
+        if self.made(server_id, flavor, number, number, True):
+            self.place(server_id, host_id, False, False)
+            self.observe(server_id, host_id, "running", True, None)
+
+    @rule(server_id=servers)
+    def delete_for_good(self, server_id: ServerId) -> None:
+        self.act(server_id, "delete")
+        for host_id in HOSTS:
+            self.removed(server_id, host_id)
+
+    def free_ports(self) -> tuple[PortId, ...]:
+        with self.fold.connection.begin():
+            found = select(t.ports.c.port_id).where(t.ports.c.device_id == "").order_by(t.ports.c.port_id)
+            return tuple(self.fold.connection.execute(found).scalars())
 
     def spec(self, port_id: str, address: int, mac: int) -> PortSpec:
         return PortSpec(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -64,8 +65,10 @@ def build_local_app(parts: LocalParts) -> web.Application:
             return web.json_response([event.as_json() for event in parts.events.recent()])
         answer = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await answer.prepare(request)
-        async for event in parts.events.follow():
-            await answer.write(json.dumps(event.as_json()).encode() + b"\n")
+        async with contextlib.aclosing(parts.events.follow()) as followed:
+            with contextlib.suppress(ConnectionResetError):  # the follower went away
+                async for event in followed:
+                    await answer.write(json.dumps(event.as_json()).encode() + b"\n")
         return answer
 
     app.add_routes(
@@ -103,8 +106,6 @@ async def _errors(
         return web.json_response(
             {"error": str(error), "code": error.code, "outcome": error.outcome.value}, status=409
         )
-    except ConnectionResetError:  # a follower went away
-        raise
     except Exception:
         log.exception("local request failed", extra={"path": request.path})
         return web.json_response({"error": "internal error, see the agent's log"}, status=500)

@@ -6,14 +6,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from fabric.core.images.model import ImageStatus
-from fabric.core.networks.model import Port, SecurityGroup, Subnet
+from fabric.core.networks.model import SecurityGroup, Subnet
 from fabric.core.servers.model import AssignedServer, HostAssignments, ImageSource, NetworkForHost, Server
 from fabric.core.servers.queries import GetAssignments
 from fabric.store import tables as t
-from fabric.store.query.networks import chunks, load_groups, load_networks, load_ports, load_subnets
+from fabric.store.query.among import among, rows_among
+from fabric.store.query.networks import groups_of, networks_among, ports_of_servers, subnets_of_networks
 from fabric.store.query.registry import answers
 from fabric.store.query.servers import rows_of_servers, server_of
 from proto.codec import pack
@@ -24,22 +25,43 @@ ENVELOPE_BYTES = 16 * 1024  # for the ids, groups and framing around the servers
 SERVERS_MAX = 500  # read for one answer
 ANSWER_BYTES_LIMIT = 16 << 20  # of one encoded server, only to measure it
 
+_S, _P, _PG, _I = t.servers.c, t.ports.c, t.port_security_groups.c, t.fixed_ips.c
+_APPLIED = select(t.position.c.applied_index)
+_SERVER_IDS = select(_S.server_id).where(_S.host_id == bindparam("host_id")).order_by(_S.server_id)
+_CHANGED = (
+    rows_of_servers()
+    .where(_S.host_id == bindparam("host_id"), _S.changed_index > bindparam("since_index"))
+    .order_by(_S.changed_index, _S.server_id)
+    .limit(SERVERS_MAX + 1)
+)
+_IMAGES = select(t.images).where(among(t.images.c.image_id))
+_GROUPS_ON = (  # that ports of a host's servers name
+    select(t.security_groups)
+    .where(
+        t.security_groups.c.security_group_id.in_(
+            select(_PG.security_group_id)
+            .join(t.ports, _P.port_id == _PG.port_id)
+            .join(t.servers, _S.server_id == _P.device_id)
+            .where(_S.host_id == bindparam("host_id"))
+        )
+    )
+    .order_by(t.security_groups.c.created_ms, t.security_groups.c.security_group_id)
+)
+_MEMBERS = (
+    select(_PG.security_group_id, _I.address)
+    .join(t.fixed_ips, _I.port_id == _PG.port_id)
+    .where(among(_PG.security_group_id))
+    .order_by(_PG.security_group_id, _I.address)
+)
 _IMAGE_KERNEL, _IMAGE_RAMDISK, _IMAGE_ARGS = "kernel_id", "ramdisk_id", "os_command_line"
 
 
 @answers(GetAssignments)
 def get_assignments(connection: Connection, query: GetAssignments) -> HostAssignments:
-    s = t.servers.c
-    applied = connection.execute(select(t.position.c.applied_index)).scalar_one()
-    ids = select(s.server_id).where(s.host_id == query.host_id).order_by(s.server_id)
-    server_ids = tuple(ServerId(value) for value in connection.execute(ids).scalars())
-    changed = (
-        rows_of_servers()
-        .where(s.host_id == query.host_id, s.changed_index > query.since_index)
-        .order_by(s.changed_index, s.server_id)
-        .limit(SERVERS_MAX + 1)
-    )
-    rows = connection.execute(changed).all()
+    applied = connection.execute(_APPLIED).scalar_one()
+    host = {"host_id": query.host_id}
+    server_ids: tuple[ServerId, ...] = tuple(connection.execute(_SERVER_IDS, host).scalars())
+    rows = connection.execute(_CHANGED, {**host, "since_index": query.since_index}).all()
     more, rows = len(rows) > SERVERS_MAX, rows[:SERVERS_MAX]
     assigned, cut = _fitting(connection, rows, query.bytes_max - ENVELOPE_BYTES - 40 * len(server_ids))
     more = more or cut
@@ -81,11 +103,8 @@ def _fitting(
 
 def _assigned(connection: Connection, rows: Sequence[Row[Any]]) -> list[AssignedServer]:
     servers = [server_of(row) for row in rows]
-    ports: dict[str, list[Port]] = defaultdict(list)
-    for chunk in chunks([server.server_id for server in servers]):
-        for port in load_ports(connection, t.ports.c.device_id.in_(chunk), t.ports.c.nic.is_not(None)):
-            ports[port.device_id].append(port)
-    networks = _networks(connection, (port for listed in ports.values() for port in listed))
+    ports = ports_of_servers(connection, [server.server_id for server in servers])
+    networks = _networks(connection, {port.network_id for listed in ports.values() for port in listed})
     images = _Images(connection, servers)
     return [
         AssignedServer(
@@ -102,23 +121,22 @@ def _assigned(connection: Connection, rows: Sequence[Row[Any]]) -> list[Assigned
     ]
 
 
-def _networks(connection: Connection, ports: Iterable[Port]) -> dict[str, NetworkForHost]:
-    ids = sorted({port.network_id for port in ports})
+def _networks(connection: Connection, network_ids: Iterable[str]) -> dict[str, NetworkForHost]:
+    ids = sorted(network_ids)
     subnets: dict[str, list[Subnet]] = defaultdict(list)
-    found: dict[str, NetworkForHost] = {}
-    for chunk in chunks(ids):
-        for subnet in load_subnets(connection, t.subnets.c.network_id.in_(chunk)):
-            subnets[subnet.network_id].append(subnet)
-        for network in load_networks(connection, t.networks.c.network_id.in_(chunk)):
-            found[network.network_id] = NetworkForHost(
-                network_id=network.network_id,
-                name=network.name,
-                strategy=network.strategy,
-                physical_network=network.physical_network,
-                mtu=network.mtu,
-                subnets=tuple(subnets.get(network.network_id, ())),
-            )
-    return found
+    for subnet in subnets_of_networks(connection, ids):
+        subnets[subnet.network_id].append(subnet)
+    return {
+        network.network_id: NetworkForHost(
+            network_id=network.network_id,
+            name=network.name,
+            strategy=network.strategy,
+            physical_network=network.physical_network,
+            mtu=network.mtu,
+            subnets=tuple(subnets.get(network.network_id, ())),
+        )
+        for network in networks_among(connection, ids)
+    }
 
 
 class _Images:
@@ -131,9 +149,8 @@ class _Images:
         self._load(connection, {part for part in parts if part} - set(self._rows))
 
     def _load(self, connection: Connection, ids: Iterable[str]) -> None:
-        for chunk in chunks(sorted(ids)):
-            for row in connection.execute(select(t.images).where(t.images.c.image_id.in_(chunk))):
-                self._rows[row.image_id] = row
+        for row in rows_among(connection, _IMAGES, sorted(ids)):
+            self._rows[row.image_id] = row
 
     def properties(self, image_id: str) -> dict[str, str]:
         row = self._rows.get(image_id)
@@ -157,28 +174,13 @@ class _Images:
 
 
 def _groups_on(connection: Connection, host_id: str) -> tuple[SecurityGroup, ...]:
-    """The groups that ports of this host's servers name."""
-    named = (
-        select(t.port_security_groups.c.security_group_id)
-        .join(t.ports, t.ports.c.port_id == t.port_security_groups.c.port_id)
-        .join(t.servers, t.servers.c.server_id == t.ports.c.device_id)
-        .where(t.servers.c.host_id == host_id)
-    )
-    return load_groups(connection, t.security_groups.c.security_group_id.in_(named))
+    return groups_of(connection, connection.execute(_GROUPS_ON, {"host_id": host_id}).all())
 
 
 def _addresses_of(connection: Connection, groups: Sequence[SecurityGroup]) -> dict[str, tuple[str, ...]]:
     """Addresses of the members of every group that a rule names as its remote."""
     remote = {rule.remote_group_id for group in groups for rule in group.rules if rule.remote_group_id}
     found: dict[str, list[str]] = {group: [] for group in sorted(remote)}
-    g, i = t.port_security_groups.c, t.fixed_ips.c
-    for chunk in chunks(sorted(remote)):
-        statement = (
-            select(g.security_group_id, i.address)
-            .join(t.fixed_ips, i.port_id == g.port_id)
-            .where(g.security_group_id.in_(chunk))
-            .order_by(g.security_group_id, i.address)
-        )
-        for row in connection.execute(statement):
-            found[row.security_group_id].append(row.address)
+    for row in rows_among(connection, _MEMBERS, sorted(remote)):
+        found[row.security_group_id].append(row.address)
     return {group: tuple(addresses) for group, addresses in found.items()}

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, or_, select
+from sqlalchemy import Connection, Row, bindparam, or_, select
 
 from fabric.core.catalog.model import Flavor, Keypair
 from fabric.core.catalog.queries import GetFlavor, GetKeypair, ListFlavors, ListKeypairs
@@ -15,6 +15,7 @@ from fabric.store import tables as t
 from fabric.store.query.paging import limit_of, paged
 from fabric.store.query.registry import answers
 
+_FLAVOR = select(t.flavors).where(t.flavors.c.flavor_id == bindparam("id"))
 _FLAVOR_KEYS = {
     "flavorid": t.flavors.c.flavor_id,
     "id": t.flavors.c.flavor_id,
@@ -32,7 +33,7 @@ _FLAVOR_KEYS = {
 
 @answers(GetFlavor)
 def get_flavor(connection: Connection, query: GetFlavor) -> Flavor | None:
-    rows = connection.execute(select(t.flavors).where(t.flavors.c.flavor_id == query.flavor_id)).all()
+    rows = connection.execute(_FLAVOR, {"id": query.flavor_id}).all()
     found = _flavors(connection, rows)
     return found[0] if found else None
 

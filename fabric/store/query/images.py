@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, or_, select
+from sqlalchemy import Connection, Row, Select, bindparam, or_, select
 
 from fabric.core.images.model import Image, ImageStatus
 from fabric.core.images.queries import BlobsInUse, GetImage, ImageFilter, ListImages
@@ -12,6 +12,7 @@ from fabric.store import tables as t
 from fabric.store.query.paging import limit_of, paged
 from fabric.store.query.registry import answers
 
+_IMAGE = select(t.images).where(t.images.c.image_id == bindparam("id"))
 _KEYS = {
     "created_at": t.images.c.created_ms,
     "updated_at": t.images.c.updated_ms,
@@ -35,7 +36,7 @@ def _image(row: Row[Any]) -> Image:
 
 @answers(GetImage)
 def get_image(connection: Connection, query: GetImage) -> Image | None:
-    row = connection.execute(select(t.images).where(t.images.c.image_id == query.image_id)).first()
+    row = connection.execute(_IMAGE, {"id": query.image_id}).first()
     return None if row is None else _image(row)
 
 

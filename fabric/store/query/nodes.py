@@ -11,6 +11,7 @@ from fabric.store.query.registry import answers
 
 MB_PER_GB = 1_024
 
+_HOSTS = select(t.hosts).order_by(t.hosts.c.number)
 _CLAIMS = (
     select(
         t.servers.c.host_id,
@@ -39,7 +40,7 @@ def get_join_token(connection: Connection, query: GetJoinToken) -> JoinToken | N
 
 @answers(ListHosts)
 def list_hosts(connection: Connection, query: ListHosts) -> tuple[HostUsage, ...]:
-    hosts, claims = select(t.hosts).order_by(t.hosts.c.number), _CLAIMS
+    hosts, claims = _HOSTS, _CLAIMS
     if query.host_id is not None:
         hosts = hosts.where(t.hosts.c.host_id == query.host_id)
         claims = claims.where(t.servers.c.host_id == query.host_id)

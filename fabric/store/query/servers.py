@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, or_, select
 
 from fabric.core.networks.model import Port
 from fabric.core.queries import BadFilterError
@@ -15,7 +14,8 @@ from fabric.core.servers.model import Fault, FlavorSnapshot, Server, ServerView
 from fabric.core.servers.queries import GetServer, ListOverdue, ListServers, ListUnplaced, ServerFilter
 from fabric.core.servers.states import Desired, PowerState, TaskState, VmState, api_status
 from fabric.store import tables as t
-from fabric.store.query.networks import chunks, load_ports
+from fabric.store.query.among import among, rows_among
+from fabric.store.query.networks import ports_of_servers
 from fabric.store.query.paging import limit_of, paged
 from fabric.store.query.registry import answers
 
@@ -51,6 +51,13 @@ _DEFAULT_SORT = (("created_at", "desc"), ("uuid", "desc"))
 _WITH_HOST = t.servers.outerjoin(t.hosts, t.hosts.c.host_id == _S.host_id)
 _ROWS = select(t.servers, t.hosts.c.name.label("host_name"), t.hosts.c.zone.label("host_zone")).select_from(
     _WITH_HOST
+)
+_ROW = _ROWS.where(_S.server_id == bindparam("id"))
+_UNPLACED = _ROWS.where(_S.task_state == TaskState.SCHEDULING.value, _S.host_id.is_(None)).order_by(
+    _S.created_ms, _S.server_id
+)
+_GROUP_NAMES = select(t.security_groups.c.security_group_id, t.security_groups.c.name).where(
+    among(t.security_groups.c.security_group_id)
 )
 _FLAVOR_FIELDS = ("flavor_id", "vcpus", "memory_mb", "root_gb", "ephemeral_gb", "swap_mb", "extra_specs")
 _NOT_IN_SERVER = frozenset(
@@ -93,7 +100,7 @@ def server_of(row: Row[Any]) -> Server:
 
 @answers(GetServer)
 def get_server(connection: Connection, query: GetServer) -> ServerView | None:
-    row = connection.execute(_ROWS.where(_S.server_id == query.server_id)).first()
+    row = connection.execute(_ROW, {"id": query.server_id}).first()
     return None if row is None else next(iter(views(connection, [server_of(row)])))
 
 
@@ -126,12 +133,7 @@ def list_servers(connection: Connection, query: ListServers) -> tuple[ServerView
 
 @answers(ListUnplaced)
 def list_unplaced(connection: Connection, query: ListUnplaced) -> tuple[Server, ...]:
-    statement = (
-        _ROWS.where(_S.task_state == TaskState.SCHEDULING.value, _S.host_id.is_(None))
-        .order_by(_S.created_ms, _S.server_id)
-        .limit(query.limit)
-    )
-    return tuple(server_of(row) for row in connection.execute(statement))
+    return tuple(server_of(row) for row in connection.execute(_UNPLACED.limit(query.limit)))
 
 
 @answers(ListOverdue)
@@ -146,18 +148,10 @@ def list_overdue(connection: Connection, query: ListOverdue) -> tuple[Server, ..
 
 def views(connection: Connection, servers: Sequence[Server]) -> Iterator[ServerView]:
     """Servers with their ports and the names of their security groups, in the order given."""
-    ports: dict[str, list[Port]] = defaultdict(list)
-    for chunk in chunks([server.server_id for server in servers]):
-        for port in load_ports(connection, t.ports.c.device_id.in_(chunk), t.ports.c.nic.is_not(None)):
-            ports[port.device_id].append(port)
+    ports = ports_of_servers(connection, [server.server_id for server in servers])
     ids = sorted({group for listed in ports.values() for port in listed for group in port.security_group_ids})
-    names: dict[str, str] = {}
-    c = t.security_groups.c
-    for chunk in chunks(ids):
-        for row in connection.execute(
-            select(c.security_group_id, c.name).where(c.security_group_id.in_(chunk))
-        ):
-            names[row.security_group_id] = row.name
+    rows = rows_among(connection, _GROUP_NAMES, ids)
+    names: dict[str, str] = {row.security_group_id: row.name for row in rows}
     for server in servers:
         mine = ports.get(server.server_id, [])
         groups = {names[group] for port in mine for group in port.security_group_ids if group in names}

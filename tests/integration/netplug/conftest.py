@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from netplug.contract import HostPlan, Leftovers, PortPlan
+from netplug.contract import HostPlan, Leftovers, PortPlan, tap_name
 from tests.fixtures.network_beds import Bed, Guest, Namespace, network_bed, why_no_namespaces
 from tests.fixtures.network_plans import EMPTY
 from tests.fixtures.plug_process import PlugProcess
@@ -18,31 +17,33 @@ from tests.fixtures.plug_process import PlugProcess
 SETTLE_S, SETTLE_POLL_S = 10, 0.05
 
 
-@dataclass
 class Host:
-    """One host's namespace and plug. `apply` with guests' ports; removal is checked at the end."""
+    """One host's namespace and plug, and the guests wired to it."""
 
-    bed: Bed
-    space: Namespace
-    plug: PlugProcess
-
-    @property
-    def folder(self) -> Path:
-        return self.bed.folder
+    def __init__(self, bed: Bed, space: Namespace, plug: PlugProcess) -> None:
+        self.bed = bed
+        self.space = space
+        self.plug = plug
+        self.folder = bed.folder
+        self._guests: list[Guest] = []
 
     def guest(self, port: PortPlan) -> Guest:
-        return self.bed.guest(self.space, port)
+        guest = self.bed.guest(self.space, port)
+        self._guests.append(guest)
+        return guest
 
     async def apply(self, plan: HostPlan) -> None:
         """Returns when the bridges forward: the kernel looks at new carriers once a second only."""
         await self.plug.apply(plan)
+        wired = {tap_name(port.port_id) for port in plan.ports}
+        wired &= {tap_name(guest.port.port_id) for guest in self._guests}
         async with asyncio.timeout(SETTLE_S):
-            while re.search("state disabled", self._wired_ports()):
+            while not wired <= self._forwarding():
                 await asyncio.sleep(SETTLE_POLL_S)
 
-    def _wired_ports(self) -> str:
+    def _forwarding(self) -> set[str]:
         lines = self.space.ok("bridge", "-o", "link").splitlines()
-        return "\n".join(line for line in lines if "NO-CARRIER" not in line)
+        return {re.split("[:@]", line)[1].strip() for line in lines if "state forwarding" in line}
 
 
 @pytest.fixture

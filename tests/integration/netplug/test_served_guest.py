@@ -149,7 +149,7 @@ async def test_metadata_is_for_guests_of_the_network_only(machine: Host) -> None
 
 async def test_host_is_closed_to_guests(machine: Host) -> None:
     guest = machine.guest(port(1, port_security=False))
-    other = machine.guest(port(2, net=2))
+    other = machine.guest(port(2, net=2, port_security=False))
     await machine.apply(host([network(1), network(2)], [guest.port, other.port]))
     machine.space.start_probe("serve", "8080")
     machine.bed.wire(machine.space, "up0", machine.bed.namespace(), "eth0")

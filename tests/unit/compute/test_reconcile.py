@@ -12,7 +12,7 @@ from drivers.contract import Power
 from fabric.core.servers.states import Desired, PowerState, TaskState, Verb, VmState
 from proto.commands.nodes import HostRegister
 from proto.commands.servers import ServerObserved, ServerRemoved
-from proto.errors import DriverError, NetPlugError
+from proto.errors import DriverError, HypervisorAwayError, NetPlugError
 from proto.ids import NetworkId, ServerId
 from tests.fixtures.compute_doubles import Gate
 from tests.fixtures.compute_rows import assigned, group, image, network, placed, port, rule, uuid_of
@@ -591,6 +591,33 @@ async def test_a_driver_that_cannot_list_destroys_nothing(world: World) -> None:
     assert reports(world) == []
 
 
+@pytest.mark.parametrize(
+    ("verb", "step", "rests"),
+    [
+        (Verb.STOP, "ensure_stopped", VmState.STOPPED),
+        (Verb.REBOOT_HARD, "reboot hard", VmState.ACTIVE),
+        (None, "ensure_running", VmState.ACTIVE),
+    ],
+)
+async def test_work_waits_for_a_hypervisor_that_restarts(
+    world: World, verb: Verb | None, step: str, rests: VmState
+) -> None:
+    server_id = world.add() if verb is None else world.add_running()
+    away = HypervisorAwayError("connection refused")
+    gate = Gate()
+    gate.fail = {step: away, "ensure_absent": away}
+    async with world.life(gate):
+        if verb is not None:
+            world.state.act(server_id, verb)
+        await world.until(lambda: gate.calls.count(step) >= 2)
+        gate.fail["list_domains"] = away
+        await world.until(lambda: gate.calls.count("list_domains") >= 2)
+        assert world.row(server_id).task_state is not None
+        assert world.row(server_id).fault is None
+        gate.fail = {}
+        await world.until_state(server_id, rests)
+
+
 async def test_close_leaves_guests_and_network(world: World) -> None:
     server_id = world.add()
     async with world.life() as life:
@@ -615,3 +642,18 @@ async def test_console_log_is_served_and_checked(world: World) -> None:
                 await serve(sender, body)
         with pytest.raises(Exception, match="no such domain"):
             await serve(sender, {"server_id": uuid_of("nobody"), "bytes_max": 3})
+
+
+async def test_a_stolen_host_neither_reads_consoles_nor_nudges(world: World) -> None:
+    server_id, thief = world.add_running(), NodeId("b" * 32)
+    async with world.life() as life:
+        await world.settle(life)
+        life.driver.console[server_id] = b"secret"
+        for method, body in (
+            ("host.console_log", {"server_id": server_id, "bytes_max": 3}),
+            ("host.nudge", {}),
+        ):
+            with pytest.raises(RemoteError) as caught:
+                await life.rpc.handlers[method](thief, body)
+            assert caught.value.remote_code == "fabric.host.forbidden"
+            assert caught.value.outcome is Outcome.NOT_DONE

@@ -106,6 +106,7 @@ class World:
             directory=self.directory / "compute",
             identity=HostIdentity(node_id=HOST, name="h1", address="127.0.0.1", zone="nova", version="0"),
             clock=SystemClock(),
+            may_ask=lambda node_id: node_id == HOST,
             config=self.config,
         )
         life = Life(side, driver, plug, rpc, gate, asyncio.create_task(side.run()))

@@ -1,0 +1,40 @@
+"""The concrete driver and plug a configuration asks for."""
+
+from __future__ import annotations
+
+from drivers.contract import ComputeDriver
+from drivers.sim import SimDriver
+from fabric.config import Config
+from fabric.errors import ConfigError
+from netplug.contract import NetPlug
+from netplug.fake import FakeNetPlug
+
+
+def make_driver(config: Config) -> ComputeDriver:
+    directory = config.state_dir / "instances"
+    if config.compute.driver == "sim":
+        return SimDriver(
+            directory,
+            vcpus=config.compute.sim_vcpus,
+            memory_mb=config.compute.sim_memory_mb,
+            disk_gb=config.compute.sim_disk_gb,
+            hostname=config.node_name,
+            build_ms=config.compute.sim_build_ms,
+        )
+    try:
+        from drivers.libvirt.driver import LibvirtDriver  # needs libvirt-python, which sim nodes lack
+    except ImportError as error:
+        raise ConfigError(
+            'compute.driver: libvirt needs the libvirt-python package; install it, or set driver = "sim"'
+        ) from error
+    emulate = True if config.compute.emulate else None
+    return LibvirtDriver(config.compute.uri, directory, force_emulation=emulate)
+
+
+def make_plug(config: Config) -> NetPlug:
+    directory = config.state_dir / "network"
+    if config.compute.driver == "sim":
+        return FakeNetPlug(directory)
+    from netplug.linux import LinuxNetPlug
+
+    return LinuxNetPlug(directory, uplinks=config.network.uplinks, host_name=config.node_name)
