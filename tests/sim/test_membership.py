@@ -12,8 +12,9 @@ from fabric.core.membership.record import sign_record
 from proto.membership import States
 from tests.fixtures.membership_nodes import FakeNode, fake_sign
 from tests.sim.membership_world import World
+from tests.sim.seeds import seeds
 
-SEEDS = range(6)
+SEEDS = seeds(6)
 NAMES = [f"n{i}" for i in range(1, 11)]
 ALIVE, SUSPECT = MemberState.ALIVE, MemberState.SUSPECT
 AGENT_DOWN, HOST_DOWN, LEFT = MemberState.AGENT_DOWN, MemberState.HOST_DOWN, MemberState.LEFT

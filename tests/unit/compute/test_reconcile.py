@@ -10,10 +10,11 @@ import pytest
 
 from drivers.contract import Power
 from fabric.core.servers.states import Desired, PowerState, TaskState, Verb, VmState
+from fabric.errors import RemoteError
 from proto.commands.nodes import HostRegister
 from proto.commands.servers import ServerObserved, ServerRemoved
-from proto.errors import DriverError, HypervisorAwayError, NetPlugError
-from proto.ids import NetworkId, ServerId
+from proto.errors import DriverError, HypervisorAwayError, NetPlugError, Outcome
+from proto.ids import NetworkId, NodeId, ServerId
 from tests.fixtures.compute_doubles import Gate
 from tests.fixtures.compute_rows import assigned, group, image, network, placed, port, rule, uuid_of
 from tests.unit.compute.world import World

@@ -34,6 +34,7 @@ from proto.ids import NodeId, RequestId
 from tests.fixtures.store_world import HOST_A, HOST_B, ManualClock, StoreWorld, host_register, observed
 
 CONDUCTOR = NodeId("c" * 32)
+NAMES = {HOST_A: "host-a", HOST_B: "host-b"}  # by certificate
 
 
 class LoopRpc:
@@ -91,7 +92,7 @@ async def world(tmp_path: Path) -> AsyncIterator[StoreWorld]:
 @pytest.fixture
 def rpc(world: StoreWorld) -> LoopRpc:
     made = LoopRpc(HOST_A)
-    StateService(world.engine, made)
+    StateService(world.engine, made, NAMES.get)
     return made
 
 
@@ -217,10 +218,31 @@ async def test_the_deadline_says_whether_it_may_be_done(rpc: LoopRpc, remote: Ha
 
 async def test_a_host_cannot_spend_anothers_request_ids(world: StoreWorld, rpc: LoopRpc) -> None:
     other = LoopRpc(HOST_B)
-    StateService(world.engine, other)
+    StateService(world.engine, other, NAMES.get)
     one = RemoteState(rpc, lambda: CONDUCTOR, ManualClock())
     two = RemoteState(other, lambda: CONDUCTOR, ManualClock())
     await asyncio.gather(
         propose(one, host_register(HOST_A, "host-a"), "req-x"),
         propose(two, host_register(HOST_B, "host-b"), "req-x"),
     )
+
+
+async def test_a_host_registers_under_its_certificates_name_only(world: StoreWorld, remote: HardState) -> None:
+    before = world.engine.applied_index
+    with pytest.raises(CommandRejectedError, match="named host-a in its certificate") as caught:
+        await propose(remote, host_register(HOST_A, "host-c"))
+    assert caught.value.reason == "forbidden"
+    assert world.engine.applied_index == before
+
+
+async def test_a_node_that_is_no_member_any_more_is_not_heard(world: StoreWorld) -> None:
+    removed = LoopRpc(NodeId("d" * 32))
+    StateService(world.engine, removed, NAMES.get)
+    before = world.engine.applied_index
+    with pytest.raises(CommandRejectedError, match="Only a member"):
+        await propose(
+            RemoteState(removed, lambda: CONDUCTOR, ManualClock()), host_register(removed.peer, "host-a")
+        )
+    with pytest.raises(CommandRejectedError, match="Only a member"):
+        await RemoteState(removed, lambda: CONDUCTOR, ManualClock()).read(ListRoleGrants())
+    assert world.engine.applied_index == before
