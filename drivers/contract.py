@@ -69,6 +69,7 @@ class DomainSpec:
     swap_mb: int = 0
     system_version: str = ""  # SMBIOS; manufacturer and product are fixed (METADATA: ds-identify)
     image_properties: dict[str, str] = field(default_factory=dict)
+    has_booted: bool = False  # its disks hold its user's data: one that is missing is an error, not made anew
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +93,9 @@ class ComputeDriver(Protocol):
         ...
 
     async def ensure_running(self, spec: DomainSpec) -> DomainState:
-        """The domain exists as described and runs. Makes the overlay and config drive when missing;
-        a disk that exists is never overwritten. A running domain is left alone (same pid)."""
+        """The domain exists as described and runs. Makes the overlay (unless it `has_booted`) and config
+        drive when missing; a disk that exists is never overwritten. A running domain is left alone (same
+        pid)."""
         ...
 
     async def ensure_stopped(self, server_id: ServerId, *, grace_ms: int) -> DomainState:

@@ -130,6 +130,7 @@ class SimDriver:
         with self._lock_of(spec.server_id) as lock:
             async with lock:
                 self.faults.spend("reboot")
+                self._check_disks(spec)
                 if self._read(spec.server_id) is not None:
                     await self._stop(spec.server_id, 0 if hard else grace_ms)
                 return await self._run(spec)
@@ -217,7 +218,13 @@ class SimDriver:
         if build_ms > 0:
             await asyncio.sleep(build_ms / 1000)
 
+    def _check_disks(self, spec: DomainSpec) -> None:
+        path = self._where(spec.server_id) / "root.disk"
+        if spec.has_booted and not path.exists():
+            raise DriverError(f"the guest's disk {path.name} is gone; it is not replaced by an empty one")
+
     def _make_disks(self, spec: DomainSpec) -> None:
+        self._check_disks(spec)
         if not os.path.isfile(spec.root.base_path):
             raise DriverError(f"root disk: no base image {spec.root.base_path}")
         where = self._where(spec.server_id)

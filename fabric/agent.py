@@ -15,7 +15,6 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -100,18 +99,20 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
+        stopping = asyncio.create_task(self._stop.wait(), name="stop")
+        stopping.add_done_callback(lambda task: None if task.cancelled() else self._on_stopping())
         try:
             async with contextlib.AsyncExitStack() as stack:
-                if await self._started_before_stop(stack):
+                if await self._started_before(stopping, stack):
                     log.info("agent ready", extra={"node": self._config.node_name, "id": self._fleet.me})
                     await self._stop.wait()
                 log.info("agent stopping", extra={"node": self._config.node_name})
-                self._on_stopping()
                 if self._ready:
                     self._ready = False
                     self._fleet.leave()
                     await asyncio.sleep(LEAVE_LINGER_S)
         finally:
+            stopping.cancel()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
         self._supervisor.raise_failure()
@@ -121,18 +122,16 @@ class Agent:
             self._on_impatience()
         self._stop.set()
 
-    async def _started_before_stop(self, stack: contextlib.AsyncExitStack) -> bool:
+    async def _started_before(self, stopping: asyncio.Task[Any], stack: contextlib.AsyncExitStack) -> bool:
         """False: told to stop, or a part failed, while starting. Raises what start raises."""
         starting = asyncio.create_task(self._start(stack), name="start")
-        stopping = asyncio.create_task(self._stop.wait(), name="stop")
         try:
             await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stopping.cancel()
-            if not starting.done():
-                starting.cancel()
-                await asyncio.wait((starting,), timeout=STOP_TIMEOUT_S)
-        if starting.done() and not starting.cancelled():
+            starting.cancel()  # nothing, when it is done
+            await asyncio.wait((starting,), timeout=STOP_TIMEOUT_S)
+        if starting.done() and not starting.cancelled() and starting.exception() is not None:
+            self._stop.set()  # what is open closes under the same watch as at any stop
             starting.result()
         return not self._stop.is_set()
 

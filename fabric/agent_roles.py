@@ -107,7 +107,7 @@ class Conductor:
         await self._found()
         await self._take_roles()
         self._state.subscribe(self._tell)
-        StateService(self._state, self._rpc)
+        StateService(self._state, self._rpc, self._name_of)
         self._door_endpoint = await self._door.start()
         return self._state
 
@@ -174,6 +174,10 @@ class Conductor:
             self._events.add(
                 "role.granted", self._config.node_name, {"role": role, "fence": str(applied.index)}
             )
+
+    def _name_of(self, node_id: NodeId) -> str | None:
+        member = self._fleet.member(node_id)
+        return None if member is None else member.record.name
 
     def _fence(self) -> Fence | None:
         claim = self._grants.get("scheduler")

@@ -71,7 +71,9 @@ class ServerDirectory:
 
 
 async def ensure_files(where: ServerDirectory, spec: DomainSpec) -> None:
-    """Makes what `spec` asks for and is missing. Raises DriverError."""
+    """Makes what `spec` asks for and is missing. Raises DriverError, also for a lost disk of a guest that
+    has booted before."""
+    await asyncio.to_thread(check_disks, where, spec)
     await asyncio.to_thread(_make_directory, where)
     if not where.root.exists():
         await _make_overlay(where, spec)
@@ -82,6 +84,15 @@ async def ensure_files(where: ServerDirectory, spec: DomainSpec) -> None:
         await _make_raw(where.swap, spec.swap_mb * MIB, ("mkswap",))
     if spec.config_drive is not None and not where.config_drive.exists():
         await asyncio.to_thread(_write_whole, where.config_drive, spec.config_drive)
+
+
+def check_disks(where: ServerDirectory, spec: DomainSpec) -> None:
+    """Raises DriverError when a disk with the user's data is gone."""
+    if not spec.has_booted:
+        return
+    for path in (where.root, *([where.ephemeral] if spec.ephemeral_gb > 0 else [])):
+        if not path.exists():
+            raise DriverError(f"the guest's disk {path.name} is gone; it is not replaced by an empty one")
 
 
 def remove(where: ServerDirectory) -> None:
@@ -205,7 +216,8 @@ async def _make_raw(target: Path, size_bytes: int, formatter: tuple[str, ...]) -
 def _make_directory(where: ServerDirectory) -> None:
     """With what earlier lives left half-written removed."""
     try:
-        where.path.mkdir(mode=0o711, parents=True, exist_ok=True)  # QEMU may run as another user
+        where.path.mkdir(mode=0o711, parents=True, exist_ok=True)
+        where.path.chmod(0o711)  # whatever our umask: QEMU may run as another user
         for path in where.path.iterdir():
             if _TEMPORARY in path.name:
                 path.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from drivers.libvirt import console
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.disks import (
     ServerDirectory,
+    check_disks,
     ensure_files,
     remove,
     server_directories,
@@ -60,6 +61,7 @@ class LibvirtDriver:
     async def open(self) -> None:
         try:
             self._directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+            self._directory.chmod(0o711)  # whatever our umask: QEMU may run as another user
         except OSError as error:
             raise DriverError(f"cannot make {self._directory}: {error.strerror}") from error
         await self._connection.open()
@@ -103,6 +105,7 @@ class LibvirtDriver:
         with self._lock_of(spec.server_id) as lock:
             async with lock:
                 name = domain_name(spec.server_id)
+                await asyncio.to_thread(check_disks, self._where(spec.server_id), spec)
                 if await self._connection.power(name) is not None:
                     if hard:
                         await self._connection.destroy(name)

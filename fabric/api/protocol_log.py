@@ -17,6 +17,7 @@ class _WithoutTheirBytes(logging.Filter):
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError | web.RequestPayloadError):
             record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+            record.peer = str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
             record.msg, record.args = "request not understood", ()
             record.exc_info, record.exc_text = None, None
             record.reason = type(error).__name__

@@ -21,6 +21,7 @@ from fabric.compute.network_keeper import NetworkKeeper
 from fabric.compute.notes import BootFiles, Notes
 from fabric.compute.unbroken import unbroken
 from fabric.core.servers.model import AssignedServer
+from netplug.contract import PluggedPort
 from proto.errors import FabricError
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class ServerBuilder:
             try:
                 undo.push_async_callback(self._notes.forget, server_id)
                 if domain is not None and domain.power is Power.RUNNING:
-                    await self._plug_again(assigned)  # built already: the report got lost, not the guest
+                    await self._plug(assigned)  # built already: the report got lost, not the guest
                     undo.pop_all()
                     return domain
                 boot = await self._boot_files(assigned)
@@ -95,15 +96,24 @@ class ServerBuilder:
         async with step("domain"), self._boot_slots:
             return await unbroken(self._driver.ensure_running(spec), grace_s=self._cancel_grace_s)
 
-    async def _plug_again(self, assigned: AssignedServer) -> None:
+    async def _plug(self, assigned: AssignedServer) -> tuple[PluggedPort, ...]:
         async with step("ports"):
-            await unbroken(self._network.plug(assigned.server.server_id), grace_s=self._cancel_grace_s)
+            return await unbroken(self._network.plug(assigned.server.server_id), grace_s=self._cancel_grace_s)
+
+    async def _note(self, assigned: AssignedServer, boot: BootFiles) -> None:
+        async with step("images"):
+            await self._notes.write_boot(assigned.server.server_id, boot)
 
     async def _spec(self, assigned: AssignedServer, boot: BootFiles, drive: bytes | None) -> DomainSpec:
-        async with step("ports"):
-            plugged = await unbroken(
-                self._network.plug(assigned.server.server_id), grace_s=self._cancel_grace_s
-            )
+        """Wires the ports, and meanwhile notes the boot files: durable before the domain exists, so that a
+        guest can be defined afresh without its image. Both have ended when this returns or raises."""
+        plugged, noted = await asyncio.gather(
+            self._plug(assigned), self._note(assigned, boot), return_exceptions=True
+        )
+        for outcome in (plugged, noted):
+            if isinstance(outcome, BaseException):
+                raise outcome
+        assert isinstance(plugged, tuple)
         return domain_spec(
             assigned,
             boot=boot,
@@ -113,10 +123,9 @@ class ServerBuilder:
         )
 
     async def _boot_files(self, assigned: AssignedServer) -> BootFiles:
-        """Noted before the domain exists, so that a guest can be defined afresh without its image."""
+        """What the guest was made from while that is there, else what its image is now."""
         async with step("images"):
-            server_id = assigned.server.server_id
-            noted = (await self._notes.read(server_id)).boot
+            noted = (await self._notes.read(assigned.server.server_id)).boot
             if noted is not None and await asyncio.to_thread(_all_present, noted):
                 return noted
             if assigned.image is None:
@@ -125,11 +134,9 @@ class ServerBuilder:
             kind = base_format(assigned.image)
             paths = [await self._images.ensure(each) if each is not None else None for each in sources]
             assert paths[0] is not None
-            boot = BootFiles(
+            return BootFiles(
                 base_path=paths[0], base_format=kind, kernel_path=paths[1], ramdisk_path=paths[2]
             )
-            await self._notes.write_boot(server_id, boot)
-            return boot
 
     async def _config_drive(self, assigned: AssignedServer) -> bytes | None:
         if not assigned.server.config_drive:

@@ -42,4 +42,5 @@ def domain_spec(
         swap_mb=server.flavor.swap_mb,
         system_version=system_version,
         image_properties=dict(assigned.image_properties),
+        has_booted=server.launched_ms is not None,
     )

@@ -86,7 +86,8 @@ class HostSide:
         self._driver = driver
         self._plug = plug
         self._identity = identity
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        directory.chmod(0o711)  # on the way to base images, for QEMU's user; secrets below are private
         self._seed_key = _seed_key(directory / "seed.key")
         self._assignments = Assignments(state, identity.node_id, directory / "assignments.json", clock)
         self._metadata = MetadataService(
@@ -264,7 +265,9 @@ class HostSide:
         if not self._may_ask(sender):
             log.warning("call refused", extra={"node": sender})
             raise RemoteError(
-                "fabric.host.forbidden", "Only a node that conducts or serves the API may ask.", Outcome.NOT_DONE
+                "fabric.host.forbidden",
+                "Only a node that conducts or serves the API may ask.",
+                Outcome.NOT_DONE,
             )
 
     async def _serve_console_log(self, sender: NodeId, body: Mapping[str, Plain]) -> Plain:

@@ -106,7 +106,8 @@ def _touch(path: Path) -> bool:
 def _link(source: Path, target: Path) -> None:
     if target.exists():
         return
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    target.parent.chmod(0o711)  # QEMU's user opens base images by name; it cannot list them
     try:
         os.link(source, target)
         os.utime(target)

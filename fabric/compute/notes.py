@@ -47,8 +47,7 @@ class Notes:
         try:
             plain = await asyncio.to_thread(read_json, self._path(server_id))
             note = from_wire(Note, plain) if plain is not None else Note()
-            if plain is not None:
-                self._known[server_id] = note
+            self._known[server_id] = note
             return note
         except (ValueError, WireError) as error:
             log.warning("note is damaged", extra={"server": server_id, "error": str(error)})

@@ -40,6 +40,7 @@ class ReconcileConfig:
     resync_ms: int = 10_000  # rows are pulled at least so often
     watch_ms: int = 2_000  # the driver is asked at least so often: guests move by themselves
     heal_ms: int = 10_000  # the network plan is applied afresh at least so often
+    settle_ms: int = 50  # new rows mostly start work here, and its own apply then covers the rest of them
     list_timeout_ms: int = 30_000
     retry_ms: int = 1_000  # after a failed pull or take-down, doubling
     retry_ms_max: int = 30_000
@@ -375,6 +376,7 @@ class Reconciler:
         healed_ms: int | None = None
         while True:
             await self._plan_due.wait()
+            await asyncio.sleep(self._config.settle_ms / 1000)
             self._plan_due.clear()
             now_ms = self._clock.monotonic_ms()
             is_heal = healed_ms is None or now_ms - healed_ms >= self._config.heal_ms

@@ -13,6 +13,7 @@ import hashlib
 import json
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken
 
@@ -26,6 +27,7 @@ from proto.commands.identity import AuthTokenRevoke
 from proto.ids import ProjectId, RequestId, UserId
 
 TOKEN_CHARS_MAX = 2048
+OPENED_MAX = 1_024  # tokens whose box was opened lately
 UNAUTHENTICATED = "The request you have made requires authentication."  # Keystone's; tells nothing
 _FORMAT = 1
 _AUDIT_IDS_MAX = 2  # its own and the first of its chain
@@ -75,7 +77,7 @@ def seal(claims: TokenClaims, fabric: FabricIdentity) -> str:
         claims.password_mark,
         list(claims.audit_ids),
     ]
-    return _box(fabric).encrypt(json.dumps(fields, separators=(",", ":")).encode()).decode()
+    return _box_of(fabric.token_key).encrypt(json.dumps(fields, separators=(",", ":")).encode()).decode()
 
 
 def unseal(text: str, fabric: FabricIdentity) -> TokenClaims | None:
@@ -83,11 +85,19 @@ def unseal(text: str, fabric: FabricIdentity) -> TokenClaims | None:
     if not text.isascii() or len(text) > TOKEN_CHARS_MAX:
         return None
     try:
-        fields = json.loads(_box(fabric).decrypt(text.encode()))
+        return _opened(text, fabric.token_key)
     except (InvalidToken, ValueError):
         return None
+
+
+@lru_cache(maxsize=OPENED_MAX)
+def _opened(text: str, token_key: bytes) -> TokenClaims:
+    """What is in the box never changes, and clients send it with every request; whether it still counts is
+    judged at each use. Raises, and so remembers nothing of, what this fabric did not seal: InvalidToken,
+    ValueError."""
+    fields = json.loads(_box_of(token_key).decrypt(text.encode()))
     if not isinstance(fields, list) or len(fields) != 8 or fields[0] != _FORMAT:
-        return None
+        raise ValueError("a box of another format")
     _, user_id, project_id, methods, issued_ms, expires_ms, password_mark, audit_ids = fields
     return TokenClaims(
         user_id=UserId(user_id),
@@ -179,5 +189,5 @@ def _mark(user: User) -> str:
     return hashlib.blake2b((user.password_hash or "").encode(), digest_size=12).hexdigest()
 
 
-def _box(fabric: FabricIdentity) -> Fernet:
-    return Fernet(base64.urlsafe_b64encode(fabric.token_key))
+def _box_of(token_key: bytes) -> Fernet:
+    return Fernet(base64.urlsafe_b64encode(token_key))

@@ -90,6 +90,7 @@ class DevLayout:
     def write(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         fresh = self.directory / (FILE_NAME + ".new")
+        fresh.touch(mode=0o600)  # a database URL may hold a password
         fresh.write_text(json.dumps(self.as_json(), indent=2) + "\n")
         os.replace(fresh, self.directory / FILE_NAME)
 

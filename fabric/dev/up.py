@@ -34,6 +34,7 @@ from fabric.dev.places import (
     stop,
 )
 from fabric.errors import FabricError
+from fabric.runtime.founding import PASSABLE
 from fabric.runtime.local_socket import AgentNotRunningError, LocalClient
 
 START_TIMEOUT_S = 90.0
@@ -207,7 +208,7 @@ class DevFabric:
         """The directory, 0700, and marked as ours before anything else is in it: `down` goes by the mark."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            os.chmod(self.directory, 0o700)
+            os.chmod(self.directory, PASSABLE)
             (self.directory / MARKER_FILE).write_text(
                 "made by `fabric dev up`, removed by `fabric dev down`\n"
             )
@@ -223,7 +224,7 @@ class DevFabric:
         for name in names:
             home = self.directory / "nodes" / name
             (home / "state").mkdir(parents=True, exist_ok=True)
-            os.chmod(home / "state", 0o700)
+            os.chmod(home / "state", PASSABLE)
             config = self._config(options, place, name, home / "state", url, port)
             path = home / "fabric.toml"
             write_private(path, configuration.render(config))

@@ -80,7 +80,8 @@ class RouterDealer:
             self._router.bind(self._bind)
         except zmq.ZMQError as error:
             await self.close()
-            raise TransportError(f"cannot listen on {self._bind}: {error.strerror}") from error
+            why = os.strerror(error.errno or 0)
+            raise TransportError(f"mesh.address, mesh.port: cannot listen on {self._bind}: {why}") from error
         bound = self._router.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
         host, _, port = bound.removeprefix("tcp://").rpartition(":")
         self._endpoint = f"tcp://{self._advertise_host or host}:{port}"

@@ -129,8 +129,8 @@ def check_admission(member: Membership, identity: NodeIdentity, *, name: str, no
         )
     except WireError as error:
         raise IdentityError(
-            f"this node's certificate does not hold ({error}); is the clock right? Else restore fabric.member "
-            "from a backup, or join again as a new node"
+            f"this node's certificate does not hold ({error}); is the clock right? Else restore "
+            "fabric.member from a backup, or join again as a new node"
         ) from error
     if certificate.curve_public != identity.curve_public or certificate.sign_public != identity.sign_public:
         raise IdentityError(

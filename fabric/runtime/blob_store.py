@@ -49,7 +49,9 @@ class FileBlobStore:
         self._directory = directory
         self._incoming = directory / "incoming"
         self._writers = asyncio.Semaphore(WRITERS_MAX)
-        self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.chmod(0o700)
+        self._incoming.mkdir(mode=0o700, exist_ok=True)
         leftovers = list(self._incoming.iterdir())
         for leftover in leftovers:
             leftover.unlink()

@@ -49,16 +49,18 @@ from proto.ids import (
 )
 from proto.join import JoinTokenText
 
+# QEMU runs as a user of its own and must reach its disks below; what is secret is private itself.
+PASSABLE = 0o711
 FIRST_ENTRY_FILE = "first-entry"
 DEFAULT_DOMAIN = DomainId("default")
 TOKEN_KEY_BYTES = 32
 
 
 def prepare_directory(path: Path) -> None:
-    """The state directory, 0700. Raises ConfigError when it cannot be."""
+    """The state directory: others may pass through, not look. Raises ConfigError when it cannot be."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.chmod(0o700)
+        path.chmod(PASSABLE)
     except OSError as error:
         raise ConfigError(f"node.state_dir: cannot make {path}: {error.strerror}") from error
 

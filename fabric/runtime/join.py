@@ -7,19 +7,23 @@ knows whom it speaks to before it says anything, and the conductor knows it was 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from fabric.core.membership.model import NodeRecord
 from fabric.core.membership.record import body_of, node_id_of, read_state
 from fabric.core.nodes.queries import GetJoinToken
 from fabric.errors import DeadlineExceededError, FabricError, Outcome
+from fabric.mesh.contract import LinkFact
 from fabric.mesh.curve import CurveKeyPair
 from fabric.mesh.fd_reader import FdReader
+from fabric.mesh.probe import probe
 from fabric.mesh.zmq_options import new_context, set_for_dialler
 from fabric.runtime.authority import Authority, read_certificate, root_fingerprint, verifier
 from fabric.runtime.clock import Clock
@@ -43,7 +47,19 @@ from proto.join import (
 )
 from proto.membership import NodeState
 
-ADDRESS_TIMEOUT_S = 25.0  # of one door; above the door's own limit
+LINK_TIMEOUT_S = 5.0  # for one door to prove its key
+ANSWER_TIMEOUT_S = 25.0  # of one door that did; above the door's own limit
+ASK_AGAIN_S = 5.0
+LOCAL_EXPIRY_SLACK_MS = 24 * 3_600 * 1_000  # a new machine's clock is often wrong: the door's judges
+MONITOR_ENDPOINT = "inproc://door-link"  # in a context of its own
+_LINK_EVENTS = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CLOSED
+)
 
 
 class JoinError(FabricError):
@@ -154,13 +170,16 @@ def _fitting(states: tuple[NodeState, ...], *, but: str) -> tuple[NodeState, ...
 async def join_with_token(
     token: JoinTokenText, identity: NodeIdentity, record: NodeRecord, clock: Clock
 ) -> JoinReply:
-    """Knocks at the token's doors, one after the other. `record` is this node's first word about itself.
+    """Knocks at the token's doors, those that listen first. `record` is this node's first word about itself.
 
     Raises JoinError (refused, or nobody answered: not admitted), DeadlineExceededError (unknown: join
     again with the same state directory, which is safe).
     """
-    if clock.wall_ms() >= token.expires_ms:
-        raise JoinError("the join token has expired; make a new one with `fabric token create`")
+    if clock.wall_ms() >= token.expires_ms + LOCAL_EXPIRY_SLACK_MS:
+        raise JoinError(
+            "the join token has expired by this machine's clock; set the clock, or make a new token with "
+            "`fabric token create`"
+        )
     body = body_of(replace(record, certificate=b""))
     request = JoinRequest(
         token_id=token.token_id,
@@ -173,10 +192,9 @@ async def join_with_token(
         signature=identity.sign(body),
     )
     keys = CurveKeyPair(identity.curve_public, identity.curve_secret)
-    for address in token.addresses:
-        frame = await _knock(address, keys, token.door_public, encode_request(request))
-        if frame is not None:
-            return _believed(decode_reply(frame), token, identity, clock)
+    frame = await _ask_doors(token, keys, encode_request(request))
+    if frame is not None:
+        return _believed(decode_reply(frame), token, identity, clock)
     raise DeadlineExceededError(
         f"no join door answered at {', '.join(token.addresses)}; is the address reachable, and is the agent "
         "there running? Joining again with the same token is safe."
@@ -203,31 +221,66 @@ def _believed(
     return reply
 
 
+async def _ask_doors(token: JoinTokenText, keys: CurveKeyPair, frame: bytes) -> bytes | None:
+    """The first answer; None when there was none. All doors are looked at first, so that a dead address
+    costs nothing while another lives; one that is silent so far may only be slow, and comes last."""
+    facts = await asyncio.gather(*(probe(address) for address in token.addresses))
+    order = {LinkFact.UP: 0, LinkFact.LOST: 1}
+    doors = [
+        (order[fact], address) for fact, address in zip(facts, token.addresses, strict=True) if fact in order
+    ]
+    for _, address in sorted(doors, key=lambda door: door[0]):
+        answer = await _knock(address, keys, token.door_public, frame)
+        if answer is not None:
+            return answer
+    return None
+
+
 async def _knock(address: str, keys: CurveKeyPair, door_public: bytes, frame: bytes) -> bytes | None:
-    """One question, one answer; None when nobody answers in time."""
+    """One question, one answer; None when the door does not prove its key or nobody answers in time. The
+    question is asked again meanwhile: a door may drop one under load, and answers the same node alike."""
     context = new_context()
-    socket = context.socket(zmq.DEALER)
-    answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    socket, monitor = context.socket(zmq.DEALER), context.socket(zmq.PAIR)
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[bytes] = loop.create_future()
+    linked: asyncio.Future[bool] = loop.create_future()  # False: this was not our door, or it hung up
 
     def read() -> None:
         data = socket.recv(zmq.NOBLOCK)
         if not answer.done():
             answer.set_result(data)
 
+    def read_event() -> None:
+        event = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))["event"]
+        if not linked.done():
+            linked.set_result(event == zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        elif not answer.done():
+            answer.set_exception(ConnectionResetError("the door hung up"))
+
     set_for_dialler(socket, keys, door_public)
     socket.setsockopt(zmq.MAXMSGSIZE, REPLY_BYTES_MAX)
-    socket.setsockopt(zmq.IMMEDIATE, 0)  # the question waits for the handshake
-    socket.setsockopt(zmq.RECONNECT_IVL, 200)
-    reader = FdReader(socket, read)
+    monitor.setsockopt(zmq.LINGER, 0)
+    socket.monitor(MONITOR_ENDPOINT, _LINK_EVENTS)
+    monitor.connect(MONITOR_ENDPOINT)
+    readers = [FdReader(socket, read), FdReader(monitor, read_event)]
     try:
         socket.connect(address)
-        socket.send(frame, zmq.NOBLOCK)
-        reader.poke()
-        async with asyncio.timeout(ADDRESS_TIMEOUT_S):
-            return await answer
-    except (TimeoutError, zmq.ZMQError):
+        async with asyncio.timeout(LINK_TIMEOUT_S):
+            if not await linked:
+                return None
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            while not answer.done():
+                with contextlib.suppress(zmq.Again):
+                    socket.send(frame, zmq.NOBLOCK)
+                readers[0].poke()
+                await asyncio.wait((answer,), timeout=ASK_AGAIN_S)
+            return answer.result()
+    except (TimeoutError, zmq.ZMQError, ConnectionResetError):
         return None
     finally:
-        reader.close()
+        for reader in readers:
+            reader.close()
+        socket.disable_monitor()
         socket.close()
+        monitor.close()
         await asyncio.to_thread(context.term)

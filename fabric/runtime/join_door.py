@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable
 
 import zmq
@@ -63,7 +64,8 @@ class DoorServer:
             self._router.bind(self._bind)
         except zmq.ZMQError as error:
             await self.close()
-            raise TransportError(f"cannot listen on {self._bind}: {error.strerror}") from error
+            why = os.strerror(error.errno or 0)
+            raise TransportError(f"mesh.door_port: cannot listen on {self._bind}: {why}") from error
         self._reader = FdReader(self._router, self._read_one)
         return bytes(self._router.getsockopt(zmq.LAST_ENDPOINT)).rstrip(b"\0").decode()
 

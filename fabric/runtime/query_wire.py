@@ -18,7 +18,9 @@ from proto.records import from_wire, to_wire
 
 T = TypeVar("T")
 
-REMOTE: dict[str, type[Query[Any]]] = {kind.__name__: kind for kind in (GetAssignments, ListRoleGrants, BlobsInUse)}
+REMOTE: dict[str, type[Query[Any]]] = {
+    kind.__name__: kind for kind in (GetAssignments, ListRoleGrants, BlobsInUse)
+}
 
 
 def query_to_plain(query: Query[Any]) -> dict[str, Plain]:

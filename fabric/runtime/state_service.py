@@ -6,7 +6,7 @@ change what is not assigned to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from fabric.core.images.queries import BlobsInUse
 from fabric.core.nodes.queries import ListRoleGrants
@@ -30,12 +30,15 @@ ASSIGNMENT_BYTES_MAX = 768 * 1024  # of one answer; a frame holds 1 MiB
 class StateService:
     """Serves `state.propose` and `state.read`. SPEC.md, section "Methods"."""
 
-    def __init__(self, state: HardState, rpc: Rpc) -> None:
+    def __init__(self, state: HardState, rpc: Rpc, name_of: Callable[[NodeId], str | None]) -> None:
+        """`name_of` a member, as its certificate has it; None for one that is no member (any more)."""
         self._state = state
+        self._name_of = name_of
         rpc.serve("state.propose", self._propose)
         rpc.serve("state.read", self._read)
 
     async def _propose(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
+        name = self._need_member(peer)
         command = command_from_plain(body.get("command"))
         request_id = body.get("request_id")
         if not isinstance(request_id, str) or not 0 < len(request_id) <= REQUEST_ID_CHARS_MAX:
@@ -44,11 +47,14 @@ class StateService:
             raise CommandRejectedError("forbidden", f"A host may not propose {command.KIND}.")
         if command.host_id != peer:
             raise CommandRejectedError("forbidden", "A host may speak only for itself.")
+        if isinstance(command, HostRegister) and command.name != name:
+            raise CommandRejectedError("forbidden", f"This host is named {name} in its certificate.")
         # the peer's id is part of the key, so that no host can spend another's request ids
         applied = await self._state.propose(command, request_id=RequestId(f"{peer}:{request_id}"))
         return {"index": applied.index, "result": to_wire(applied.result), "replayed": applied.replayed}
 
     async def _read(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
+        self._need_member(peer)
         query = query_from_plain(body)
         if isinstance(query, GetAssignments):
             if query.host_id != peer:
@@ -59,3 +65,10 @@ class StateService:
             raise CommandRejectedError("forbidden", "A host may not ask that.")
         answer: Plain = to_wire(await self._state.read(query))
         return answer
+
+    def _need_member(self, peer: NodeId) -> str:
+        """Its name. The mesh cuts the links of who is removed; what was on the way still comes here."""
+        name = self._name_of(peer)
+        if name is None:
+            raise CommandRejectedError("forbidden", "Only a member of the fabric may ask.")
+        return name

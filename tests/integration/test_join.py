@@ -111,7 +111,9 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(join, "ADDRESS_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(join, "LINK_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(join, "ANSWER_TIMEOUT_S", 3.0)
+    monkeypatch.setattr(join, "ASK_AGAIN_S", 0.5)
 
 
 async def test_a_token_admits_and_tells_of_the_others(house: House) -> None:
@@ -195,6 +197,62 @@ async def test_the_next_address_is_tried(house: House) -> None:
     token = await house.token()
     dead = replace(token, addresses=("tcp://127.0.0.1:1", *token.addresses))
     assert (await house.join(dead, "n1")).fabric_id == "joined"
+
+
+async def test_dead_and_false_addresses_cost_next_to_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One refuses, one is another fabric's door: neither is waited for."""
+    for name in ("LINK_TIMEOUT_S", "ANSWER_TIMEOUT_S"):
+        monkeypatch.setattr(join, name, 60.0)
+    other = DoorServer(new_curve_key_pair(), bind="tcp://127.0.0.1:0", admit=_never, clock=CLOCK)
+    false = await other.start()
+    try:
+        token = await house.token()
+        several = replace(token, addresses=("tcp://127.0.0.1:1", false, *token.addresses))
+        async with asyncio.timeout(10):
+            assert (await house.join(several, "n1")).fabric_id == "joined"
+        with pytest.raises(DeadlineExceededError, match="is the agent there running"):
+            async with asyncio.timeout(10):
+                await house.join(replace(token, addresses=("tcp://127.0.0.1:1", false)), "n2")
+    finally:
+        await other.close()
+
+
+async def _never(request: JoinRequest) -> JoinReply:
+    raise AssertionError("a door with another key is told nothing")
+
+
+async def test_closing_the_door_ends_what_is_under_way(house: House) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: JoinRequest) -> JoinReply:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError("never")
+
+    keys = new_curve_key_pair()
+    door = DoorServer(keys, bind="tcp://127.0.0.1:0", admit=slow, clock=CLOCK)
+    token = replace(await house.token(), addresses=(await door.start(),), door_public=keys.public)
+    joining = asyncio.create_task(house.join(token, "n1"))
+    await asyncio.wait_for(begun.wait(), 10)
+    await door.close()
+    assert ended.is_set()
+    with pytest.raises(DeadlineExceededError, match="again with the same token is safe"):
+        await joining
+
+
+async def test_a_machine_whose_clock_is_ahead_can_join(house: House) -> None:
+    class Ahead(SystemClock):
+        def wall_ms(self) -> int:
+            return super().wall_ms() + 6 * 3_600_000
+
+    who = house.newcomer("n1")
+    reply = await join_with_token(await house.token(ttl_s=60), who, record_of(who, "n1"), Ahead())
+    assert reply.fabric_id == "joined"
 
 
 async def test_nobody_joins_with_anothers_key(house: House) -> None:

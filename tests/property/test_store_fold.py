@@ -82,7 +82,9 @@ PORTS = [PortId(f"p{number}") for number in range(4)]
 HOSTS = [HOST_A, HOST_B]
 FLAVORS = [FLAVOR, "large"]
 
+picks = st.integers(0, 5)  # one of the servers there are, see `existing`
 servers, ports, hosts = st.sampled_from(SERVERS), st.sampled_from(PORTS), st.sampled_from(HOSTS)
+seldom = st.integers(0, 9).map(lambda number: number == 9)
 small = st.integers(0, 5)
 
 
@@ -218,11 +220,20 @@ class StoreMachine(RuleBasedStateMachine):
             self.place(server_id, host_id, False, False)
             self.observe(server_id, host_id, "running", True, None)
 
-    @rule(server_id=servers)
+    @rule(pick=picks)
+    def delete_for_good_rule(self, pick: int) -> None:
+        self.delete_for_good(self.existing(pick))
+
     def delete_for_good(self, server_id: ServerId) -> None:
         self.act(server_id, "delete")
         for host_id in HOSTS:
             self.removed(server_id, host_id)
+
+    def existing(self, pick: int) -> ServerId:
+        with self.fold.connection.begin():
+            ids = select(t.servers.c.server_id).order_by(t.servers.c.server_id)
+            found = list(self.fold.connection.execute(ids).scalars())
+        return ServerId(found[pick % len(found)]) if found else SERVERS[pick]
 
     def free_ports(self) -> tuple[PortId, ...]:
         with self.fold.connection.begin():
@@ -247,7 +258,10 @@ class StoreMachine(RuleBasedStateMachine):
     def delete_port(self, port_id: PortId) -> None:
         self.do(PortDelete(port_id=port_id))
 
-    @rule(server_id=servers, host_id=hosts, stale=st.booleans(), fenced=st.booleans())
+    @rule(pick=picks, host_id=hosts, stale=seldom, fenced=seldom)
+    def place_rule(self, pick: int, host_id: NodeId, stale: bool, fenced: bool) -> None:
+        self.place(self.existing(pick), host_id, stale, fenced)
+
     def place(self, server_id: ServerId, host_id: NodeId, stale: bool, fenced: bool) -> None:
         generation = self.column(server_id, "generation") + (1 if stale else 0)
         fence = Fence(self.fence - (1 if fenced else 0))
@@ -261,18 +275,24 @@ class StoreMachine(RuleBasedStateMachine):
     def enable(self, host_id: NodeId, enabled: bool) -> None:
         self.do(HostUpdate(host_id=host_id, enabled=enabled))
 
-    @rule(server_id=servers, verb=st.sampled_from(["start", "stop", "reboot_soft", "reboot_hard", "delete"]))
+    @rule(pick=picks, verb=st.sampled_from(["start", "stop", "reboot_soft", "reboot_hard", "delete"]))
+    def act_rule(self, pick: int, verb: str) -> None:
+        self.act(self.existing(pick), verb)
+
     def act(self, server_id: ServerId, verb: str) -> None:
         deadline_ms = self.now_ms + 500
         self.do(ServerAct(server_id=server_id, verb=verb, request_id=RequestId("r"), deadline_ms=deadline_ms))
 
     @rule(
-        server_id=servers,
+        pick=picks,
         host_id=hosts,
-        power=st.sampled_from(["running", "shutdown", "crashed", "paused", "nostate"]),
+        power=st.sampled_from(["running", "running", "shutdown", "crashed", "paused", "nostate"]),
         own=st.booleans(),
-        fault=st.sampled_from([None, "broke"]),
+        fault=st.sampled_from([None, None, None, "broke"]),
     )
+    def observe_rule(self, pick: int, host_id: NodeId, power: str, own: bool, fault: str | None) -> None:
+        self.observe(self.existing(pick), host_id, power, own, fault)
+
     def observe(self, server_id: ServerId, host_id: NodeId, power: str, own: bool, fault: str | None) -> None:
         generation = self.column(server_id, "action_generation") if own else None
         self.do(
@@ -285,11 +305,17 @@ class StoreMachine(RuleBasedStateMachine):
             )
         )
 
-    @rule(server_id=servers, host_id=hosts)
+    @rule(pick=picks, host_id=hosts)
+    def removed_rule(self, pick: int, host_id: NodeId) -> None:
+        self.removed(self.existing(pick), host_id)
+
     def removed(self, server_id: ServerId, host_id: NodeId) -> None:
         self.do(ServerRemoved(server_id=server_id, host_id=host_id))
 
-    @rule(server_id=servers)
+    @rule(pick=picks)
+    def expire_rule(self, pick: int) -> None:
+        self.expire(self.existing(pick))
+
     def expire(self, server_id: ServerId) -> None:
         generation = self.column(server_id, "generation")
         self.do(ServerExpire(server_id=server_id, generation=generation, reason="late"))
@@ -377,8 +403,8 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 StoreMachine.TestCase.settings = settings(
-    max_examples=30,
-    stateful_step_count=40,
+    max_examples=40,
+    stateful_step_count=60,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],

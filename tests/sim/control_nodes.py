@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from drivers.contract import DomainState
 from drivers.sim import SimDriver, SimFaults
 from fabric.compute.capacity import Allocation, HostIdentity
 from fabric.compute.host_side import HostSide, HostSideConfig
@@ -26,7 +27,7 @@ from proto.commands.nodes import RoleHold
 from proto.ids import FabricId, Fence, NodeId, RequestId
 from tests.fixtures.compute_doubles import FleetDouble
 from tests.sim.lossy_network import LossyNetwork, LossyTransport
-from tests.sim.stepped_state import SteppedState, as_the_crash_left_it
+from tests.sim.stepped_state import SteppedState
 from tests.sim.virtual_loop import Process
 
 FABRIC = FabricId("sim")
@@ -81,10 +82,18 @@ class SimNode:
 
 
 class Conductor(SimNode):
-    def __init__(self, network: LossyNetwork, directory: Path, rng: Random, fleet: FleetDouble) -> None:
+    def __init__(
+        self,
+        network: LossyNetwork,
+        directory: Path,
+        rng: Random,
+        fleet: FleetDouble,
+        names: dict[NodeId, str],
+    ) -> None:
         super().__init__("conductor", network, directory)
         self._rng = rng
         self._fleet = fleet
+        self._names = names
         self._life = 0
         self._fence: Fence | None = None
         self._states: list[SteppedState] = []
@@ -106,11 +115,10 @@ class Conductor(SimNode):
             rng=self._rng,
             on_crash=self.on_crash,
             clock=self.clock,
-            segment_bytes=1,  # the smallest there is: rolls and compactions happen too
         )
         await state.open()
         self._states.append(state)
-        StateService(state, rpc)
+        StateService(state, rpc, self._names.get)
         self._fence = None
         loop = asyncio.get_running_loop()
         held = loop.create_task(self._hold(state))
@@ -145,11 +153,11 @@ class Conductor(SimNode):
         self._states.remove(state)
 
     def crash(self) -> Process:
-        """Killed. The next life opens what the files say at this moment."""
-        before = self._state_directory
+        """Killed. The next life opens what is on the disk at this moment."""
+        state, self.state = self.state, None
+        assert state is not None
         self._life += 1
-        as_the_crash_left_it(before, self._state_directory)
-        self.state = None
+        state.as_the_crash_left_it(self._state_directory)
         return self._die()
 
     def let_go(self) -> None:
@@ -200,6 +208,7 @@ class Host(SimNode):
                 node_id=self.node_id, name=self.name, address="127.0.0.1", zone="nova", version="0"
             ),
             clock=self.clock,
+            may_ask=lambda node_id: node_id == conductor,
             config=HostSideConfig(
                 build_concurrency=2,
                 stop_grace_ms=2_000,
@@ -215,15 +224,23 @@ class Host(SimNode):
         path.write_bytes(b"image")
         return str(path)
 
+    async def guests(self) -> tuple[DomainState, ...]:
+        """What is on this machine, seen without its agent."""
+        driver = SimDriver(self.directory / "sim")
+        await driver.open()
+        return await driver.list_domains()
+
     async def stop(self) -> None:
         assert self.process is not None
-        await self.process.start(self._close())
+        side, self.side = self.side, None
+        await self.process.start(self._close(side))
         self._die()
 
-    async def _close(self) -> None:
-        if self.side is not None:
-            await self.side.close()
+    async def _close(self, side: HostSide | None) -> None:
+        if side is not None:
+            await side.close()
         await self._rpc.close()
 
     def kill(self) -> Process:
+        self.side = None
         return self._die()

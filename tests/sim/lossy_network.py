@@ -29,6 +29,11 @@ class LossyNetwork(LoopbackNetwork):
         """The process is gone: its port refuses."""
         self._unlisten(transport.endpoint)
 
+    def splice(self, one: str, other: str) -> None:
+        """Undoes one cut."""
+        self._cut.discard(frozenset((one, other)))
+        self._relink_all()
+
     def mend(self) -> None:
         self.loss = 0.0
         self.heal()

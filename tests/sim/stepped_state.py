@@ -1,13 +1,16 @@
 """The real store engine with its writer thread run as steps of the loop, and with places to die in.
 
-Log bytes, fsync, SQLite, handlers and answers are the product's own; only who calls `_write` differs.
+Log bytes, SQLite, handlers and answers are the product's own; only who calls `_write` differs. A crash is a
+power cut for the log: what was written but never flushed is gone, or there in part.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from enum import StrEnum
 from pathlib import Path
@@ -15,14 +18,15 @@ from random import Random
 from typing import Any
 
 from fabric.core.queries import Applied
-from fabric.store.apply import Entry, Outcome
+from fabric.store.apply import Outcome
 from fabric.store.lock import LOCK_FILE
-from fabric.store.log_segment import write_at
+from fabric.store.log_segment import HEADER_BYTES, segment_path, write_at
 from fabric.store.replicated import ReplicatedState
 from proto.commands import Command
 from proto.ids import RequestId
 
 GROUP_S = 0.004  # up to so long commands wait for company in their group
+SEGMENT_BYTES = 32 << 10  # small: segments roll and go within one short life
 
 
 class CrashPoint(StrEnum):
@@ -45,13 +49,16 @@ class SteppedState(ReplicatedState):
         self._rng = rng
         self._on_crash = on_crash
         self._is_step_due = False
+        self._log._segment_bytes = SEGMENT_BYTES
         self._write_frames = self._log._write
         self._log._write = self._write_log  # type: ignore[method-assign]
+        self._flushed = (0, 0)  # segment, offset: up to here the log is on the disk for certain
 
     async def open(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._home = copy_context()  # steps belong to the process that opened it
         self._open()
+        self._flushed = self._position()
         self._writer = _NoThread(self._drain)  # type: ignore[assignment]
 
     async def propose(self, command: Command, *, request_id: RequestId) -> Applied:
@@ -81,7 +88,13 @@ class SteppedState(ReplicatedState):
             hole = self._rng.randrange(len(kept) + 1) if self._rng.random() < 0.5 else 0
             write_at(self._log._descriptor, bytes(hole) + kept[hole:], self._log._offset)
         self._crash_if(CrashPoint.TORN_LOG)
+        before = Flushes.count
         self._write_frames(frames)
+        if Flushes.count > before:
+            self._flushed = self._position()
+
+    def _position(self) -> tuple[int, int]:
+        return self._log._first_indices[-1], self._log._offset
 
     def _apply(self, connection: Any, entries: Any) -> list[Outcome]:
         self._crash_if(CrashPoint.AFTER_LOG)
@@ -94,6 +107,18 @@ class SteppedState(ReplicatedState):
     def _crash_if(self, point: CrashPoint) -> None:
         if self.crash_at is point:
             raise CrashedError
+
+    def as_the_crash_left_it(self, into: Path) -> None:
+        """Its files as the next life finds them: no clean end of the WAL, no lock, no unflushed log."""
+        shutil.copytree(self._directory, into, ignore=shutil.ignore_patterns(LOCK_FILE))
+        if self.crash_at is CrashPoint.TORN_LOG:
+            return  # has decided itself what reached the disk
+        segment, _ = self._position()
+        offset = self._flushed[1] if self._flushed[0] == segment else HEADER_BYTES
+        path = segment_path(into / "log", segment)
+        size = path.stat().st_size
+        os.truncate(path, offset)
+        os.truncate(path, size)
 
     def let_go(self) -> None:
         """After a crash: closes what the dead process had open. Its directory must not be used again."""
@@ -109,9 +134,22 @@ class _NoThread:
         self.join = drain
 
 
-def as_the_crash_left_it(directory: Path, into: Path) -> None:
-    """The files as a killed process leaves them: no clean end of the WAL, no lock."""
-    shutil.copytree(directory, into, ignore=shutil.ignore_patterns(LOCK_FILE))
+class Flushes:
+    """How often anything was flushed to disk."""
+
+    count = 0
 
 
-__all__ = ["CrashPoint", "CrashedError", "Entry", "SteppedState", "as_the_crash_left_it"]
+@contextmanager
+def counted_flushes() -> Iterator[None]:
+    """Flushes are counted instead of made: a simulated power cut asks only whether there was one."""
+
+    def flush(_descriptor: int) -> None:
+        Flushes.count += 1
+
+    real = os.fsync, os.fdatasync
+    os.fsync = os.fdatasync = flush  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os.fsync, os.fdatasync = real  # type: ignore[assignment]

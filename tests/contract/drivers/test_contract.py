@@ -89,6 +89,23 @@ async def test_a_disk_that_exists_is_never_overwritten(bed: Bed, driver: Compute
     assert bed.root_disk(spec.server_id).read_bytes() == kept
 
 
+async def test_a_lost_disk_of_a_guest_that_has_booted_is_an_error(bed: Bed, driver: ComputeDriver) -> None:
+    """Made anew it would be empty, and its user would not be told. A running guest keeps what it has open."""
+    spec = bed.spec()
+    first = await driver.ensure_running(spec)
+    bed.root_disk(spec.server_id).unlink()
+    spec = dataclasses.replace(spec, has_booted=True)
+    assert (await driver.ensure_running(spec)).pid == first.pid
+    with pytest.raises(DriverError, match="is gone"):
+        await driver.reboot(spec, hard=True, grace_ms=0)
+    assert [state.pid for state in await driver.list_domains()] == [first.pid]
+    await driver.ensure_stopped(spec.server_id, grace_ms=0)
+    with pytest.raises(DriverError, match="is gone"):
+        await driver.ensure_running(spec)
+    assert not bed.root_disk(spec.server_id).exists()
+    await driver.ensure_absent(spec.server_id)
+
+
 async def test_stopping_what_is_absent_is_an_error(driver: ComputeDriver) -> None:
     with pytest.raises(DriverError):
         await driver.ensure_stopped(ServerId(new_uuid()), grace_ms=0)

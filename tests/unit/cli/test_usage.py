@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from fabric import __version__
+from fabric.cli.main import main
 from fabric.cli.output import without_password
 
 FABRIC = (sys.executable, "-m", "fabric.cli.main")
@@ -20,16 +24,28 @@ FABRIC = (sys.executable, "-m", "fabric.cli.main")
 def fabric(
     *argv: str, env: dict[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
+    """The program's `main` in this process: what it prints and how it exits."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FABRIC_")}
-    return subprocess.run(
-        [*FABRIC, *argv],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=clean | (env or {}),
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-    )
+    raw, talk = io.BytesIO(), io.StringIO()
+    out = io.TextIOWrapper(raw, "utf-8", write_through=True)
+    with (
+        mock.patch.dict(os.environ, clean | (env or {}), clear=True),
+        mock.patch.object(sys, "argv", ["fabric", *argv]),
+        mock.patch.object(sys, "stdin", io.StringIO()),
+        contextlib.chdir(cwd or Path.cwd()),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(talk),
+    ):
+        code: int | str | None = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    return subprocess.CompletedProcess(argv, int(code or 0), raw.getvalue().decode(), talk.getvalue())
+
+
+def fabric_process(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*FABRIC, *argv], capture_output=True, text=True, timeout=60)
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int, *said: str) -> None:
@@ -147,13 +163,13 @@ def test_down_where_nothing_is_changes_nothing(tmp_path: Path) -> None:
 def test_another_user_is_told_what_cannot_be_read(tmp_path: Path) -> None:
     os.chmod(tmp_path, 0o700)
     (tmp_path / "fabric.json").write_text("{}")
-    becoming = [
-        *FABRIC[:1],
-        "-c",
-        "import os, sys; os.setgroups([]); os.setuid(65534); from fabric.cli.main import main; sys.argv[1:] = sys.argv[2:]; main()",
-    ]
+    program = "import os, sys; from fabric.cli.main import main; from fabric.cli import members; "
+    program += "os.setgroups([]); os.setuid(65534); main()"
     done = subprocess.run(
-        [*becoming, "fabric", "members", "--dir", str(tmp_path)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program, "members", "--dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     refused(done, 1, "Permission denied", str(tmp_path))
 
@@ -161,9 +177,12 @@ def test_another_user_is_told_what_cannot_be_read(tmp_path: Path) -> None:
 def test_init_then_once_more(tmp_path: Path) -> None:
     config = tmp_path / "fabric.toml"
     config.write_text(
-        f'[node]\nname = "n1"\nstate_dir = "{tmp_path}/state"\n[mesh]\naddress = "127.0.0.1"\n[compute]\ndriver = "sim"\n'
+        f'[node]\nname = "n1"\nstate_dir = "{tmp_path}/state"\n'
+        '[mesh]\naddress = "127.0.0.1"\n[compute]\ndriver = "sim"\n'
     )
-    refused(fabric("agent", "--config", str(config)), 1, "belongs to no fabric yet", "`fabric join TOKEN`")
+    refused(
+        fabric_process("agent", "--config", str(config)), 1, "belongs to no fabric yet", "`fabric join TOKEN`"
+    )
     done = fabric("init", "--config", str(config))
     assert done.returncode == 0, done.stderr
     assert "next: start `fabric agent" in done.stderr

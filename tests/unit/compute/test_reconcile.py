@@ -284,8 +284,10 @@ async def test_stop_start_and_reboot(world: World) -> None:
         await world.until_state(server_id, VmState.STOPPED)
         assert world.machine.power[server_id] is Power.SHUTDOWN
         assert world.machine.wires
+        assert not world.machine.specs[server_id].has_booted
         world.state.act(server_id, Verb.START)
         await world.until_active(server_id)
+        assert world.machine.specs[server_id].has_booted
         pid = world.machine.pids[server_id]
         for verb, name in ((Verb.REBOOT_SOFT, "reboot soft"), (Verb.REBOOT_HARD, "reboot hard")):
             world.state.act(server_id, verb)

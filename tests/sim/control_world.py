@@ -1,0 +1,418 @@
+"""A fabric's control path under one seed: users who ask, faults that strike, then peace.
+
+Real: log, SQLite, handlers, scheduler, reaper, nudger, state service, RPC, codec, host side, sim driver,
+fake plug. Simulated: time, threads, the network's cables, who dies when (see `virtual_loop`), and the
+membership table (it has a simulator of its own). The `story` tells what happened, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from drivers.contract import Power
+from fabric.core.membership.model import MemberState
+from fabric.core.queries import Page
+from fabric.core.servers.model import ServerView
+from fabric.core.servers.queries import ListServers, ServerFilter
+from fabric.core.servers.states import VmState
+from fabric.errors import CommandRejectedError, FabricError
+from fabric.mesh.contract import PeerAddress
+from proto.commands import Command
+from proto.commands.identity import ProjectCreate, UserCreate
+from proto.commands.networks import FixedIpChoice, NetworkCreate, PortSpec, SecurityGroupCreate
+from proto.commands.nodes import HostUpdate
+from proto.commands.servers import ServerAct, ServerCreate
+from proto.ids import FlavorId, NodeId, PortId, RequestId, ServerId
+from tests.fixtures import store_world as rows
+from tests.fixtures.compute_doubles import FleetDouble
+from tests.sim.control_nodes import Conductor, Host, SimNode
+from tests.sim.lossy_network import LossyNetwork
+from tests.sim.stepped_state import CrashPoint
+from tests.sim.virtual_loop import Process
+
+HOSTS = 3
+USERS = 3
+WISHES = 20  # of each user
+TROUBLE_S = 60.0
+DEADLINE_MS = 90_000
+ANSWER_S = 5.0  # after that a user asks again, under the same request id
+ADDRESSES = 48  # few, so that users collide
+QUIET_S = 600.0
+SETTLE_S = 75.0  # longer than every resync, heal and full pull of a host
+LARGE = FlavorId("m1.large")
+VERBS = ("delete", "stop", "stop", "start", "start", "reboot_soft", "reboot_hard")
+
+
+@dataclass(slots=True)
+class Wish:
+    """One command of a user, and what it was told in the end."""
+
+    command: Command
+    request_id: RequestId
+    index: int = 0  # of its entry; 0 while unanswered, or rejected
+    rejected: str | None = None
+
+    @property
+    def is_accepted(self) -> bool:
+        return self.index > 0
+
+
+@dataclass
+class ControlWorld:
+    seed: int
+    directory: Path
+    story: list[str] = field(default_factory=list)
+    wishes: list[Wish] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._users_rng, self._faults_rng = Random(f"{self.seed}/users"), Random(f"{self.seed}/faults")
+        self.network = LossyNetwork(Random(f"{self.seed}/network"))
+        self.fleet = FleetDouble({})
+        self.fleet.states.clear()
+        names: dict[NodeId, str] = {}
+        self.conductor = Conductor(
+            self.network,
+            self.directory / "conductor",
+            Random(f"{self.seed}/store"),
+            fleet=self.fleet,
+            names=names,
+        )
+        self.conductor.on_crash = self._conductor_crashed
+        self.hosts = [
+            Host(f"host-{letter}", self.network, self.directory / f"host-{letter}", self.seed)
+            for letter in "abcdef"[:HOSTS]
+        ]
+        names.update({host.node_id: host.name for host in self.hosts})
+        self._met: dict[str, SimNode] = {}
+        self._dead: list[Process] = []
+        self._servers: list[ServerId] = []
+        self._addresses = 0
+
+    # The whole life.
+
+    async def run(self) -> None:
+        """Trouble and wishes together, then peace until nothing moves any more."""
+        for node in (self.conductor, *self.hosts):
+            node.directory.mkdir(parents=True)
+        await self._start(self.conductor)
+        await self._make_rows()
+        for host in self.hosts:
+            await self._start(host)
+        trouble = asyncio.create_task(self._trouble())
+        watch = asyncio.create_task(self._watch())
+        await asyncio.gather(*(self._user(Random(self._users_rng.random())) for _ in range(USERS)), trouble)
+        await self._peace()
+        await self._until_quiet()
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+        if watch.done() and not watch.cancelled() and watch.exception() is not None:
+            raise watch.exception()  # type: ignore[misc]
+
+    async def close(self) -> None:
+        """Everything that still runs ends, the dead too."""
+        for node in (*self.hosts, self.conductor):
+            if node.process is not None:
+                await node.stop()
+        for process in self._dead:
+            await process.bury()
+        self.conductor.let_go()
+
+    def tell(self, what: str) -> None:
+        self.story.append(f"{asyncio.get_running_loop().time():8.3f}  {what}")
+
+    # Users.
+
+    async def do(self, command: Command, request_id: RequestId) -> Wish:
+        """Asks until there is an answer, always under the same id."""
+        wish = Wish(command, request_id)
+        self.wishes.append(wish)
+        while True:
+            state = self.conductor.state
+            if state is not None:
+                try:
+                    async with asyncio.timeout(ANSWER_S):
+                        wish.index = (await state.propose(command, request_id=request_id)).index
+                    return wish
+                except CommandRejectedError as error:
+                    wish.rejected = error.reason
+                    return wish
+                except (FabricError, TimeoutError) as error:
+                    self.tell(f"{request_id}: no answer ({type(error).__name__}), will ask again")
+            await asyncio.sleep(0.25)
+
+    async def views(self) -> list[ServerView]:
+        state = self.conductor.state
+        assert state is not None
+        query = ListServers(filter=ServerFilter(), page=Page(limit=None))
+        return list(await state.read(query))
+
+    async def _user(self, rng: Random) -> None:
+        for number in range(WISHES):
+            await asyncio.sleep(rng.uniform(0.0, 4.0))
+            known = self._accepted() if rng.random() < 0.9 else self._servers
+            if not known or rng.random() < 0.45:
+                await self._create(rng)
+            else:
+                await self._act(rng, rng.choice(known), rng.choice(VERBS), number)
+
+    def _accepted(self) -> list[ServerId]:
+        creates = [wish for wish in self.wishes if isinstance(wish.command, ServerCreate)]
+        return [wish.command.server_id for wish in creates if wish.is_accepted]
+
+    async def _create(self, rng: Random) -> None:
+        server_id = ServerId(_uuid(rng))
+        self._servers.append(server_id)
+        name = f"s{len(self._servers)}"
+        ports = tuple(self._port(rng) for _ in range(rng.randint(1, 2)))
+        command = ServerCreate(
+            server_id=server_id,
+            project_id=rows.PROJECT,
+            user_id=rows.USER,
+            request_id=RequestId(f"create-{name}"),
+            name=name,
+            hostname=name,
+            flavor_id=rng.choice((rows.FLAVOR, LARGE)),
+            image_id=rows.IMAGE,
+            config_drive=rng.random() < 0.3,
+            new_ports=ports,
+            deadline_ms=self.conductor.clock.wall_ms() + DEADLINE_MS,
+        )
+        wish = await self.do(command, command.request_id)
+        self.tell(f"create {name}: {wish.rejected or wish.index}")
+
+    def _port(self, rng: Random) -> PortSpec:
+        address = f"10.0.0.{rng.randint(10, 9 + ADDRESSES)}"
+        port_id = PortId(_uuid(rng))
+        return PortSpec(
+            port_id=port_id,
+            network_id=rows.NETWORK,
+            project_id=rows.PROJECT,
+            mac=f"fa:16:3e:{port_id[:2]}:{port_id[2:4]}:{port_id[4:6]}",
+            fixed_ips=(FixedIpChoice(rows.SUBNET, address),),
+            security_group_ids=(rows.GROUP,),
+        )
+
+    async def _act(self, rng: Random, server_id: ServerId, verb: str, number: int) -> None:
+        name = f"s{self._servers.index(server_id) + 1}"
+        request_id = RequestId(f"{verb}-{name}-{number}-{rng.randrange(1 << 30)}")
+        deadline_ms = self.conductor.clock.wall_ms() + DEADLINE_MS
+        command = ServerAct(server_id=server_id, verb=verb, request_id=request_id, deadline_ms=deadline_ms)
+        wish = await self.do(command, request_id)
+        self.tell(f"{verb} {name}: {wish.rejected or wish.index}")
+
+    async def _make_rows(self) -> None:
+        create_group = SecurityGroupCreate(security_group_id=rows.GROUP, project_id=rows.PROJECT, name="web")
+        commands: list[Command] = [
+            rows.fabric_init(),
+            ProjectCreate(project_id=rows.PROJECT, domain_id=rows.DOMAIN, name="demo"),
+            UserCreate(user_id=rows.USER, domain_id=rows.DOMAIN, name="demo", password_hash="h"),
+            rows.flavor_create(),
+            rows.flavor_create(LARGE, vcpus=3, memory_mb=1_536, root_gb=8),
+            rows.image_create(),
+            rows.image_activate(sha256="7" * 64),
+            NetworkCreate(network_id=rows.NETWORK, project_id=rows.PROJECT, name="net"),
+            rows.subnet_create(),
+            create_group,
+        ]
+        for number, command in enumerate(commands):
+            wish = await self.do(command, RequestId(f"init-{number}"))
+            assert wish.is_accepted, (command.KIND, wish.rejected)
+
+    # Trouble.
+
+    async def _trouble(self) -> None:
+        rng, loop = self._faults_rng, asyncio.get_running_loop()
+        strikes: tuple[tuple[str, int, Callable[[Random], Awaitable[None]]], ...] = (
+            ("a host side is killed", 4, self._kill_host),
+            ("a host side is restarted", 1, self._restart_host),
+            ("a host loses power", 1, self._power_cut),
+            ("the conductor crashes", 3, self._crash_conductor),
+            ("the conductor is restarted", 1, self._restart_conductor),
+            ("frames are lost", 2, self._lose_frames),
+            ("a link is cut", 2, self._cut_link),
+            ("a driver fails", 3, self._fail_driver),
+            ("the wall clock jumps", 1, self._jump_clock),
+            ("a guest moves by itself", 2, self._move_guest),
+            ("a host is thought dead", 1, self._suspect_host),
+            ("a host is disabled or enabled", 1, self._switch_host),
+        )
+        names = [name for name, weight, _ in strikes for _ in range(weight)]
+        actions = {name: action for name, _, action in strikes}
+        async with asyncio.TaskGroup() as group:
+            while loop.time() < TROUBLE_S:
+                await asyncio.sleep(rng.expovariate(1 / 1.5))
+                name = rng.choice(names)
+                self.faults[name] += 1
+                group.create_task(actions[name](Random(rng.random())))
+
+    async def _start(self, node: SimNode) -> None:
+        await (node.start(self.conductor.node_id) if isinstance(node, Host) else node.start())  # type: ignore[attr-defined]
+        self._met[node.name] = node
+        addresses = {
+            other.node_id: PeerAddress(other.transport.endpoint, other.public) for other in self._met.values()
+        }
+        for each in self._met.values():
+            if each.process is not None:
+                peers = {node_id: at for node_id, at in addresses.items() if node_id != each.node_id}
+                each.process.run(each.board.set_peers, peers)
+        if isinstance(node, Host):
+            self._believe_later(node, MemberState.ALIVE, 0.3)
+        self.tell(f"{node.name} starts")
+
+    def _believe_later(self, host: Host, state: MemberState, after_s: float) -> None:
+        process = host.process
+
+        def believe() -> None:
+            if host.process is process:
+                self.fleet.states[host.node_id] = state
+
+        asyncio.get_running_loop().call_later(after_s, believe)
+
+    def _some_host(self, rng: Random) -> Host | None:
+        running = [host for host in self.hosts if host.process is not None and host.side is not None]
+        return rng.choice(running) if running else None
+
+    async def _kill_host(self, rng: Random, *, lose_power: bool = False) -> None:
+        host = self._some_host(rng)
+        if host is None:
+            return
+        self._dead.append(host.kill())
+        self.tell(f"{host.name} {'loses power' if lose_power else 'is killed'}")
+        if lose_power:
+            host.driver().host_loses_power()
+        self._believe_later(host, MemberState.HOST_DOWN if lose_power else MemberState.AGENT_DOWN, 1.5)
+        await asyncio.sleep(rng.choice((0.1, 1.0, 5.0, 20.0)) * rng.random())
+        await self._start(host)
+
+    async def _power_cut(self, rng: Random) -> None:
+        await self._kill_host(rng, lose_power=True)
+
+    async def _restart_host(self, rng: Random) -> None:
+        host = self._some_host(rng)
+        if host is None:
+            return
+        self.tell(f"{host.name} stops")
+        await host.stop()
+        await self._start(host)
+
+    def _conductor_crashed(self) -> None:
+        self._dead.append(self.conductor.crash())
+        self.tell("conductor crashed")
+
+    async def _crash_conductor(self, rng: Random) -> None:
+        """In the middle of the next write, or at once when none comes."""
+        state = self.conductor.state
+        if state is None or state.crash_at is not None:
+            return
+        state.crash_at = rng.choice(list(CrashPoint))
+        self.tell(f"conductor is to crash: {state.crash_at}")
+        await asyncio.sleep(3.0)
+        if self.conductor.state is state:
+            self._conductor_crashed()
+        await asyncio.sleep(rng.choice((0.1, 2.0, 10.0)) * rng.random())
+        await self._start(self.conductor)
+
+    async def _restart_conductor(self, rng: Random) -> None:
+        if self.conductor.state is None or self.conductor.state.crash_at is not None:
+            return
+        self.tell("conductor stops")
+        await self.conductor.stop()
+        await asyncio.sleep(rng.uniform(0.0, 3.0))
+        await self._start(self.conductor)
+
+    async def _lose_frames(self, rng: Random) -> None:
+        self.network.loss = rng.choice((0.05, 0.3, 0.7))
+        self.tell(f"frames are lost: {self.network.loss}")
+        await asyncio.sleep(rng.uniform(1.0, 10.0))
+        self.network.loss = 0.0
+
+    async def _cut_link(self, rng: Random) -> None:
+        host = self._some_host(rng)
+        if host is None or self.conductor.process is None:
+            return
+        one, other = host.transport.endpoint, self.conductor.transport.endpoint
+        self.tell(f"{host.name} is cut off")
+        self.network.cut(one, other)
+        await asyncio.sleep(rng.uniform(0.5, 25.0))
+        self.network.splice(one, other)
+
+    async def _fail_driver(self, rng: Random) -> None:
+        host = rng.choice(self.hosts)
+        verbs = ("ensure_running", "ensure_stopped", "reboot", "ensure_absent", "list_domains")
+        verb, times = rng.choice(verbs), rng.randint(1, 4)
+        host.faults.failures[verb] += times
+        self.tell(f"{host.name} will fail {times} x {verb}")
+
+    async def _jump_clock(self, rng: Random) -> None:
+        node: SimNode = rng.choice([self.conductor, self.conductor, *self.hosts])
+        node.clock.skew_ms += rng.randint(-30_000, 30_000)
+        self.tell(f"{node.name}'s wall clock is off by {node.clock.skew_ms} ms")
+
+    async def _move_guest(self, rng: Random) -> None:
+        host = rng.choice(self.hosts)
+        driver = host.driver()
+        running = [guest.server_id for guest in await host.guests() if guest.power is Power.RUNNING]
+        if running:
+            (driver.guest_powers_off if rng.random() < 0.5 else driver.guest_crashes)(rng.choice(running))
+            self.tell(f"a guest of {host.name} ends by itself")
+
+    async def _suspect_host(self, rng: Random) -> None:
+        host = rng.choice(self.hosts)
+        self._believe_later(host, MemberState.HOST_DOWN, 0.0)
+        await asyncio.sleep(rng.uniform(1.0, 8.0))
+        if host.process is not None:
+            self._believe_later(host, MemberState.ALIVE, 0.0)
+
+    async def _switch_host(self, rng: Random) -> None:
+        host, enabled = rng.choice(self.hosts), rng.random() < 0.6
+        request_id = RequestId(f"switch-{rng.random()}")
+        await self.do(HostUpdate(host_id=host.node_id, enabled=enabled), request_id)
+
+    # Peace.
+
+    async def _peace(self) -> None:
+        """No new trouble, and what was broken is whole again. Clocks stay as wrong as they are."""
+        self.network.mend()
+        for host in self.hosts:
+            host.faults.failures.clear()
+        if self.conductor.state is not None:
+            self.conductor.state.crash_at = None
+        for node in (self.conductor, *self.hosts):
+            if node.process is None:
+                await self._start(node)
+        for host in self.hosts:
+            self._believe_later(host, MemberState.ALIVE, 0.0)
+        self.tell("peace")
+
+    async def _until_quiet(self) -> None:
+        """Liveness: every server comes to rest. Then long enough for whatever heals late."""
+        async with asyncio.timeout(QUIET_S):
+            while moving := [view.server for view in await self.views() if is_moving(view)]:
+                await asyncio.sleep(1.0)
+        assert not moving
+        await asyncio.sleep(SETTLE_S)
+        self.tell("quiet")
+
+    async def _watch(self) -> None:
+        """Safety at every moment: a guest is on one host at most, whatever the rows say."""
+        while True:
+            places = Counter([guest.server_id for host in self.hosts for guest in await host.guests()])
+            twice = [server_id for server_id, count in places.items() if count > 1]
+            assert not twice, f"on two hosts: {twice}"
+            await asyncio.sleep(0.5)
+
+
+def is_moving(view: ServerView) -> bool:
+    server = view.server
+    return server.task_state is not None or server.vm_state is VmState.BUILDING
+
+
+def _uuid(rng: Random) -> str:
+    return str(uuid.UUID(int=rng.getrandbits(128), version=4))
