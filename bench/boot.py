@@ -8,7 +8,7 @@ Nova 26 with RabbitMQ and MariaDB on the same kind of machine (3 fake computes):
 p95 640 ms one by one; 100 POSTs from 16 clients 1.0-1.5 servers/s; 2,669 MB PSS in 34 processes; 47-50 s
 from cold start to the first authenticated answer.  (baselines/nova_boot.json)
 
-    python bench/boot.py [--sequential 60] [--burst 320] [--clients 16]
+    python bench/boot.py [--sequential 60] [--burst 120] [--bursts 3] [--clients 16]
 
 Prints one JSON object.
 """
@@ -33,6 +33,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench._spread import commit, rate_of, spread_ms
 from fabric.dev.layout import DevLayout
 from fabric.dev.up import PASSWORD_FILE
 
@@ -102,44 +103,35 @@ async def measure(layout: DevLayout, password: str, args: argparse.Namespace) ->
         network = (await tenant.call("GET", "/network/v2.0/networks?name=private"))["networks"][0]["id"]
         await tenant.boot("warm-up", image, network)
         single = [await tenant.boot(f"one-{i}", image, network) for i in range(args.sequential)]
-        queue: asyncio.Queue[int] = asyncio.Queue()
-        for i in range(args.burst):
-            queue.put_nowait(i)
         times: list[tuple[float, float]] = []
+        rates: list[float] = []
+        for number in range(args.bursts):
+            names = [f"burst-{number}-{i}" for i in range(args.burst)]
 
-        async def client() -> None:
-            while not queue.empty():
-                times.append(await tenant.boot(f"burst-{queue.get_nowait()}", image, network))
+            async def client(names: list[str] = names) -> None:
+                while names:
+                    times.append(await tenant.boot(names.pop(), image, network))
 
-        began = time.perf_counter()
-        await asyncio.gather(*(client() for _ in range(args.clients)))
-        took = time.perf_counter() - began
+            began = time.perf_counter()
+            await asyncio.gather(*(client() for _ in range(args.clients)))
+            rates.append(args.burst / (time.perf_counter() - began))
         listing = []
         for _ in range(10):
             start = time.perf_counter()
             found = await tenant.call("GET", "/compute/v2.1/servers/detail")
             listing.append(time.perf_counter() - start)
         return {
-            "one_by_one": {"n": len(single), "accepted_ms": spread([a for a, _ in single])}
-            | {"active_ms": spread([b for _, b in single])},
+            "one_by_one": {"n": len(single), "accepted_ms": spread_ms([a for a, _ in single])}
+            | {"active_ms": spread_ms([b for _, b in single])},
             "burst": {
                 "clients": args.clients,
                 "n": len(times),
-                "servers_per_s": round(len(times) / took, 1),
-                "accepted_ms": spread([a for a, _ in times]),
-                "active_ms": spread([b for _, b in times]),
+                "servers_per_s": rate_of(rates),  # one burst after another, into an ever fuller fabric
+                "accepted_ms": spread_ms([a for a, _ in times]),
+                "active_ms": spread_ms([b for _, b in times]),
             },
-            "list_detail_ms": {"servers": len(found["servers"])} | spread(listing),
+            "list_detail_ms": {"servers": len(found["servers"])} | spread_ms(listing),
         }
-
-
-def spread(seconds: list[float]) -> dict[str, float]:
-    ordered = sorted(seconds)
-
-    def at(share: float) -> float:
-        return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000, 1)
-
-    return {"p50": round(statistics.median(ordered) * 1000, 1), "p95": at(0.95), "max": at(1.0)}
 
 
 def memory(pids: list[int]) -> dict[str, float]:
@@ -151,16 +143,12 @@ def memory(pids: list[int]) -> dict[str, float]:
     }
 
 
-def commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--sequential", type=int, default=60)
-    parser.add_argument("--burst", type=int, default=320)
+    parser.add_argument("--burst", type=int, default=120)
+    parser.add_argument("--bursts", type=int, default=3)
     parser.add_argument("--clients", type=int, default=16)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fabric-bench-") as folder:

@@ -23,12 +23,7 @@ from aiohttp import web
 from fabric import __version__
 from fabric.agent_host import make_driver, make_plug
 from fabric.agent_roles import Conductor, conductor_of, may_ask_hosts
-from fabric.api.compute import routes as compute
-from fabric.api.identity import routes as identity_api
-from fabric.api.image import routes as image
 from fabric.api.local.app import LocalParts, build_local_app
-from fabric.api.network import routes as network
-from fabric.api.server import ApiServer, build_root
 from fabric.compute.capacity import Allocation, HostIdentity
 from fabric.compute.host_side import HostSide, HostSideConfig
 from fabric.config import Config
@@ -260,6 +255,13 @@ class Agent:
         self._supervisor.supervise(stack, "capacity", self._publish_capacity(self._host))
 
     async def _start_api(self, stack: contextlib.AsyncExitStack, state: HardState) -> None:
+        # Only here: a node without the API is smaller and starts faster.
+        from fabric.api.compute import routes as compute
+        from fabric.api.identity import routes as identity_api
+        from fabric.api.image import routes as image
+        from fabric.api.network import routes as network
+        from fabric.api.server import ApiServer, build_root
+
         config = self._config
         cloud = Cloud(
             state=state,
@@ -292,9 +294,10 @@ class Agent:
             try:
                 server = await ApiServer.listen(root, host=config.api.listen, port=config.api.port)
             except OSError as error:
+                number = error.errno or 0  # below 0: the resolver's own, which has no text in errno.h
                 raise ConfigError(
                     f"api.listen, api.port: cannot listen on {config.api.listen} port {config.api.port}: "
-                    f"{os.strerror(error.errno) if error.errno else error}"
+                    f"{os.strerror(number) if number > 0 else error.strerror or error}"
                 ) from error
         stack.push_async_callback(server.close)
         self._api_port = server.port
@@ -310,7 +313,8 @@ class Agent:
                 host_network=self._host_network,
             )
         )
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        # handlers end with their client: one that follows events would else wait for the next for ever
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, local_socket.bind(self._directory)).start()

@@ -9,6 +9,8 @@ from fabric.errors import ConfigError
 from netplug.contract import NetPlug
 from netplug.fake import FakeNetPlug
 
+LIBVIRT_PORTS = (16_509, 16_514)  # plain and TLS, by which hosts migrate guests to each other
+
 
 def make_driver(config: Config) -> ComputeDriver:
     directory = config.state_dir / "instances"
@@ -37,4 +39,10 @@ def make_plug(config: Config) -> NetPlug:
         return FakeNetPlug(directory)
     from netplug.linux import LinuxNetPlug
 
-    return LinuxNetPlug(directory, uplinks=config.network.uplinks, host_name=config.node_name)
+    mesh = (port for port in (config.mesh.port, config.mesh.door_port) if port)
+    return LinuxNetPlug(
+        directory,
+        uplinks=config.network.uplinks,
+        host_name=config.node_name,
+        closed_ports=(*mesh, *LIBVIRT_PORTS),
+    )

@@ -32,7 +32,6 @@ from fabric.runtime.node_identity import IdentityError, Membership, NodeIdentity
 from fabric.runtime.reaper import Reaper
 from fabric.runtime.scheduler_loop import SchedulerLoop
 from fabric.runtime.state_service import StateService
-from fabric.store.engine import Engine, engine_for
 from proto.commands.nodes import NodeAdmit, RoleHold
 from proto.commands.servers import (
     ServerAct,
@@ -75,6 +74,8 @@ class Conductor:
         address: str,
         on_failure: Callable[[BaseException], None],
     ) -> None:
+        from fabric.store.engine import Engine, engine_for  # only here: hosts do without SQLAlchemy
+
         authority = load_authority(config.state_dir, member.fabric_id)
         if authority is None:
             raise IdentityError(f"the founder's root key is missing from {config.state_dir}; restore it")

@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import ipaddress
+import json
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Mapping
@@ -21,6 +23,8 @@ from typing import Any, get_type_hints
 from fabric.errors import ConfigError
 
 CONFIG_BYTES_MAX = 1 << 20
+_NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")  # what a certificate takes
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 DEFAULT_PATH = Path("/etc/fabric/fabric.toml")
 
 
@@ -240,9 +244,19 @@ def _check(config: Config) -> None:
         need(0 <= port <= 65_535, f"{where}: {port} is not a TCP port (0 to 65535)")
     if config.mesh.address:
         try:
-            ipaddress.ip_address(config.mesh.address)
+            address = ipaddress.ip_address(config.mesh.address)
         except ValueError as error:
             raise ConfigError(f"mesh.address: {config.mesh.address!r} is not an IP address") from error
+        need(
+            not address.is_unspecified and not address.is_multicast,
+            f"mesh.address: {config.mesh.address} is not reachable for peers; name one of this machine's own",
+        )
+    ports = [port for port in (config.mesh.port, config.mesh.door_port, config.api.port) if port]
+    need(len(set(ports)) == len(ports), "mesh.port, mesh.door_port and api.port: must differ")
+    need(
+        not config.node.name or _NODE_NAME.fullmatch(config.node.name) is not None,
+        f"node.name: {config.node.name!r} must be 1 to 63 letters, digits, dots, dashes or underscores",
+    )
     need(
         config.compute.driver in ("libvirt", "sim"),
         f"compute.driver: {config.compute.driver!r} is unknown; valid: libvirt, sim",
@@ -258,6 +272,11 @@ def _check(config: Config) -> None:
     for key in ("build_deadline_s", "action_deadline_s"):
         value = getattr(config.compute, key)
         need(1 <= value <= 86_400, f"compute.{key}: {value} must be between 1 and 86400 seconds")
+    for key in ("build_concurrency", "stop_grace_s", "reserved_memory_mb", "sim_build_ms"):
+        need(getattr(config.compute, key) >= 0, f"compute.{key}: must not be negative")
+    for key in ("sim_vcpus", "sim_memory_mb", "sim_disk_gb"):
+        need(getattr(config.compute, key) > 0, f"compute.{key}: must be above 0")
+    need(config.api.image_bytes_max > 0, "api.image_bytes_max: must be above 0")
     need(60 <= config.api.token_ttl_s <= 86_400, "api.token_ttl_s: must be between 60 and 86400 seconds")
     need(
         config.state.url == "" or config.state.url.startswith(("sqlite", "postgresql+psycopg://")),
@@ -283,6 +302,11 @@ def _toml(value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
-    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+        items = (f"{_toml_key(key)} = {_toml(item)}" for key, item in value.items())
+        return "{ " + ", ".join(items) + " }"
+    # JSON's escapes are all TOML's too; DEL alone needs one more
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _toml_key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else _toml(key)

@@ -28,7 +28,7 @@ class CommandRejectedError(FabricError):
     """`apply` checked the predicates and said no: nothing changed.
 
     `reason` is one of: not_found, conflict, stale, bad_state, busy, in_use, quota, forbidden, fenced,
-    no_capacity, host_disabled, address_taken, expired, not_due, invalid.
+    no_capacity, host_disabled, address_taken, mac_taken, expired, not_due, invalid.
     """
 
     code = "fabric.rejected"

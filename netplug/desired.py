@@ -29,6 +29,7 @@ class HostFacts:
     uplinks: tuple[UplinkFact, ...] = ()
     bridges_present: frozenset[str] = frozenset()  # of ours: who is here first wins a conflict
     host_prefixes: tuple[str, ...] = ()  # networks on the host's own interfaces
+    closed_ports: tuple[int, ...] = ()  # TCP, on the host's own networks: not for guests
     can_filter: bool = True  # bridged frames can be shown to the stateful filter (br_netfilter)
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -213,11 +213,20 @@ def _link(entry: Any) -> Link:
 
 class LinuxNetPlug:
     """The network plug of a Linux host. `directory` is ours alone; `uplinks` maps a physical network's name
-    to the interface of this host that carries it, an interface without addresses."""
+    to the interface of this host that carries it, an interface without addresses. `closed_ports`: TCP ports
+    of the hosts on this host's own networks that guests must not reach through it."""
 
-    def __init__(self, directory: Path, *, uplinks: Mapping[str, str], host_name: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        uplinks: Mapping[str, str],
+        host_name: str = "",
+        closed_ports: Collection[int] = (),
+    ) -> None:
         self._directory = directory
         self._uplinks = dict(uplinks)
+        self._closed_ports = tuple(sorted(set(closed_ports)))
         self._host_name = host_name
         self._links = KernelLinks()
         self._rules = RuleTables(directory / "nftables.json")
@@ -312,6 +321,7 @@ class LinuxNetPlug:
             uplinks=tuple(self._uplink(name, device) for name, device in sorted(self._uplinks.items())),
             bridges_present=frozenset(ours),
             host_prefixes=tuple(sorted(prefixes)),
+            closed_ports=self._closed_ports,
             can_filter=self._can_filter,
         )
 

@@ -37,7 +37,7 @@ def desired_state(plan: HostPlan, facts: HostFacts) -> DesiredState:
         taps=taps,
         dhcp=tuple(service for service in services if service is not None),
         sysctls=_sysctls(admitted, taps),
-        ruleset=_ruleset(admitted),
+        ruleset=_ruleset(admitted, facts),
         plugged=tuple(PluggedPort(port_id=tap.port_id, device=tap.name) for tap in taps),
         refused=refused,
         cut_off=frozenset(tap_name(entry.port_id) for entry in refused) - known,
@@ -90,9 +90,9 @@ def _without_ipv6(device: str) -> Sysctl:
     return Sysctl(key=f"net/ipv6/conf/{device}/disable_ipv6", value="1", optional=True)
 
 
-def _ruleset(admitted: tuple[Admitted, ...]) -> str:
+def _ruleset(admitted: tuple[Admitted, ...], facts: HostFacts) -> str:
     if not admitted:
         return ""
     marks: Mapping[PortId, int] = port_marks(port.port_id for network in admitted for port in network.ports)
     zones: Mapping[NetworkId, int] = conntrack_zones(network.plan.network_id for network in admitted)
-    return bridge_table(admitted, marks) + routed_tables(admitted, marks, zones)
+    return bridge_table(admitted, marks) + routed_tables(admitted, marks, zones, facts)

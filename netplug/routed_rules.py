@@ -7,18 +7,21 @@ bridge family of some kernels has no connection tracking. A packet's two guests 
 Packets of a connection's original direction face the rules every time, so a rule taken away stops what runs;
 only replies pass by state. The host's own packets to guests go through output and are not filtered.
 
-The host is closed to guests but for DHCP, metadata and pings to the gateway. Networks do not reach each other
-through the host.
+The host is closed to guests but for DHCP, metadata and pings to the gateway. So are, on the host's own
+networks, the ports its neighbours manage each other by: guests are routed there under the host's address,
+which must not open doors to them. Networks do not reach each other through the host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network, collapse_addresses, ip_network
 
 from netplug.admission import Admitted
 from netplug.bridge_rules import TABLE, spoken_addresses6
 from netplug.contract import PortPlan
 from netplug.derived import METADATA_ADDRESS, gateway_mac
+from netplug.desired import HostFacts
 from netplug.nft_text import chain, named_map, named_set, quoted, table
 from netplug.security import RuleChains
 from proto.ids import NetworkId, PortId
@@ -29,13 +32,19 @@ RAW, FILTER, DSTNAT, SRCNAT = -300, 0, -100, 100
 
 
 def routed_tables(
-    admitted: tuple[Admitted, ...], marks: Mapping[PortId, int], zones: Mapping[NetworkId, int]
+    admitted: tuple[Admitted, ...],
+    marks: Mapping[PortId, int],
+    zones: Mapping[NetworkId, int],
+    facts: HostFacts,
 ) -> str:
-    return _ip_table(admitted, marks, zones) + _ip6_table(admitted, marks, zones)
+    return _ip_table(admitted, marks, zones, _closed(facts)) + _ip6_table(admitted, marks, zones)
 
 
 def _ip_table(
-    admitted: tuple[Admitted, ...], marks: Mapping[PortId, int], zones: Mapping[NetworkId, int]
+    admitted: tuple[Admitted, ...],
+    marks: Mapping[PortId, int],
+    zones: Mapping[NetworkId, int],
+    closed: Iterable[str],
 ) -> str:
     chains = RuleChains("ip")
     maps = _port_maps(admitted, marks, chains, "ipv4_addr")
@@ -44,6 +53,7 @@ def _ip_table(
         *NOT_OURS,
         "iifname @bridges oifname != @bridges iifname != @routed drop",
         "oifname @bridges iifname != @bridges oifname != @routed drop",
+        *closed,
         *STATE,
         "iifname . oifname @bridged udp sport 67 udp dport 68 accept",
         "iifname . ip saddr vmap @senders",
@@ -109,6 +119,18 @@ FROM_GUEST = (
     "icmp type echo-request iifname . ip daddr @gateways accept",
     "drop",
 )
+
+
+def _closed(facts: HostFacts) -> list[str]:
+    if not facts.closed_ports:
+        return []
+    ports = ", ".join(str(port) for port in sorted(set(facts.closed_ports)))
+    prefixes = (ip_network(prefix, strict=False) for prefix in facts.host_prefixes)
+    networks = sorted(collapse_addresses(item for item in prefixes if isinstance(item, IPv4Network)))
+    return [
+        f"iifname @bridges oifname != @bridges ip daddr {network} tcp dport {{ {ports} }} drop"
+        for network in networks
+    ]
 
 
 def _receiver(family: str) -> list[str]:

@@ -47,11 +47,16 @@ def unpack(frame: bytes, *, limit: int = FRAME_BYTES_MAX) -> Plain:
             max_str_len=limit,
             max_bin_len=limit,
             max_ext_len=0,
+            ext_hook=_refuse_ext,
         )
     except (ValueError, TypeError, msgpack.UnpackException, UnicodeDecodeError, RecursionError) as error:
         raise WireError("malformed", type(error).__name__) from error
     _check_depth(value, DEPTH_MAX)
     return value
+
+
+def _refuse_ext(code: int, data: bytes) -> Plain:
+    raise ValueError("extension types are not ours")  # an empty one passes max_ext_len
 
 
 def unpack_map(frame: bytes, *, limit: int = FRAME_BYTES_MAX) -> dict[str, Plain]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fabric.compute.durable_file import read_json, save_json
-from fabric.compute.errors import BadAssignmentsError, StaleAssignmentsError
+from fabric.compute.errors import BadAssignmentsError, DamagedFileError, StaleAssignmentsError
 from fabric.core.networks.model import SecurityGroup
 from fabric.core.servers.model import AssignedServer, HostAssignments
 from fabric.core.servers.queries import GetAssignments
@@ -30,7 +30,7 @@ SAVE_INTERVAL_MS = 1_000  # the index on disk may lag so much in a crash; each s
 
 class Assignments:
     def __init__(self, state: HardState, host_id: NodeId, file: Path, clock: Clock) -> None:
-        """Reads `file`. Raises OSError; ValueError when it is damaged (remove it only after making sure
+        """Reads `file`. Raises OSError; DamagedFileError when it is damaged (remove it only after making sure
         that the conductor's rows are the newest)."""
         self._state = state
         self._host_id = host_id
@@ -39,7 +39,7 @@ class Assignments:
         saved = read_json(file)
         floor = saved.get("applied_index") if saved is not None else 0
         if type(floor) is not int or floor < 0:
-            raise ValueError(f"{file} is damaged: applied_index")
+            raise DamagedFileError(f"{file} is damaged: applied_index")
         self._floor = self._saved = floor
         self._saved_ms: int | None = None
         self._since = 0

@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+from fabric.compute.errors import DamagedFileError
 from fabric.compute.unbroken import unbroken
 
 BYTES_MAX = 1 << 20
@@ -41,7 +42,7 @@ def read_json(path: Path) -> dict[str, object] | None:
     """None when there is no such file.
 
     Raises:
-        ValueError: it is not the JSON map we wrote; the message names the file.
+        DamagedFileError: it is not the JSON map we wrote; the message names the file.
         OSError: it cannot be read.
     """
     try:
@@ -52,7 +53,7 @@ def read_json(path: Path) -> dict[str, object] | None:
     try:
         value = json.loads(data) if len(data) <= BYTES_MAX else None
     except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+        raise DamagedFileError(f"{path} is damaged: {error}") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path} is damaged: not a map")
+        raise DamagedFileError(f"{path} is damaged: not a map")
     return value

@@ -20,6 +20,13 @@ class BadAssignmentsError(FabricError):
     outcome = Outcome.NOT_DONE
 
 
+class DamagedFileError(FabricError, ValueError):
+    """A file of ours is not what we wrote. The message names it."""
+
+    code = "fabric.compute.damaged_file"
+    outcome = Outcome.NOT_DONE
+
+
 class ImageError(FabricError):
     """An image cannot be had on this host, or cannot be booted."""
 

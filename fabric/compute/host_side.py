@@ -77,7 +77,7 @@ class HostSide:
         may_ask: Callable[[NodeId], bool],
         config: HostSideConfig | None = None,
     ) -> None:
-        """Makes `directory` and reads it. Raises OSError; ValueError when `assignments.json` is damaged.
+        """Makes `directory` and reads it. Raises OSError; DamagedFileError for `assignments.json`.
 
         `may_ask`: whether that node may nudge this host and read its guests' consoles. Being a member is
         not enough: a stolen host must learn nothing of the guests of others."""

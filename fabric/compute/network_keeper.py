@@ -125,7 +125,7 @@ class NetworkKeeper:
     async def _apply(self) -> None:
         ports: dict[str, int] = {}
         try:
-            for network_id in self._networks():
+            for network_id in sorted(self._networks()):
                 ports[network_id] = await self._metadata.ensure_listener(NetworkId(network_id))
         except OSError as error:
             raise NetPlugError(f"no metadata listener: {error}") from error

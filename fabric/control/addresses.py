@@ -73,7 +73,7 @@ def usable_address(subnet: Subnet, wanted: str) -> str:
 
 
 def new_mac() -> str:
-    """A random unicast MAC address under Neutron's prefix. Clashes are refused by apply (`conflict`)."""
+    """A random unicast MAC address under Neutron's prefix. Clashes are refused by apply (`mac_taken`)."""
     tail = secrets.token_bytes(3)
     return ":".join([_MAC_PREFIX, *(f"{byte:02x}" for byte in tail)])
 

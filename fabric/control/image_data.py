@@ -138,9 +138,7 @@ class _Judge:
             self._judge(head)
             yield bytes(head)
         if self._announced is not None and total != self._announced:
-            raise InvalidError(
-                f"{self._announced} bytes were announced, {total} came; nothing was stored."
-            )
+            raise InvalidError(f"{self._announced} bytes were announced, {total} came; nothing was stored.")
 
     def _judge(self, head: bytearray) -> None:
         self.virtual_bytes = check_header(self._disk_format, bytes(head[:HEADER_BYTES]))

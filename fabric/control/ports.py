@@ -211,8 +211,8 @@ def _subnet_of_wish(network: Network, subnets: tuple[Subnet, ...], wish: FixedIp
 async def _create_until_free(
     cloud: Cloud, new: NewPort, draw: Callable[[], Awaitable[PortSpec]], request_id: RequestId
 ) -> None:
-    """Proposes; when another port was faster to the address, draws again. Each attempt is a command of
-    its own, so each has an id of its own."""
+    """Proposes; when another port was faster to the address, or has the MAC drawn, draws again. Each
+    attempt is a command of its own, so each has an id of its own."""
     for attempt in range(PICK_ATTEMPTS_MAX):
         spec = await draw()
         try:
@@ -221,18 +221,16 @@ async def _create_until_free(
             )
             return
         except CommandRejectedError as error:
+            if error.reason == "mac_taken" and new.mac is not None:
+                raise MacInUseError(error.message) from error
+            if error.reason == "mac_taken":
+                continue
             if error.reason != "address_taken":
                 raise
             wished = [wish.address for wish in new.fixed_ips or () if wish.address is not None]
             taken = [choice.address for choice in spec.fixed_ips]
             if wished and set(wished) == set(taken):  # nothing was drawn, so another draw is the same
                 raise AddressInUseError(error.message) from error
-        except ConflictError as error:
-            if new.mac is not None:
-                raise MacInUseError(
-                    f"Unable to complete operation for network {new.network_id}. "
-                    f"The mac address {new.mac} is in use."
-                ) from error
     raise NoAddressLeftError(
         f"No address of network {new.network_id} could be had in {PICK_ATTEMPTS_MAX} attempts; try again."
     )

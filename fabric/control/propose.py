@@ -26,12 +26,12 @@ _ERROR_OF: dict[str, type[ControlError]] = {
 
 
 async def propose(cloud: Cloud, command: Command, *, request_id: RequestId) -> Applied:
-    """Raises a ControlError for a rejection; `address_taken` and `stale` pass through as
+    """Raises a ControlError for a rejection; `address_taken`, `mac_taken` and `stale` pass through as
     CommandRejectedError, for callers that choose again."""
     try:
         return await cloud.state.propose(command, request_id=request_id)
     except CommandRejectedError as error:
-        if error.reason in ("address_taken", "stale"):
+        if error.reason in ("address_taken", "mac_taken", "stale"):
             raise
         raise _ERROR_OF.get(error.reason, ConflictError)(error.message) from error
     except (NoQuorumError, NotLeaderError) as error:

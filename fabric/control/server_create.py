@@ -145,7 +145,7 @@ async def _plan(cloud: Cloud, caller: Caller, wish: NewServer) -> _Plan:
 
 
 async def _create_one(cloud: Cloud, caller: Caller, plan: _Plan, number: int, count: int) -> ServerId:
-    """Draws addresses and proposes; draws again when somebody else got one of them first."""
+    """Draws addresses and MACs and proposes; draws again when somebody else has one of them."""
     server_id = ServerId(new_uuid())
     for attempt in range(ADDRESS_ATTEMPTS_MAX):
         command = await _command(cloud, caller, plan, server_id, number, count)
@@ -155,7 +155,8 @@ async def _create_one(cloud: Cloud, caller: Caller, plan: _Plan, number: int, co
             )
             return server_id
         except CommandRejectedError as error:
-            if error.reason != "address_taken" or not plan.nics.draws_addresses:
+            is_drawn = error.reason == "address_taken" and plan.nics.draws_addresses
+            if not (is_drawn or error.reason == "mac_taken"):  # MACs of new ports always are
                 raise ConflictError(error.message) from error
     raise ConflictError(
         f"No free address could be had in {ADDRESS_ATTEMPTS_MAX} attempts: many servers are being made on "

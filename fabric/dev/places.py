@@ -34,6 +34,13 @@ class DevRefusedError(FabricError):
     outcome = Outcome.NOT_DONE
 
 
+class AgentEndedError(FabricError):
+    """An agent that was started ended by itself; the message has its last words."""
+
+    code = "fabric.dev.agent_ended"
+    outcome = Outcome.NOT_DONE
+
+
 class Place(Protocol):
     def prepare(self, names: Sequence[str]) -> None: ...
 

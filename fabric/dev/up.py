@@ -23,6 +23,7 @@ from fabric.dev.guest_image import build_guest_image
 from fabric.dev.layout import FILE_NAME, DevLayout, DevNode, LayoutError, agents_below
 from fabric.dev.places import (
     LOOPBACK,
+    AgentEndedError,
     DevRefusedError,
     HostsPlace,
     LoopbackPlace,
@@ -305,7 +306,7 @@ class DevFabric:
                 if status["ready"]:
                     return status
             if has_ended(node.pid):
-                raise StepFailedError(f"the agent of {node.name} ended: {last_line(node.log)}")
+                raise AgentEndedError(f"the agent of {node.name} ended: {last_line(node.log)}")
             if time.monotonic() > deadline:
                 raise StepFailedError(f"the agent of {node.name} was not ready in {START_TIMEOUT_S:.0f} s")
             time.sleep(0.05)
@@ -315,9 +316,11 @@ class DevFabric:
         wanted = {node.name for node in layout.nodes}
         for node in layout.nodes:
             client = LocalClient(node.dir)
-            while {row["name"] for row in client.get("/members") if row["state"] == "alive"} != wanted:
+            while {row["name"] for row in client.get("/members") if _is_in_service(row)} != wanted:
                 if time.monotonic() > deadline:
-                    raise StepFailedError(f"{node.name} does not see all members alive")
+                    raise StepFailedError(
+                        f"{node.name} does not see all members alive, with room for servers"
+                    )
                 time.sleep(0.05)
 
     def _wait_api(self, layout: DevLayout) -> None:
@@ -388,6 +391,10 @@ def _fabric() -> list[str]:
 def _with_node(layout: DevLayout, node: DevNode) -> DevLayout:
     nodes = tuple(node if known.name == node.name else known for known in layout.nodes)
     return replace(layout, nodes=nodes)
+
+
+def _is_in_service(member: dict[str, Any]) -> bool:
+    return bool(member["state"] == "alive" and member["capacity"]["vcpus"] > 0)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import zmq
 
-BATCH_FRAMES_MAX = 256  # then the loop gets a turn
+BATCH_FRAMES_MAX = 256  # then the loop gets a turn,
+BATCH_S = 0.02  # and no later than this: one member's costly frames must not starve the others
 
 
 class FdReader:
@@ -45,9 +46,12 @@ class FdReader:
         self._drain()
 
     def _drain(self) -> None:
+        deadline = self._loop.time() + BATCH_S
         for _ in range(BATCH_FRAMES_MAX):
             if not self._is_open:
                 return
+            if self._loop.time() > deadline:
+                break
             try:
                 self._on_ready()
             except zmq.Again:

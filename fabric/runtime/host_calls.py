@@ -174,7 +174,7 @@ class HostNudger:
                 self._wake.set()
 
     def _send_due(self, group: asyncio.TaskGroup) -> None:
-        for host_id in list(self._hosts):
+        for host_id in sorted(self._hosts):
             if host_id in self._in_flight:
                 continue  # its answer sets the wake-up again
             if len(self._in_flight) >= self._config.calls_max:

@@ -41,11 +41,9 @@ def bind(directory: Path) -> socket.socket:
         with _short(directory) as path:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
-            before = os.umask(0o177)
-            try:
-                listener.bind(path)
-            finally:
-                os.umask(before)
+            # Before bind, so that it is private from its first moment; umask would hit other threads' files.
+            os.fchmod(listener.fileno(), 0o600)
+            listener.bind(path)
         listener.listen(64)
         listener.setblocking(False)
     except BaseException:

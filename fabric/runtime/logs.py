@@ -38,9 +38,15 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+def _one_line(value: object) -> str:
+    """Text from outside can neither begin a line of the log nor speak to the reader's terminal."""
+    text = str(value)[:FIELD_CHARS_MAX]
+    return text if text.isprintable() else repr(text)
+
+
 class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        fields = " ".join(f"{n}={str(v)[:FIELD_CHARS_MAX]}" for n, v in _fields(record).items())
+        fields = " ".join(f"{n}={_one_line(v)}" for n, v in _fields(record).items())
         text = (
             f"{_stamp(record)} {record.levelname:<7} {record.name}: {record.getMessage()} {fields}".rstrip()
         )

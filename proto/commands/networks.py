@@ -136,7 +136,8 @@ class PortSpec:
 @command
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortCreate(Command):
-    """Rejected `address_taken` (pick another and propose again), `conflict` (MAC), `not_found`, `quota`."""
+    """Rejected `address_taken`, `mac_taken` (draw another and propose again), `conflict` (the id),
+    `not_found`, `quota`."""
 
     KIND = "port.create"
     port: PortSpec

@@ -16,8 +16,8 @@ class ServerCreate(Command):
     """The flavor's numbers are looked up at apply from `flavor_id` and frozen into the row.
 
     Makes the row (vm_state building, task_state scheduling), makes `new_ports` and binds
-    `existing_port_ids`, all or nothing. Rejected: `quota`, `not_found`, `address_taken`, `conflict`,
-    `in_use` (port bound elsewhere)."""
+    `existing_port_ids`, all or nothing. Rejected: `quota`, `not_found`, `address_taken`, `mac_taken`,
+    `conflict`, `in_use` (port bound elsewhere)."""
 
     KIND = "server.create"
     server_id: ServerId

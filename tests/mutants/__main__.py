@@ -1,4 +1,4 @@
-"""The mutation score: python -m tests.mutants [--json] [--only WORD] [--jobs N]
+"""The mutation score: python -m tests.mutants [--json] [--only WORD] [--jobs N] [--tests PATH ...]
 
 Exit 0: all bugs died. 1: some survived. 2: the score could not be taken (a bug no longer applies, or the
 tests fail without any bug).
@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from tests.mutants.bug import Bug, DoesNotApplyError
@@ -30,8 +31,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="the score as JSON on standard output")
     parser.add_argument("--only", default="", metavar="WORD", help="bugs whose name or file holds it")
     parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 4), help="trials at once")
+    parser.add_argument(
+        "--tests",
+        nargs="+",
+        metavar="PATH",
+        help="instead of each bug's own: tests/sim for the simulator's score",
+    )
     options = parser.parse_args(argv)
     bugs = [bug for bug in CATALOG if options.only in bug.name or options.only in bug.file]
+    if options.tests:
+        bugs = [replace(bug, tests=tuple(options.tests)) for bug in bugs]
     if not bugs or options.jobs < 1:
         parser.error("no bug is chosen, or no job")
     started = time.monotonic()

@@ -176,7 +176,7 @@ class StoreMachine(RuleBasedStateMachine):
             node_admit(),
             host_register(HOST_A, "a", cpu_ratio_milli=1_500, memory_mb=4_000, memory_ratio_milli=1_000),
             host_register(HOST_B, "b", disk_gb=40),
-            QuotaSet(project_id=PROJECT, limits={"instances": 4, "cores": 9, "port": 7}),
+            QuotaSet(project_id=PROJECT, limits={"instances": 3, "cores": 7, "port": 5}),
         ):
             assert self.do(command).rejection is None, command
         self.hold()
@@ -403,7 +403,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 StoreMachine.TestCase.settings = settings(
-    max_examples=40,
+    max_examples=30,
     stateful_step_count=60,
     deadline=None,
     derandomize=True,

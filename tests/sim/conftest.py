@@ -18,7 +18,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     if report.failed and "seed" in parameters:
         test = item.nodeid.partition("[")[0]
-        replay = f"SEED={parameters['seed']} PYTHONHASHSEED=0 .venv/bin/pytest '{test}'  # at {_commit()}"
+        replay = f"SEED={parameters['seed']} .venv/bin/pytest '{test}'  # at {_commit()}"
         report.sections.append(("replay", replay))
 
 

@@ -10,12 +10,10 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from drivers.contract import Power
 from fabric.core.membership.model import MemberState
 from fabric.core.queries import Page
 from fabric.core.servers.model import ServerView
@@ -26,22 +24,22 @@ from fabric.mesh.contract import PeerAddress
 from proto.commands import Command
 from proto.commands.identity import ProjectCreate, UserCreate
 from proto.commands.networks import FixedIpChoice, NetworkCreate, PortSpec, SecurityGroupCreate
-from proto.commands.nodes import HostUpdate
+from proto.commands.quotas import QuotaSet
 from proto.commands.servers import ServerAct, ServerCreate
 from proto.ids import FlavorId, NodeId, PortId, RequestId, ServerId
 from tests.fixtures import store_world as rows
 from tests.fixtures.compute_doubles import FleetDouble
+from tests.sim.control_faults import Faults
 from tests.sim.control_nodes import Conductor, Host, SimNode
 from tests.sim.lossy_network import LossyNetwork
-from tests.sim.stepped_state import CrashPoint
 from tests.sim.virtual_loop import Process
 
 HOSTS = 3
 USERS = 3
 WISHES = 20  # of each user
-TROUBLE_S = 60.0
 DEADLINE_MS = 90_000
 ANSWER_S = 5.0  # after that a user asks again, under the same request id
+QUOTA = 22  # instances: about what the hosts can hold, so now the one, now the other refuses
 ADDRESSES = 48  # few, so that users collide
 QUIET_S = 600.0
 SETTLE_S = 75.0  # longer than every resync, heal and full pull of a host
@@ -69,10 +67,10 @@ class ControlWorld:
     directory: Path
     story: list[str] = field(default_factory=list)
     wishes: list[Wish] = field(default_factory=list)
-    faults: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self._users_rng, self._faults_rng = Random(f"{self.seed}/users"), Random(f"{self.seed}/faults")
+        self._users_rng = Random(f"{self.seed}/users")
+        self.faults = Faults(self, Random(f"{self.seed}/faults"))
         self.network = LossyNetwork(Random(f"{self.seed}/network"))
         self.fleet = FleetDouble({})
         self.fleet.states.clear()
@@ -84,7 +82,7 @@ class ControlWorld:
             fleet=self.fleet,
             names=names,
         )
-        self.conductor.on_crash = self._conductor_crashed
+        self.conductor.on_crash = self.conductor_crashed
         self.hosts = [
             Host(f"host-{letter}", self.network, self.directory / f"host-{letter}", self.seed)
             for letter in "abcdef"[:HOSTS]
@@ -101,11 +99,11 @@ class ControlWorld:
         """Trouble and wishes together, then peace until nothing moves any more."""
         for node in (self.conductor, *self.hosts):
             node.directory.mkdir(parents=True)
-        await self._start(self.conductor)
+        await self.start(self.conductor)
         await self._make_rows()
         for host in self.hosts:
-            await self._start(host)
-        trouble = asyncio.create_task(self._trouble())
+            await self.start(host)
+        trouble = asyncio.create_task(self.faults.run())
         watch = asyncio.create_task(self._watch())
         await asyncio.gather(*(self._user(Random(self._users_rng.random())) for _ in range(USERS)), trouble)
         await self._peace()
@@ -220,39 +218,15 @@ class ControlWorld:
             NetworkCreate(network_id=rows.NETWORK, project_id=rows.PROJECT, name="net"),
             rows.subnet_create(),
             create_group,
+            QuotaSet(project_id=rows.PROJECT, limits={"instances": QUOTA, "cores": -1, "ram": -1}),
         ]
         for number, command in enumerate(commands):
             wish = await self.do(command, RequestId(f"init-{number}"))
             assert wish.is_accepted, (command.KIND, wish.rejected)
 
-    # Trouble.
+    # Processes.
 
-    async def _trouble(self) -> None:
-        rng, loop = self._faults_rng, asyncio.get_running_loop()
-        strikes: tuple[tuple[str, int, Callable[[Random], Awaitable[None]]], ...] = (
-            ("a host side is killed", 4, self._kill_host),
-            ("a host side is restarted", 1, self._restart_host),
-            ("a host loses power", 1, self._power_cut),
-            ("the conductor crashes", 3, self._crash_conductor),
-            ("the conductor is restarted", 1, self._restart_conductor),
-            ("frames are lost", 2, self._lose_frames),
-            ("a link is cut", 2, self._cut_link),
-            ("a driver fails", 3, self._fail_driver),
-            ("the wall clock jumps", 1, self._jump_clock),
-            ("a guest moves by itself", 2, self._move_guest),
-            ("a host is thought dead", 1, self._suspect_host),
-            ("a host is disabled or enabled", 1, self._switch_host),
-        )
-        names = [name for name, weight, _ in strikes for _ in range(weight)]
-        actions = {name: action for name, _, action in strikes}
-        async with asyncio.TaskGroup() as group:
-            while loop.time() < TROUBLE_S:
-                await asyncio.sleep(rng.expovariate(1 / 1.5))
-                name = rng.choice(names)
-                self.faults[name] += 1
-                group.create_task(actions[name](Random(rng.random())))
-
-    async def _start(self, node: SimNode) -> None:
+    async def start(self, node: SimNode) -> None:
         await (node.start(self.conductor.node_id) if isinstance(node, Host) else node.start())  # type: ignore[attr-defined]
         self._met[node.name] = node
         addresses = {
@@ -263,10 +237,10 @@ class ControlWorld:
                 peers = {node_id: at for node_id, at in addresses.items() if node_id != each.node_id}
                 each.process.run(each.board.set_peers, peers)
         if isinstance(node, Host):
-            self._believe_later(node, MemberState.ALIVE, 0.3)
+            self.believe_later(node, MemberState.ALIVE, 0.3)
         self.tell(f"{node.name} starts")
 
-    def _believe_later(self, host: Host, state: MemberState, after_s: float) -> None:
+    def believe_later(self, host: Host, state: MemberState, after_s: float) -> None:
         process = host.process
 
         def believe() -> None:
@@ -275,105 +249,12 @@ class ControlWorld:
 
         asyncio.get_running_loop().call_later(after_s, believe)
 
-    def _some_host(self, rng: Random) -> Host | None:
-        running = [host for host in self.hosts if host.process is not None and host.side is not None]
-        return rng.choice(running) if running else None
-
-    async def _kill_host(self, rng: Random, *, lose_power: bool = False) -> None:
-        host = self._some_host(rng)
-        if host is None:
-            return
+    def kill(self, host: Host) -> None:
         self._dead.append(host.kill())
-        self.tell(f"{host.name} {'loses power' if lose_power else 'is killed'}")
-        if lose_power:
-            host.driver().host_loses_power()
-        self._believe_later(host, MemberState.HOST_DOWN if lose_power else MemberState.AGENT_DOWN, 1.5)
-        await asyncio.sleep(rng.choice((0.1, 1.0, 5.0, 20.0)) * rng.random())
-        await self._start(host)
 
-    async def _power_cut(self, rng: Random) -> None:
-        await self._kill_host(rng, lose_power=True)
-
-    async def _restart_host(self, rng: Random) -> None:
-        host = self._some_host(rng)
-        if host is None:
-            return
-        self.tell(f"{host.name} stops")
-        await host.stop()
-        await self._start(host)
-
-    def _conductor_crashed(self) -> None:
+    def conductor_crashed(self) -> None:
         self._dead.append(self.conductor.crash())
         self.tell("conductor crashed")
-
-    async def _crash_conductor(self, rng: Random) -> None:
-        """In the middle of the next write, or at once when none comes."""
-        state = self.conductor.state
-        if state is None or state.crash_at is not None:
-            return
-        state.crash_at = rng.choice(list(CrashPoint))
-        self.tell(f"conductor is to crash: {state.crash_at}")
-        await asyncio.sleep(3.0)
-        if self.conductor.state is state:
-            self._conductor_crashed()
-        await asyncio.sleep(rng.choice((0.1, 2.0, 10.0)) * rng.random())
-        await self._start(self.conductor)
-
-    async def _restart_conductor(self, rng: Random) -> None:
-        if self.conductor.state is None or self.conductor.state.crash_at is not None:
-            return
-        self.tell("conductor stops")
-        await self.conductor.stop()
-        await asyncio.sleep(rng.uniform(0.0, 3.0))
-        await self._start(self.conductor)
-
-    async def _lose_frames(self, rng: Random) -> None:
-        self.network.loss = rng.choice((0.05, 0.3, 0.7))
-        self.tell(f"frames are lost: {self.network.loss}")
-        await asyncio.sleep(rng.uniform(1.0, 10.0))
-        self.network.loss = 0.0
-
-    async def _cut_link(self, rng: Random) -> None:
-        host = self._some_host(rng)
-        if host is None or self.conductor.process is None:
-            return
-        one, other = host.transport.endpoint, self.conductor.transport.endpoint
-        self.tell(f"{host.name} is cut off")
-        self.network.cut(one, other)
-        await asyncio.sleep(rng.uniform(0.5, 25.0))
-        self.network.splice(one, other)
-
-    async def _fail_driver(self, rng: Random) -> None:
-        host = rng.choice(self.hosts)
-        verbs = ("ensure_running", "ensure_stopped", "reboot", "ensure_absent", "list_domains")
-        verb, times = rng.choice(verbs), rng.randint(1, 4)
-        host.faults.failures[verb] += times
-        self.tell(f"{host.name} will fail {times} x {verb}")
-
-    async def _jump_clock(self, rng: Random) -> None:
-        node: SimNode = rng.choice([self.conductor, self.conductor, *self.hosts])
-        node.clock.skew_ms += rng.randint(-30_000, 30_000)
-        self.tell(f"{node.name}'s wall clock is off by {node.clock.skew_ms} ms")
-
-    async def _move_guest(self, rng: Random) -> None:
-        host = rng.choice(self.hosts)
-        driver = host.driver()
-        running = [guest.server_id for guest in await host.guests() if guest.power is Power.RUNNING]
-        if running:
-            (driver.guest_powers_off if rng.random() < 0.5 else driver.guest_crashes)(rng.choice(running))
-            self.tell(f"a guest of {host.name} ends by itself")
-
-    async def _suspect_host(self, rng: Random) -> None:
-        host = rng.choice(self.hosts)
-        self._believe_later(host, MemberState.HOST_DOWN, 0.0)
-        await asyncio.sleep(rng.uniform(1.0, 8.0))
-        if host.process is not None:
-            self._believe_later(host, MemberState.ALIVE, 0.0)
-
-    async def _switch_host(self, rng: Random) -> None:
-        host, enabled = rng.choice(self.hosts), rng.random() < 0.6
-        request_id = RequestId(f"switch-{rng.random()}")
-        await self.do(HostUpdate(host_id=host.node_id, enabled=enabled), request_id)
 
     # Peace.
 
@@ -386,9 +267,9 @@ class ControlWorld:
             self.conductor.state.crash_at = None
         for node in (self.conductor, *self.hosts):
             if node.process is None:
-                await self._start(node)
+                await self.start(node)
         for host in self.hosts:
-            self._believe_later(host, MemberState.ALIVE, 0.0)
+            self.believe_later(host, MemberState.ALIVE, 0.0)
         self.tell("peace")
 
     async def _until_quiet(self) -> None:

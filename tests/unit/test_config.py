@@ -68,7 +68,7 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
 
 def test_what_init_writes_loads_to_the_same(tmp_path: Path) -> None:
     made = config.Config(
-        node=config.NodeSection(name='quo"te', zone="z\\1"),
+        node=config.NodeSection(name="n1", zone='quo"te\\1'),
         network=config.NetworkSection(uplinks={"phy0": "eth1"}),
         compute=config.ComputeSection(memory_ratio=2.5),
     )
@@ -82,3 +82,39 @@ def test_every_setting_is_explained_and_in_the_file() -> None:
         for item in dataclasses.fields(section):
             assert item.metadata["doc"].endswith((".", "]", ")")), item.name
             assert f"# {item.name} = " in text
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ('[mesh]\naddress = "0.0.0.0"', "mesh.address"),
+        ('[mesh]\naddress = "::"', "mesh.address"),
+        ('[mesh]\naddress = "224.0.0.1"', "mesh.address"),
+        ("[mesh]\nport = 7401", "mesh.port"),
+        ("[api]\nport = 7400", "api.port"),
+        ('[node]\nname = "a b"', "node.name"),
+        (f'[node]\nname = "{"x" * 64}"', "node.name"),
+        ('[node]\nname = "-a"', "node.name"),
+        ("[compute]\nstop_grace_s = -1", "compute.stop_grace_s"),
+        ("[compute]\nbuild_concurrency = -1", "compute.build_concurrency"),
+        ("[compute]\nsim_vcpus = 0", "compute.sim_vcpus"),
+        ("[api]\nimage_bytes_max = 0", "api.image_bytes_max"),
+    ],
+)
+def test_what_would_fail_later_is_refused_at_once(tmp_path: Path, text: str, field: str) -> None:
+    path = tmp_path / "fabric.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=field.replace(".", r"\.")):
+        config.load(path, {})
+
+
+def test_any_text_survives_being_written_and_read(tmp_path: Path) -> None:
+    odd = 'a"b\\c\nd\te\x7fü\U0001f600'
+    made = config.Config(
+        node=config.NodeSection(zone=odd),
+        network=config.NetworkSection(uplinks={"phy.0 x": 'eth"1', "phy1": "eth2"}),
+        mesh=config.MeshSection(port=0, door_port=0),  # as many free ones as it takes
+    )
+    path = tmp_path / "fabric.toml"
+    path.write_text(config.render(made))
+    assert config.load(path, {}).config == made

@@ -55,7 +55,7 @@ def build_local_app(parts: LocalParts) -> web.Application:
         return web.json_response(await parts.host_network())
 
     async def token(request: web.Request) -> web.Response:
-        body = await request.json()
+        body = await _json(request)
         ttl_s = _whole(body, "ttl_s", 1, TTL_S_MAX)
         uses = _whole(body, "uses", 1, USES_MAX)
         return web.json_response({"token": await parts.create_token(ttl_s, uses)})
@@ -85,6 +85,13 @@ def build_local_app(parts: LocalParts) -> web.Application:
     return app
 
 
+async def _json(request: web.Request) -> Any:
+    try:
+        return await request.json()
+    except (ValueError, RecursionError, LookupError) as error:  # not JSON, too deep, unknown charset
+        raise web.HTTPBadRequest(text=f"not JSON: {error}") from error
+
+
 def _whole(body: Any, name: str, low: int, high: int) -> int:
     value = body.get(name) if isinstance(body, dict) else None
     if type(value) is not int or not low <= value <= high:
@@ -100,8 +107,6 @@ async def _errors(
         return await handler(request)
     except web.HTTPException as error:
         return web.json_response({"error": error.text or error.reason}, status=error.status)
-    except json.JSONDecodeError as error:
-        return web.json_response({"error": f"not JSON: {error}"}, status=400)
     except FabricError as error:
         return web.json_response(
             {"error": str(error), "code": error.code, "outcome": error.outcome.value}, status=409

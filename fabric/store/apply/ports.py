@@ -127,7 +127,7 @@ def insert_port(
 ) -> None:
     """Makes a port with its addresses and groups.
 
-    Rejects `not_found`, `conflict` (id or MAC), `address_taken`, `invalid`.
+    Rejects `not_found`, `conflict` (the id), `mac_taken`, `address_taken`, `invalid`.
     """
     mac = spec.mac.lower()
     row = context.row(_NAMED, {"network_id": spec.network_id, "port_id": spec.port_id, "mac": mac})
@@ -139,7 +139,7 @@ def insert_port(
         reject("conflict", f"Port {spec.port_id} already exists.")
     if macs:
         reject(
-            "conflict",
+            "mac_taken",
             f"Unable to complete operation for network {spec.network_id}. The mac address {mac} is in use.",
         )
     context.write(

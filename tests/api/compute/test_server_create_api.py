@@ -50,6 +50,16 @@ async def test_create_answers_as_nova_does(world: World) -> None:
     assert view.security_groups == ("default",)
 
 
+async def test_a_mac_that_is_taken_is_drawn_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """24 random bits clash once in a while; the user asked for a server, not for that MAC."""
+    drawn = iter(["fa:16:3e:00:00:01", "fa:16:3e:00:00:01", "fa:16:3e:00:00:02"])
+    monkeypatch.setattr("fabric.control.server_networks.new_mac", lambda: next(drawn))
+    for _ in range(2):
+        assert (await world.alice.post("/servers", body())).status == 202
+    ports = await world.cloud.state.read(ListPorts())
+    assert sorted(port.mac for port in ports) == ["fa:16:3e:00:00:01", "fa:16:3e:00:00:02"]
+
+
 async def test_everything_a_user_can_say_is_kept(world: World) -> None:
     assert (
         await world.alice.post("/os-keypairs", {"keypair": {"name": "k", "public_key": SSH_KEY}})

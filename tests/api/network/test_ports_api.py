@@ -120,6 +120,16 @@ async def test_macs_are_unique_in_a_network(world: World) -> None:
     assert (await world.alice.post(PORTS, {"port": {**body["port"], "mac_address": "mac"}})).status == 400
 
 
+async def test_a_drawn_mac_that_is_taken_is_drawn_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = await make_network(world.alice)
+    drawn = iter(["fa:16:3e:00:00:01", "fa:16:3e:00:00:01", "fa:16:3e:00:00:02"])
+    monkeypatch.setattr("fabric.control.ports.new_mac", lambda: next(drawn))
+    macs = [(await make_port(world.alice, network["id"]))["mac_address"] for _ in range(2)]
+    assert macs == ["fa:16:3e:00:00:01", "fa:16:3e:00:00:02"]
+
+
 async def test_ports_on_a_shared_network(world: World) -> None:
     network = await make_network(world.admin, shared=True)
     await make_subnet(world.admin, network["id"])

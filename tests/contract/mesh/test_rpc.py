@@ -19,6 +19,7 @@ from fabric.mesh.errors import PeerLostError
 from proto.codec import FRAME_BYTES_MAX, Plain
 from proto.errors import WireError
 from proto.ids import NodeId
+from proto.rpc import Reply
 from tests.fixtures.mesh_nodes import RpcEnd, until
 
 Body = Mapping[str, Plain]
@@ -190,6 +191,26 @@ async def test_one_peer_cannot_take_every_place(ends: list[RpcEnd]) -> None:
     busy = [r for r in results if isinstance(r, RemoteError)]
     assert {(r.remote_code, r.outcome) for r in busy} == {("fabric.mesh.busy", Outcome.NOT_DONE)}
     assert results.count("done") == 128
+
+
+async def test_only_who_was_asked_may_answer(ends: list[RpcEnd]) -> None:
+    """A peer that guesses the number of a call is not heard."""
+    a, b, c = ends
+    asked, gate = asyncio.Event(), asyncio.Event()
+
+    async def wait(_: NodeId, body: Body) -> Plain:
+        asked.set()
+        await gate.wait()
+        return "true"
+
+    b.rpc.serve("t.wait", wait)
+    call = asyncio.create_task(a.rpc.call(b.node_id, "t.wait", {}, timeout_ms=20_000))
+    await asyncio.wait_for(asked.wait(), 10)
+    (call_id,) = a.rpc._calls
+    await until(lambda: c.board.send(a.node_id, Reply(call_id=call_id, body="forged")))
+    await until(lambda: a.board.dropped().get("unknown_call") == 1 or call.done())
+    gate.set()
+    assert await call == "true"
 
 
 @pytest.mark.parametrize("to_self", [False, True])

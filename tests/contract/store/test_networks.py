@@ -177,7 +177,7 @@ async def test_ports_refused(world: StoreWorld) -> None:
             "address_taken",
             f"IP address {address} already allocated",
         ),
-        (replace(spec, mac=taken.mac.upper()), "conflict", "mac address"),
+        (replace(spec, mac=taken.mac.upper()), "mac_taken", "mac address"),
         (replace(spec, port_id=taken.port_id), "conflict", "Port p1 already exists"),
         (replace(spec, network_id=NO_NETWORK), "not_found", "Network none"),
         (replace(spec, fixed_ips=(FixedIpChoice(NO_SUBNET, "10.0.0.9"),)), "not_found", "Subnet none"),

@@ -105,7 +105,7 @@ class TestCreate:
             ({"server_id": ServerId("other")}, "conflict", "other already exists"),
             ({"existing_port_ids": (PortId("none"),)}, "not_found", "Port none"),
             ({"new_ports": (good, replace(world.port("p2"), fixed_ips=good.fixed_ips))}, "address_taken", ""),
-            ({"new_ports": (good, replace(world.port("p2"), mac=good.mac))}, "conflict", "mac address"),
+            ({"new_ports": (good, replace(world.port("p2"), mac=good.mac))}, "mac_taken", "mac address"),
             ({"new_ports": (good,), "port_order": ("p9",)}, "invalid", "port_order"),
             ({"existing_port_ids": (PortId("mine"), PortId("mine"))}, "invalid", "only once"),
             (

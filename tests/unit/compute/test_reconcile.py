@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from drivers.contract import Power
+from fabric.compute.notes import Notes
 from fabric.core.servers.states import Desired, PowerState, TaskState, Verb, VmState
 from fabric.errors import RemoteError
 from proto.commands.nodes import HostRegister
@@ -87,6 +88,30 @@ async def test_a_step_that_fails_leaves_nothing_and_a_fault(world: World, step: 
         assert str(error) in fault.message
         await world.until(lambda: world.machine.is_clean)
     assert not list((world.directory / "compute" / "servers").glob("*"))
+
+
+async def test_boot_files_are_noted_before_there_is_a_domain(world: World) -> None:
+    gate = Gate()
+    gate.stop.add("ensure_running")
+    server_id = world.add()
+    async with world.life(gate):
+        async with asyncio.timeout(5):
+            await gate.reached.wait()
+        assert (await Notes(world.directory / "compute" / "servers").read(server_id)).boot is not None
+
+
+async def test_a_note_that_cannot_be_kept_fails_the_build_and_unwires_its_ports(world: World) -> None:
+    (world.directory / "compute").mkdir()
+    (world.directory / "compute" / "servers").write_text("in the way")
+    server_id = world.add()
+    gate = Gate()
+    async with world.life(gate):
+        await world.until_state(server_id, VmState.ERROR)
+        fault = world.row(server_id).fault
+        assert fault is not None
+        assert "Build failed at step `images`" in fault.message
+        await world.until(lambda: world.machine.is_clean)
+    assert "ensure_running" not in gate.calls
 
 
 async def test_a_failed_build_is_not_tried_again(world: World) -> None:

@@ -199,3 +199,21 @@ def test_subnets_of_different_networks_may_overlap_where_the_host_serves_neither
     served = [replace(entry, strategy="flat_dhcp") for entry in plan.networks]
     state = planned(HostPlan(networks=tuple(served), ports=plan.ports))
     assert [entry.port_id for entry in state.refused] == [port(2).port_id]
+
+
+def test_ports_of_neighbouring_hosts_are_closed_to_guests() -> None:
+    facts = HostFacts(
+        uplinks=(UPLINK,),
+        host_prefixes=("192.0.2.1/24", "192.0.2.9/24", "2001:db8::1/64"),
+        closed_ports=(7_401, 7_400),
+    )
+    ruleset = desired_state(PLANS["two_networks"], facts).ruleset
+    closed = [line.strip() for line in ruleset.splitlines() if "7400" in line]
+    assert closed == [
+        "iifname @bridges oifname != @bridges ip daddr 192.0.2.0/24 tcp dport { 7400, 7401 } drop"
+    ]
+    before = ruleset[: ruleset.index(closed[0])].rpartition("chain ")[2]
+    assert before.startswith("forward {")
+    assert "accept" not in before.replace("iifname != @bridges oifname != @bridges accept", "").replace(
+        "policy accept", ""
+    )

@@ -6,7 +6,7 @@ import pytest
 
 from netplug.contract import RulePlan
 from netplug.derived import conntrack_zones, link_local, port_marks
-from netplug.security import RuleChains, rule_lines
+from netplug.security import RuleChains, remote_set, rule_lines
 from proto.ids import NetworkId, PortId
 
 
@@ -91,3 +91,16 @@ def test_marks_and_zones_are_distinct_and_never_zero() -> None:
 
 def test_link_local_address() -> None:
     assert link_local("fa:16:3e:00:00:01") == "fe80::f816:3eff:fe00:1"
+
+
+def test_ports_of_one_group_share_the_making_of_its_chain() -> None:
+    """A remote group names every other port: made anew for each, a host's plan would grow with the cube."""
+    rules = (rule(remotes=tuple(f"10.0.{number // 250}.{number % 250}/32" for number in range(1_000))),)
+    remote_set.cache_clear()
+    chains = RuleChains("ip")
+    assert len({chains.chain_for(rules, "ingress") for _ in range(500)}) == 1
+    assert remote_set.cache_info().misses == 1
+    assert remote_set.cache_info().hits == 0
+    twin = (rules[0],)
+    assert chains.chain_for(twin, "ingress") in chains.bodies
+    assert len(chains.bodies) == 1

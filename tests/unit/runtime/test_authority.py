@@ -11,13 +11,15 @@ from fabric.core.membership.model import NodeRecord, RoleClaim
 from fabric.core.membership.record import read_state, sign_record
 from fabric.runtime.authority import (
     CERTIFICATE_LIFE_MS,
+    FOUNDER_ROLES,
     Authority,
+    check_admission,
     create_authority,
     load_authority,
     read_certificate,
     verifier,
 )
-from fabric.runtime.node_identity import IdentityError, NodeIdentity, load_or_create
+from fabric.runtime.node_identity import IdentityError, Membership, NodeIdentity, load_or_create
 from proto.certificate import SignedCertificate, decode_signed, encode_signed
 from proto.errors import WireError
 from proto.ids import FabricId, Incarnation, NodeId
@@ -127,3 +129,40 @@ def test_a_state_must_be_its_owners_own_word(
 def test_a_record_that_names_another_id_than_its_keys_is_not_even_read(node: NodeIdentity) -> None:
     with pytest.raises(WireError, match="node_id"):
         sign_record(replace(record_of(node, b"c"), node_id=NodeId("0" * 32)), node.sign)
+
+
+def test_a_joined_node_may_carry_guests_and_no_more(authority: Authority, node: NodeIdentity) -> None:
+    """Whoever could claim to conduct could give every host orders."""
+    verify = verifier(authority.root_public, FABRIC, lambda: NOW_MS)
+    founders = authority.issue(
+        curve_public=node.curve_public,
+        sign_public=node.sign_public,
+        name="n1",
+        now_ms=NOW_MS,
+        roles=FOUNDER_ROLES,
+    )
+    for role, of_host, of_founder in (
+        ("host", None, None),
+        ("conductor", "role_not_allowed", None),
+        ("scheduler", "role_not_allowed", None),
+        ("api", "role_not_allowed", None),
+        ("king", "role_not_allowed", "role_not_allowed"),
+    ):
+        claims = (RoleClaim(role=role, fence=1 << 40, since_ms=1),)
+        for certificate, expected in ((issue(authority, node), of_host), (founders, of_founder)):
+            said = sign_record(replace(record_of(node, certificate), roles=claims), node.sign)
+            assert verify(said.state, said.record) == expected, role
+
+
+def test_a_node_whose_papers_do_not_fit_is_told_before_it_speaks(
+    tmp_path: Path, authority: Authority, node: NodeIdentity
+) -> None:
+    member = Membership(FABRIC, authority.root_public, issue(authority, node))
+    check_admission(member, node, name="n1", now_ms=NOW_MS)
+    with pytest.raises(IdentityError, match="'n1' in its fabric, not 'n2'"):
+        check_admission(member, node, name="n2", now_ms=NOW_MS)
+    with pytest.raises(IdentityError, match="is the clock right"):
+        check_admission(member, node, name="n1", now_ms=0)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(IdentityError, match="two different nodes"):
+        check_admission(member, load_or_create(tmp_path / "other"), name="n1", now_ms=NOW_MS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from pathlib import Path
 
@@ -43,6 +44,17 @@ async def test_a_path_longer_than_the_kernel_allows(tmp_path: Path) -> None:
         assert mode == 0o600
     finally:
         await runner.cleanup()
+
+
+async def test_the_socket_is_born_private_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        listener = bind(tmp_path)
+        assert stat.S_IMODE((tmp_path / SOCKET_NAME).stat().st_mode) == 0o600
+        assert os.umask(0) == 0  # left as it was: other threads make files meanwhile
+    finally:
+        os.umask(before)
+    listener.close()
 
 
 async def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:

@@ -23,7 +23,10 @@ def test_json_line() -> None:
 
 
 def test_a_newline_cannot_forge_a_line() -> None:
-    assert "\n" not in JsonFormatter().format(record(name_given="a\nERROR forged"))
+    for formatter in (JsonFormatter(), TextFormatter()):
+        line = formatter.format(record(name_given="a\nERROR forged \x1b[2J"))
+        assert "\n" not in line
+        assert "\x1b" not in line
 
 
 def test_text_line() -> None:

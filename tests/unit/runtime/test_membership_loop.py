@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from fabric.agent_roles import conductor_of, may_ask_hosts
 from fabric.core.membership.model import Capacity, Member, MemberState, RoleClaim
+from fabric.core.membership.record import read_state
 from fabric.mesh.loopback import LoopbackNetwork
-from fabric.runtime.authority import Authority, create_authority
-from proto.ids import FabricId
+from fabric.runtime import membership_loop
+from fabric.runtime.authority import HOST_ROLES, Authority, create_authority
+from fabric.runtime.node_identity import next_incarnation
+from proto.ids import FabricId, Incarnation
+from proto.rpc import Cancel
 from tests.fixtures.fabric_nodes import FabricNode, start_node
 from tests.fixtures.mesh_nodes import until
 
@@ -129,6 +135,62 @@ async def test_damaged_peers_file_costs_only_memory(site: Site) -> None:
     site.meet("a", "c")
     await until(site.all_alive)
     assert again.node_id == c.node_id
+
+
+async def test_a_listener_that_fails_keeps_nothing_from_the_others(site: Site) -> None:
+    a, _, c = await three(site)
+    told: list[str] = []
+
+    def broken(member: Member, before: MemberState | None) -> None:
+        raise RuntimeError("watcher's own fault")
+
+    a.fleet.watch(broken)
+    a.fleet.watch(lambda member, before: told.append(f"watched {member.record.name} {member.state.value}"))
+    a.fleet.subscribe(lambda member: told.append(f"heard {member.record.name} {member.state.value}"))
+    a.fleet.remove(c.node_id)  # one event, several effects: all of them are owed
+    assert told == ["watched c left", "heard c left"]
+    assert not a.board.send(c.node_id, Cancel(call_id=1))  # the link is cut
+
+
+async def test_a_host_that_says_it_conducts_is_not_believed(site: Site) -> None:
+    thief = await start_node(
+        "thief", site.directory / "thief", site.authority, network=site.network, roles=HOST_ROLES
+    )
+    site.nodes["thief"] = thief
+    honest = await site.start("honest")
+    site.meet("honest", "thief")
+    await until(site.all_alive)
+    thief.fleet.publish(roles=(RoleClaim(role="conductor", fence=1 << 50, since_ms=1),))
+    await until(lambda: honest.fleet.refused["role_not_allowed"] > 0)
+    assert conductor_of(honest.fleet) is None
+    assert not may_ask_hosts(honest.fleet, thief.node_id)
+
+
+async def test_a_newer_self_is_outgrown_and_the_loop_does_not_wait_for_the_disk(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The incarnation file is an old copy: the fabric remembers more of this node than it does itself."""
+    a, _, c = await three(site)
+    c.fleet.publish(labels={"rack": "1"})
+    await until(lambda: bool((m := a.fleet.member(c.node_id)) and m.record.labels))
+    remembered = [state for state in a.fleet.states() if read_state(state).record.name == "c"]
+    await site.stop("c")
+    (site.directory / "c" / "incarnation").write_text("0")
+    c = await site.start("c")
+    threads: list[bool] = []
+
+    def watched(directory: Path, *, at_least: int = 0) -> Incarnation:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return next_incarnation(directory, at_least=at_least)
+
+    monkeypatch.setattr(membership_loop, "next_incarnation", watched)
+    for state in remembered:
+        c.fleet.admit(state)
+    member = c.fleet.member(c.node_id)
+    assert member is not None
+    assert member.record.incarnation == 2
+    await until(lambda: (site.directory / "c" / "incarnation").read_text() == "2")
+    assert threads == [False]
 
 
 async def test_listener_that_fails_does_not_stop_membership(site: Site) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
 import stat
 from pathlib import Path
 
@@ -17,7 +20,10 @@ from fabric.runtime.node_identity import (
     save_membership,
     write_private,
 )
+from proto.codec import pack
 from proto.ids import FabricId
+
+KEYS = {"curve_secret": b"s" * 32, "curve_public": b"p" * 32, "sign_secret": b"g" * 32}
 
 
 def test_identity_is_made_once_and_stays(tmp_path: Path) -> None:
@@ -69,3 +75,56 @@ def test_a_write_that_was_interrupted_leaves_the_old_content(tmp_path: Path) -> 
     write_private(path, b"new")
     assert path.read_bytes() == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_every_damage_is_an_identity_error(tmp_path: Path) -> None:
+    """Missing fields, wrong lengths and types are damage like any other: one clear line, no traceback."""
+    for content in (
+        {},
+        {"curve_secret": b"x" * 32},
+        {**KEYS, "sign_secret": b"short"},
+        {**KEYS, "curve_public": 5},
+    ):
+        (tmp_path / "node.key").write_bytes(pack(content))
+        with pytest.raises(IdentityError, match=r"node\.key: damaged .* restore it from a backup"):
+            load_or_create(tmp_path)
+    (tmp_path / "fabric.member").write_bytes(pack({"fabric_id": "f"}))
+    with pytest.raises(IdentityError, match=r"fabric\.member: damaged"):
+        load_membership(tmp_path)
+    (tmp_path / "fabric.member").write_bytes(bytes((1 << 20) + 1))
+    with pytest.raises(IdentityError, match="too large"):
+        load_membership(tmp_path)
+    for number in ("-1", str(1 << 60)):
+        (tmp_path / "incarnation").write_text(number)
+        with pytest.raises(IdentityError, match="out of range"):
+            next_incarnation(tmp_path)
+
+
+def test_a_members_lost_keys_are_never_replaced_by_new_ones(tmp_path: Path) -> None:
+    load_or_create(tmp_path)
+    save_membership(tmp_path, Membership(FabricId("f"), b"r" * 32, b"c"))
+    (tmp_path / "node.key").unlink()
+    with pytest.raises(IdentityError, match="join again as a new node"):
+        load_or_create(tmp_path)
+    assert not (tmp_path / "node.key").exists()
+
+
+def test_a_full_disk_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_private(path, b"old")
+    real = os.fdopen
+
+    def limited(handle: int, mode: str) -> object:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+        return real(handle, mode)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    monkeypatch.setattr(os, "fdopen", limited)
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_private(path, b"n" * 1_000)  # the kernel takes ten bytes of it, and says so
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert path.read_bytes() == b"old"

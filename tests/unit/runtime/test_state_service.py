@@ -227,7 +227,7 @@ async def test_a_host_cannot_spend_anothers_request_ids(world: StoreWorld, rpc: 
     )
 
 
-async def test_a_host_registers_under_its_certificates_name_only(world: StoreWorld, remote: HardState) -> None:
+async def test_a_host_registers_under_its_own_name_only(world: StoreWorld, remote: HardState) -> None:
     before = world.engine.applied_index
     with pytest.raises(CommandRejectedError, match="named host-a in its certificate") as caught:
         await propose(remote, host_register(HOST_A, "host-c"))
