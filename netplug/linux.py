@@ -297,7 +297,7 @@ class LinuxNetPlug:
             return state
 
     def _tell_lost_taps(self, state: DesiredState) -> None:
-        """A guest holds its tap open. One made anew under the old name is another: only a new boot joins them."""
+        """A guest holds its tap open; one made anew under the old name is another, and only a new boot joins."""
         lost = self._made_taps.intersection(tap.name for tap in state.taps) - self._links.by_name.keys()
         for name in sorted(lost):
             log.warning(

@@ -127,7 +127,7 @@ def test_a_guest_ended_behind_our_back_is_told_and_starts_again(
     fabric.act(patient.server_id, {"os-start": None})
     fabric.wait_status(patient.server_id, "ACTIVE")
     fabric.cli("dev", "kill", HOST)
-    shell(fabric, f"kill -9 $(pgrep -f guest={domain}); nft delete table ip fabric")
+    shell(fabric, f"kill -9 $(pgrep -f [g]uest={domain}); nft delete table ip fabric")
     assert fabric.show(patient.server_id)["status"] == "ACTIVE"  # nobody is there to tell
     fabric.cli("dev", "start", HOST)
     eventually(lambda: state_of(fabric, patient) == ("SHUTOFF", 4, None), timeout_s=10, what="SHUTOFF")
