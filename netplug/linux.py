@@ -297,7 +297,7 @@ class LinuxNetPlug:
             return state
 
     def _tell_lost_taps(self, state: DesiredState) -> None:
-        """A guest holds its tap open; one made anew under the old name is another, and only a new boot joins."""
+        """A guest holds its tap open; one made anew under the old name is another. Only a new boot helps."""
         lost = self._made_taps.intersection(tap.name for tap in state.taps) - self._links.by_name.keys()
         for name in sorted(lost):
             log.warning(
