@@ -69,6 +69,9 @@ class CloudClient:
     def post(self, path: str, body: dict[str, Any]) -> Any:
         return self._send("POST", path, json.dumps(body).encode())[0]
 
+    def put(self, path: str) -> None:
+        self._send("PUT", path, None)
+
     def delete(self, path: str) -> None:
         self._send("DELETE", path, None)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -75,3 +77,37 @@ def test_guests_on_two_hosts_share_their_network(fabric: Running) -> None:
     )
     for server_id in made:
         fabric.delete(server_id)
+
+
+def test_two_networks_and_a_drive_that_says_what_http_says(fabric: Running) -> None:
+    """Binary user data of nearly the largest size arrives whole, both ways; a name is made a host name."""
+    cloud = fabric.cloud()
+    private = cloud.find("/network/v2.0/networks", "networks", "private")
+    assert private is not None
+    second = cloud.post("/network/v2.0/networks", {"network": {"name": "second"}})["network"]
+    subnet = {"network_id": second["id"], "cidr": "10.98.0.0/24", "ip_version": 4}
+    cloud.post("/network/v2.0/subnets", {"subnet": subnet})
+    data = random.Random(1).randbytes(49_000)  # as base64 65,336 of 65,535 characters
+    server_id = fabric.create(
+        "_Zwei Netze & \u00dcnic\u00f6de",
+        key_name="fabric-dev",
+        config_drive=True,
+        networks=[{"uuid": private["id"]}, {"uuid": second["id"]}],
+        user_data=base64.b64encode(data).decode(),
+    )
+    server = fabric.wait_status(server_id, "ACTIVE")
+    host = server["OS-EXT-SRV-ATTR:host"]
+    first, other = (server["addresses"][name][0]["addr"] for name in ("private", "second"))
+    fabric.until_login(host, first)
+    names = ("network_data.json", "user_data", "vendor_data.json", "vendor_data2.json")
+    compare = "; ".join(
+        f"timeout 5 wget -q -O /tmp/x http://169.254.169.254/openstack/latest/{name}"
+        f" && cmp /tmp/x /mnt/config/openstack/latest/{name} && echo same"
+        for name in names
+    )
+    assert fabric.in_guest(host, first, compare).splitlines() == ["same"] * len(names)
+    said = fabric.in_guest(host, first, "hostname; md5sum </mnt/config/openstack/latest/user_data")
+    assert said.split()[:2] == ["zwei-netze--nicde", hashlib.md5(data).hexdigest()]
+    assert "1 received" in fabric.on_host(host, ["ping", "-c", "1", "-W", "5", other])
+    assert f"inet {other}/24" in fabric.in_guest(host, first, "ip addr show eth1")
+    fabric.delete(server_id)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from fabric.dev.hosts import HostsError, SimulatedHosts, missing_requirements
+from tests.fixtures.dev_fabric import eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.netns]
 NAMESPACES = ("net", "mnt", "uts", "ipc", "pid")
@@ -174,7 +175,7 @@ def test_power_off_is_a_power_failure(pair: SimulatedHosts, folder: Path) -> Non
     assert len(processes_in(namespace)) == 2
     pair.run_in("h1", ["touch", "/run/gone"])
     SimulatedHosts(pair.directory).power_off("h1")
-    assert processes_in(namespace) == []
+    eventually(lambda: processes_in(namespace) == [], what="the kernel to have ended them all")
     assert pair.pid("h1") is None
     with pytest.raises(HostsError, match="not running"):
         pair.run_in("h1", ["true"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from random import Random
 
 from tests.sim.control_checks import CHECKS
-from tests.sim.control_world import ControlWorld
+from tests.sim.control_world import LIFE_S, ControlWorld
 from tests.sim.stepped_state import counted_flushes
 from tests.sim.virtual_loop import run_virtual
 
@@ -17,7 +18,8 @@ def lived(seed: int, directory: Path) -> ControlWorld:
 
     async def live() -> None:
         try:
-            await world.run()
+            async with asyncio.timeout(LIFE_S):
+                await world.run()
             for check in CHECKS:
                 await check(world)
         finally:

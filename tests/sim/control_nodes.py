@@ -27,7 +27,7 @@ from proto.commands.nodes import RoleHold
 from proto.ids import FabricId, Fence, NodeId, RequestId
 from tests.fixtures.compute_doubles import FleetDouble
 from tests.sim.lossy_network import LossyNetwork, LossyTransport
-from tests.sim.stepped_state import SteppedState
+from tests.sim.stepped_state import SEGMENT_BYTES, SteppedState
 from tests.sim.virtual_loop import Process
 
 FABRIC = FabricId("sim")
@@ -95,6 +95,7 @@ class Conductor(SimNode):
         self._fleet = fleet
         self._names = names
         self._life = 0
+        self._segment_bytes = rng.choice(SEGMENT_BYTES)
         self._fence: Fence | None = None
         self._states: list[SteppedState] = []
         self.state: SteppedState | None = None  # None: nobody can be asked
@@ -115,6 +116,7 @@ class Conductor(SimNode):
             rng=self._rng,
             on_crash=self.on_crash,
             clock=self.clock,
+            segment_bytes=self._segment_bytes,
         )
         await state.open()
         self._states.append(state)
@@ -159,6 +161,22 @@ class Conductor(SimNode):
         self._life += 1
         state.as_the_crash_left_it(self._state_directory)
         return self._die()
+
+    async def replayed(self) -> SteppedState | None:
+        """The same log in empty tables. None when its beginning is gone. The caller closes it."""
+        assert self.state is not None
+        directory = self.directory / "replayed"
+        if not self.state.without_tables(directory):
+            return None
+        state = SteppedState(
+            directory,
+            rng=self._rng,
+            on_crash=self.on_crash,
+            clock=self.clock,
+            segment_bytes=self._segment_bytes,
+        )
+        await state.open()
+        return state
 
     def let_go(self) -> None:
         for state in self._states:

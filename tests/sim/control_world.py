@@ -8,6 +8,7 @@ membership table (it has a simulator of its own). The `story` tells what happene
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from pathlib import Path
 from random import Random
 
 from fabric.core.membership.model import MemberState
+from fabric.core.nodes.queries import ListHosts
+from fabric.core.placement.claim import limits_of
 from fabric.core.queries import Page
 from fabric.core.servers.model import ServerView
 from fabric.core.servers.queries import ListServers, ServerFilter
@@ -32,6 +35,7 @@ from tests.fixtures.compute_doubles import FleetDouble
 from tests.sim.control_faults import Faults
 from tests.sim.control_nodes import Conductor, Host, SimNode
 from tests.sim.lossy_network import LossyNetwork
+from tests.sim.stepped_state import SteppedState
 from tests.sim.virtual_loop import Process
 
 HOSTS = 3
@@ -39,9 +43,10 @@ USERS = 3
 WISHES = 20  # of each user
 DEADLINE_MS = 90_000
 ANSWER_S = 5.0  # after that a user asks again, under the same request id
-QUOTA = 22  # instances: about what the hosts can hold, so now the one, now the other refuses
+QUOTA = 12  # instances: about what the hosts can hold, so now the one, now the other refuses
 ADDRESSES = 48  # few, so that users collide
 QUIET_S = 600.0
+LIFE_S = 3_600.0  # a fabric that never answers again is found out too
 SETTLE_S = 75.0  # longer than every resync, heal and full pull of a host
 LARGE = FlavorId("m1.large")
 VERBS = ("delete", "stop", "stop", "start", "start", "reboot_soft", "reboot_hard")
@@ -109,9 +114,8 @@ class ControlWorld:
         await self._peace()
         await self._until_quiet()
         watch.cancel()
-        await asyncio.gather(watch, return_exceptions=True)
-        if watch.done() and not watch.cancelled() and watch.exception() is not None:
-            raise watch.exception()  # type: ignore[misc]
+        with contextlib.suppress(asyncio.CancelledError):
+            await watch  # raises what it has seen
 
     async def close(self) -> None:
         """Everything that still runs ends, the dead too."""
@@ -136,7 +140,7 @@ class ControlWorld:
             if state is not None:
                 try:
                     async with asyncio.timeout(ANSWER_S):
-                        wish.index = (await state.propose(command, request_id=request_id)).index
+                        wish.index = await self._ask(state, command, request_id)
                     return wish
                 except CommandRejectedError as error:
                     wish.rejected = error.reason
@@ -145,8 +149,20 @@ class ControlWorld:
                     self.tell(f"{request_id}: no answer ({type(error).__name__}), will ask again")
             await asyncio.sleep(0.25)
 
-    async def views(self) -> list[ServerView]:
-        state = self.conductor.state
+    async def _ask(self, state: SteppedState, command: Command, request_id: RequestId) -> int:
+        """The entry's index. Some clients ask twice at once: they must hear the same."""
+        times = 2 if self._users_rng.random() < 0.2 else 1
+        asked = [state.propose(command, request_id=request_id) for _ in range(times)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        told = {str(a) if isinstance(a, BaseException) else a.index for a in answers}
+        assert len(told) == 1, f"{request_id}: {told}"
+        first = answers[0]
+        if isinstance(first, BaseException):
+            raise first
+        return first.index
+
+    async def views(self, state: SteppedState | None = None) -> list[ServerView]:
+        state = state or self.conductor.state
         assert state is not None
         query = ListServers(filter=ServerFilter(), page=Page(limit=None))
         return list(await state.read(query))
@@ -259,35 +275,64 @@ class ControlWorld:
     # Peace.
 
     async def _peace(self) -> None:
-        """No new trouble, and what was broken is whole again. Clocks stay as wrong as they are."""
+        """No new trouble, and what was broken is whole again. Clocks stay as wrong as they are, and a host
+        may stay away: what it owes must come to an end without it."""
         self.network.mend()
         for host in self.hosts:
             host.faults.failures.clear()
         if self.conductor.state is not None:
             self.conductor.state.crash_at = None
+        away = self._users_rng.choice([None, *self.hosts])
+        if away is not None and away.process is not None:
+            self.kill(away)
+            self.believe_later(away, MemberState.AGENT_DOWN, 1.5)
         for node in (self.conductor, *self.hosts):
-            if node.process is None:
+            if node.process is None and node is not away:
                 await self.start(node)
         for host in self.hosts:
-            self.believe_later(host, MemberState.ALIVE, 0.0)
-        self.tell("peace")
+            if host is not away:
+                self.believe_later(host, MemberState.ALIVE, 0.0)
+        self.tell(f"peace, without {away.name}" if away is not None else "peace")
+        if away is not None:
+            await self._ask_of(away)
+            await self._until_quiet()
+            await self.start(away)
+
+    async def _ask_of(self, host: Host) -> None:
+        """Something of every server on a host that is away."""
+        rng = self._users_rng
+        for number, view in enumerate(await self.views()):
+            if view.server.host_id == host.node_id:
+                await self._act(rng, view.server.server_id, rng.choice(VERBS), WISHES + number)
 
     async def _until_quiet(self) -> None:
         """Liveness: every server comes to rest. Then long enough for whatever heals late."""
         async with asyncio.timeout(QUIET_S):
-            while moving := [view.server for view in await self.views() if is_moving(view)]:
+            while any(is_moving(view) for view in await self.views()):
                 await asyncio.sleep(1.0)
-        assert not moving
         await asyncio.sleep(SETTLE_S)
         self.tell("quiet")
 
     async def _watch(self) -> None:
-        """Safety at every moment: a guest is on one host at most, whatever the rows say."""
+        """Safety at every moment: a guest is on one host at most, quota and capacity are kept."""
         while True:
             places = Counter([guest.server_id for host in self.hosts for guest in await host.guests()])
             twice = [server_id for server_id, count in places.items() if count > 1]
             assert not twice, f"on two hosts: {twice}"
+            state = self.conductor.state
+            if state is not None:
+                with contextlib.suppress(FabricError):  # it stops right now
+                    await self._check_limits(state)
             await asyncio.sleep(0.5)
+
+    async def _check_limits(self, state: SteppedState) -> None:
+        usages = await state.read(ListHosts())
+        for usage in usages:
+            limits = limits_of(usage.host)
+            assert usage.vcpus_used <= limits.vcpus, usage
+            assert usage.memory_mb_used <= limits.memory_mb, usage
+            assert usage.disk_gb_used <= limits.disk_gb, usage
+        assert len(await self.views(state)) <= QUOTA
 
 
 def is_moving(view: ServerView) -> bool:

@@ -17,16 +17,19 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from sqlalchemy import select
+
 from fabric.core.queries import Applied
+from fabric.store import tables as t
 from fabric.store.apply import Outcome
 from fabric.store.lock import LOCK_FILE
 from fabric.store.log_segment import HEADER_BYTES, segment_path, write_at
-from fabric.store.replicated import ReplicatedState
+from fabric.store.replicated import DATABASE, ReplicatedState, WallClock
 from proto.commands import Command
 from proto.ids import RequestId
 
 GROUP_S = 0.004  # up to so long commands wait for company in their group
-SEGMENT_BYTES = 32 << 10  # small: segments roll and go within one short life
+SEGMENT_BYTES = (32 << 10, 4 << 20)  # rolled and compacted within one short life, or whole to its end
 
 
 class CrashPoint(StrEnum):
@@ -43,13 +46,21 @@ class CrashedError(BaseException):
 
 
 class SteppedState(ReplicatedState):
-    def __init__(self, directory: Path, *, rng: Random, on_crash: Callable[[], None], **options: Any) -> None:
-        super().__init__(directory, **options)
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        rng: Random,
+        clock: WallClock,
+        segment_bytes: int,
+        on_crash: Callable[[], None],
+    ) -> None:
+        super().__init__(directory, clock=clock)
         self.crash_at: CrashPoint | None = None
         self._rng = rng
         self._on_crash = on_crash
         self._is_step_due = False
-        self._log._segment_bytes = SEGMENT_BYTES
+        self._log._segment_bytes = segment_bytes
         self._write_frames = self._log._write
         self._log._write = self._write_log  # type: ignore[method-assign]
         self._flushed = (0, 0)  # segment, offset: up to here the log is on the disk for certain
@@ -109,8 +120,12 @@ class SteppedState(ReplicatedState):
             raise CrashedError
 
     def as_the_crash_left_it(self, into: Path) -> None:
-        """Its files as the next life finds them: no clean end of the WAL, no lock, no unflushed log."""
+        """Its files as the next life finds them: no lock, no unflushed log, the tables with or without
+        their WAL."""
         shutil.copytree(self._directory, into, ignore=shutil.ignore_patterns(LOCK_FILE))
+        if self._rng.random() < 0.5:  # commits since the last checkpoint were never flushed
+            for end in ("-wal", "-shm"):
+                (into / f"{DATABASE}{end}").unlink(missing_ok=True)
         if self.crash_at is CrashPoint.TORN_LOG:
             return  # has decided itself what reached the disk
         segment, _ = self._position()
@@ -119,6 +134,20 @@ class SteppedState(ReplicatedState):
         size = path.stat().st_size
         os.truncate(path, offset)
         os.truncate(path, size)
+
+    def without_tables(self, into: Path) -> bool:
+        """A copy of the log alone. False: its beginning was compacted away."""
+        shutil.copytree(self._directory / "log", into / "log")
+        return self._log.first_index == 1
+
+    def dump(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Every row of every table, but for the position, which a replay may reach in other steps."""
+        with self._readers_engine.connect() as connection, connection.begin():
+            return {
+                table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
+                for table in t.metadata.sorted_tables
+                if table is not t.position
+            }
 
     def let_go(self) -> None:
         """After a crash: closes what the dead process had open. Its directory must not be used again."""
