@@ -41,7 +41,7 @@ bench: setup## Every benchmark; each prints JSON
 soak: setup ## Long simulation: SEEDS seeds of every simulated scenario
 	SEEDS=$${SEEDS:-2000} .venv/bin/pytest tests/sim -q --timeout=14400
 
-mutants: setup ## Plant bugs and print how many the simulator catches
+mutants: setup ## Plant known bugs, one at a time in a private copy, and print how many the tests kill
 	.venv/bin/python -m tests.mutants
 
 lock: setup      ## Write the lock files anew from pyproject.toml

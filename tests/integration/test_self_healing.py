@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.timeout(1200),
 ]
 HOST = "h2"  # the conductor is on the other one
-HEAL_S = 20.0  # two rounds of the host's own look at its network
+HEAL_S = 60.0  # two rounds of the host's own look at its network take 20 s; a busy machine takes longer
 DEADLINE_S = 8
 
 
@@ -122,7 +122,7 @@ def test_a_guest_ended_behind_our_back_is_told_and_starts_again(
     patient, neighbour = guests
     domain = f"fabric-{patient.server_id}"
     shell(fabric, f"virsh destroy {domain}")
-    eventually(lambda: state_of(fabric, patient) == ("SHUTOFF", 4, None), timeout_s=10, what="SHUTOFF")
+    eventually(lambda: state_of(fabric, patient) == ("SHUTOFF", 4, None), timeout_s=HEAL_S, what="SHUTOFF")
     shell(fabric, f"virsh undefine {domain}")
     fabric.act(patient.server_id, {"os-start": None})
     fabric.wait_status(patient.server_id, "ACTIVE")
@@ -130,7 +130,7 @@ def test_a_guest_ended_behind_our_back_is_told_and_starts_again(
     shell(fabric, f"kill -9 $(pgrep -f [g]uest={domain}); nft delete table ip fabric")
     assert fabric.show(patient.server_id)["status"] == "ACTIVE"  # nobody is there to tell
     fabric.cli("dev", "start", HOST)
-    eventually(lambda: state_of(fabric, patient) == ("SHUTOFF", 4, None), timeout_s=10, what="SHUTOFF")
+    eventually(lambda: state_of(fabric, patient) == ("SHUTOFF", 4, None), timeout_s=HEAL_S, what="SHUTOFF")
     eventually(lambda: shell(fabric, "nft list tables").count("fabric") == 3, what="rules")
     assert pings(fabric, neighbour)
 
@@ -153,7 +153,7 @@ def test_a_lost_disk_is_an_error_not_an_empty_guest(fabric: Running, guests: tup
 def test_a_guest_that_powers_itself_off(fabric: Running, guests: tuple[Guest, Guest]) -> None:
     patient, _ = guests
     fabric.in_guest(HOST, patient.address, "echo precious >/root/data; sync; poweroff")
-    eventually(lambda: state_of(fabric, patient) == ("SHUTOFF", 4, None), timeout_s=20, what="SHUTOFF")
+    eventually(lambda: state_of(fabric, patient) == ("SHUTOFF", 4, None), timeout_s=120, what="SHUTOFF")
 
 
 def test_a_host_that_loses_power(fabric: Running, guests: tuple[Guest, Guest]) -> None:

@@ -85,7 +85,9 @@ class Copy:
         if "+++ Timeout +++" in done.stdout:  # pytest-timeout ends the whole process
             return TIME_LIMIT
         lines = done.stdout.splitlines()
-        failed = [line.split(" ", 1)[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
+        failed = [
+            line.split(" ", 1)[1] for line in lines if line.startswith(("FAILED tests/", "ERROR tests/"))
+        ]
         if done.returncode != 1 or not failed:
             raise TrialError(f"pytest ended with {done.returncode}:\n{self.output}")
         return failed[0].split(" - ")[0]

@@ -16,7 +16,7 @@ from netplug.contract import tap_name
 from proto.commands import Command
 from proto.commands.servers import ServerAct, ServerCreate
 from proto.ids import RequestId
-from tests.sim.control_world import ControlWorld, is_moving
+from tests.sim.control_world import QUOTA, ControlWorld, is_moving
 from tests.sim.stepped_state import SteppedState
 
 
@@ -34,6 +34,7 @@ async def promises_are_kept(world: ControlWorld) -> None:
     accepted = {server_id for server_id, wish in creates.items() if wish.is_accepted}
     assert present == accepted - deleted
     assert deleted <= accepted
+    assert len(present) <= QUOTA
 
 
 async def everything_happened_once(world: ControlWorld) -> None:
