@@ -25,7 +25,7 @@ down:            ## End it and remove every trace
 	@if [ -x $(FABRIC) ]; then $(FABRIC) dev down --dir $(DIR); else echo "no .venv: nothing is running from here"; fi
 
 test: setup lint ## Set up and run everything: lint, types, import rules, all tests
-	.venv/bin/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
+	.venv/bin/pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 unit: setup  ## Only the fast tests
 	.venv/bin/pytest tests/unit tests/property tests/golden tests/tidy -q
