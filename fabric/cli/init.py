@@ -65,11 +65,11 @@ def init(path: Path, admin_password_file: TextIO | None) -> None:
 def load_or_write(path: Path) -> configuration.Config:
     """The configuration at `path`; a commented one with all defaults is written when there is none."""
     if not path.exists():
-        from fabric.dev.credentials import write_private
+        from fabric.runtime.node_identity import write_private
 
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_private(path, configuration.render(configuration.Config()))
+            write_private(path, configuration.render(configuration.Config()).encode())
         except OSError as error:
             raise ConfigError(
                 f"{path}: cannot be written ({error.strerror}); --config FILE names another place"

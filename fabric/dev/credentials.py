@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from fabric.runtime.node_identity import write_private
 
 KEY_NAME = "id_ed25519"
 
@@ -30,21 +31,23 @@ def write_credentials(directory: Path, *, url: str, password: str, region: str =
     lines = ["# Load it with `.` or `source`; it clears what other clouds may have left behind."]
     lines.append("unset OS_CLOUD OS_TOKEN OS_AUTH_TYPE OS_PROJECT_ID OS_USER_ID OS_SYSTEM_SCOPE OS_TRUST_ID")
     lines += [f"export {name}={shlex.quote(value)}" for name, value in settings.items()]
-    write_private(directory / "openrc", "\n".join(lines) + "\n")
+    write_private(directory / "openrc", ("\n".join(lines) + "\n").encode())
     write_private(
         directory / "clouds.yaml",
-        "clouds:\n"
-        "  fabric:\n"
-        "    auth:\n"
-        f"      auth_url: {json.dumps(f'{url}/identity/v3')}\n"
-        "      username: admin\n"
-        f"      password: {json.dumps(password)}\n"
-        "      project_name: admin\n"
-        "      user_domain_name: Default\n"
-        "      project_domain_name: Default\n"
-        f"    region_name: {json.dumps(region)}\n"
-        "    identity_api_version: 3\n"
-        "    interface: public\n",
+        (
+            "clouds:\n"
+            "  fabric:\n"
+            "    auth:\n"
+            f"      auth_url: {json.dumps(f'{url}/identity/v3')}\n"
+            "      username: admin\n"
+            f"      password: {json.dumps(password)}\n"
+            "      project_name: admin\n"
+            "      user_domain_name: Default\n"
+            "      project_domain_name: Default\n"
+            f"    region_name: {json.dumps(region)}\n"
+            "    identity_api_version: 3\n"
+            "    interface: public\n"
+        ).encode(),
     )
 
 
@@ -59,19 +62,10 @@ def ensure_ssh_key(directory: Path) -> tuple[Path, str]:
                 serialization.Encoding.PEM,
                 serialization.PrivateFormat.OpenSSH,
                 serialization.NoEncryption(),
-            ).decode(),
+            ),
         )
         public = key.public_key().public_bytes(
             serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
         )
         public_file.write_text(public.decode() + " fabric-dev\n")
     return private_file, public_file.read_text().strip()
-
-
-def write_private(path: Path, text: str) -> None:
-    """Never world-readable, not even for a moment."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-        out.write(text)
-    os.replace(fresh, path)

@@ -18,7 +18,7 @@ from typing import Any
 from fabric import config as configuration
 from fabric.dev import first_content
 from fabric.dev.cloud_client import CloudClient
-from fabric.dev.credentials import ensure_ssh_key, write_credentials, write_private
+from fabric.dev.credentials import ensure_ssh_key, write_credentials
 from fabric.dev.guest_image import build_guest_image
 from fabric.dev.layout import FILE_NAME, DevLayout, DevNode, LayoutError, agents_below
 from fabric.dev.places import (
@@ -37,6 +37,7 @@ from fabric.dev.places import (
 from fabric.errors import FabricError
 from fabric.runtime.founding import PASSABLE
 from fabric.runtime.local_socket import AgentNotRunningError, LocalClient
+from fabric.runtime.node_identity import write_private
 
 START_TIMEOUT_S = 90.0
 STOP_GRACE_S = 10.0
@@ -228,12 +229,12 @@ class DevFabric:
             os.chmod(home / "state", PASSABLE)
             config = self._config(options, place, name, home / "state", url, port)
             path = home / "fabric.toml"
-            write_private(path, configuration.render(config))
+            write_private(path, configuration.render(config).encode())
             nodes.append(
                 DevNode(name=name, id="", pid=0, dir=home / "state", config=path, log=home / "agent.log")
             )
         password = secrets.token_urlsafe(12)
-        write_private(self.directory / PASSWORD_FILE, password)
+        write_private(self.directory / PASSWORD_FILE, password.encode())
         write_credentials(self.directory, url=url, password=password)
         layout = DevLayout(
             directory=self.directory,
