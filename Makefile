@@ -7,7 +7,7 @@ DIR ?= .fabric/dev
 PYTEST_ARGS ?=
 FABRIC := .venv/bin/fabric
 
-.PHONY: up down setup run-setup test unit lint bench soak mutants clean help lock
+.PHONY: up down setup run-setup test unit lint bench soak mutants fuzz clean help lock
 
 help:            ## What can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -35,7 +35,8 @@ lint: setup ## ruff, mypy --strict
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
-bench: setup## Every benchmark; each prints JSON
+bench: setup ## Every benchmark; each prints JSON, or a table
+	@WITH_BENCH=1 WITH_TESTS=1 DRIVER=$(DRIVER) ./.ci/setup.sh
 	@for file in bench/*.py; do case $$file in */_*) ;; *) echo "## $$file"; .venv/bin/python $$file || exit 1;; esac; done
 
 soak: setup ## Long simulation: SEEDS seeds of every simulated scenario
@@ -44,9 +45,13 @@ soak: setup ## Long simulation: SEEDS seeds of every simulated scenario
 mutants: setup ## Plant known bugs, one at a time in a private copy, and print how many the tests kill
 	.venv/bin/python -m tests.mutants
 
+fuzz:            ## Fuzz every decoder and the membership core (atheris): MINUTES of processor time in all, 10 by default
+	@WITH_FUZZ=1 DRIVER=sim ./.ci/setup.sh
+	@MINUTES=$${MINUTES:-10} .venv-fuzz/bin/python -m tests.fuzz $(FUZZ_TARGETS)
+
 lock: setup      ## Write the lock files anew from pyproject.toml
 	./.ci/lock.sh
 
 clean: down      ## Also remove the virtual environments and caches
-	rm -rf .venv .venv-clients .mypy_cache .ruff_cache .hypothesis build *.egg-info .fabric
+	rm -rf .venv .venv-clients .venv-fuzz .mypy_cache .ruff_cache .hypothesis build *.egg-info .fabric
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

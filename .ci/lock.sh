@@ -11,6 +11,7 @@ compile() {
 echo "setuptools>=77" >"$tool/build.in"
 compile --extra postgres -o requirements.lock pyproject.toml "$tool/build.in"
 compile --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+compile --extra fuzz -c requirements.lock -c requirements-dev.lock -o requirements-fuzz.lock pyproject.toml
 echo "libvirt-python>=9.0" >"$tool/libvirt.in"
 compile -o requirements-libvirt.lock "$tool/libvirt.in"
 echo "python-openstackclient" >"$tool/clients.in"

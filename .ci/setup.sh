@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs what Fabric needs on this machine, once; a second run only looks.
 #   DRIVER=libvirt|sim   WITH_TESTS=1 (test tools)   WITH_CLIENTS=1 (stock OpenStack clients)
+#   WITH_BENCH=1 (what benchmarks compare with)
+#   WITH_FUZZ=1 (only the fuzzer and what it needs, in a venv of its own)
 # As root with DRIVER=libvirt it installs Debian packages; otherwise nothing outside this directory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,10 +18,11 @@ HOST_PACKAGES="gcc libc6-dev pkg-config python3 python3-dev python3-venv libvirt
  dropbear-bin qemu-guest-agent linux-image-cloud-amd64 grub-pc-bin grub-common e2fsprogs lz4 openssh-client
  util-linux procps"
 TEST_PACKAGES="postgresql"
+BENCH_PACKAGES="serf"
 
 install_packages() {
   local missing=""
-  for name in $HOST_PACKAGES ${WITH_TESTS:+$TEST_PACKAGES}; do
+  for name in $HOST_PACKAGES ${WITH_TESTS:+$TEST_PACKAGES} ${WITH_BENCH:+$BENCH_PACKAGES}; do
     dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q '^install ok installed' || missing="$missing $name"
   done
   [ -n "$missing" ] || return 0
@@ -63,6 +66,10 @@ venv() {
   echo "$want" >"$dir/.complete"
 }
 
+if [ -n "${WITH_FUZZ:-}" ]; then
+  venv .venv-fuzz requirements-fuzz.lock
+  exit
+fi
 # No `$(pick_python)` in an `||` list: its own failure must end us.
 [ -x .venv/bin/python ] || [ "$DRIVER" = libvirt ] || pick_python >/dev/null
 if [ "$DRIVER" = libvirt ]; then

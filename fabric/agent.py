@@ -22,6 +22,9 @@ from aiohttp import web
 
 from fabric import __version__
 from fabric.agent_host import make_driver, make_plug
+from fabric.agent_identity import IdentitySide
+from fabric.agent_nodes import AgentNodes, where_to_ask
+from fabric.agent_operator import OperatorSide
 from fabric.agent_roles import Conductor, conductor_of, may_ask_hosts
 from fabric.api.local.app import LocalParts, build_local_app
 from fabric.compute.capacity import Allocation, HostIdentity
@@ -30,7 +33,6 @@ from fabric.config import Config
 from fabric.control.context import Cloud
 from fabric.core.membership.config import MembershipConfig
 from fabric.core.membership.membership import Membership
-from fabric.core.membership.model import Member, MemberState, NodeRecord
 from fabric.core.servers.model import ImageSource
 from fabric.errors import ConfigError
 from fabric.mesh.curve import CurveKeyPair
@@ -39,7 +41,6 @@ from fabric.mesh.rpc import MeshRpc
 from fabric.mesh.switchboard import Switchboard
 from fabric.runtime import local_socket
 from fabric.runtime.addresses import default_address, endpoint_of, url_of
-from fabric.runtime.authority import check_admission, verifier
 from fabric.runtime.blob_store import FileBlobStore
 from fabric.runtime.blob_sweep import BlobSweeper
 from fabric.runtime.blob_transfer import BlobFetcher, serve_blobs
@@ -48,8 +49,10 @@ from fabric.runtime.events import EventLog
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.host_calls import RpcHostCalls
 from fabric.runtime.membership_loop import MembershipLoop
-from fabric.runtime.node_identity import IdentityError, load_membership, load_or_create, next_incarnation
+from fabric.runtime.node_identity import IdentityError
 from fabric.runtime.remote_state import RemoteState
+from fabric.runtime.sd_notify import READY, STOPPING, ServiceManager
+from fabric.runtime.watchdog import LoopLag, LoopWatchdog
 from fabric.store.lock import DirectoryLock
 from fabric.supervisor import PartFailedError, Supervisor
 from netplug.contract import NetPlug
@@ -85,13 +88,23 @@ class Agent:
         self._directory = config.state_dir
         self._supervisor = Supervisor()
         self._stop = self._supervisor.stop
+        self._manager = ServiceManager()
+        self._watchdog = LoopWatchdog(manager=self._manager)
+        self._who = IdentitySide(config, self._clock, self._events, stop=self._stop.set)
         self._ready = False
         self._host: HostSide | None = None
         self._plug: NetPlug | None = None
         self._conductor: Conductor | None = None
+        self._state: HardState | None = None
+
+    @property
+    def begins_anew(self) -> bool:
+        """Whether `run` ended only to begin again, with new keys."""
+        return self._who.begins_anew
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
+        self._watchdog.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         stopping = asyncio.create_task(self._stop.wait(), name="stop")
@@ -100,17 +113,23 @@ class Agent:
             async with contextlib.AsyncExitStack() as stack:
                 if await self._started_before(stopping, stack):
                     log.info("agent ready", extra={"node": self._config.node_name, "id": self._fleet.me})
+                    self._manager.tell(READY)
                     await self._stop.wait()
                 log.info("agent stopping", extra={"node": self._config.node_name})
+                if not self.begins_anew:  # else the service manager would wait for an end that never comes
+                    self._manager.tell(STOPPING)
                 if self._ready:
                     self._ready = False
                     self._fleet.leave()
                     await asyncio.sleep(LEAVE_LINGER_S)
         finally:
             stopping.cancel()
+            self._watchdog.close()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
         self._supervisor.raise_failure()
+        if self._who.ending is not None:
+            raise self._who.ending
 
     def _on_signal(self) -> None:
         if self._stop.is_set():
@@ -132,24 +151,18 @@ class Agent:
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         """What is open already is on `stack` at every await, so a stop may come at any."""
-        member = load_membership(self._directory)
-        if member is None:
-            raise IdentityError(
-                f"this node belongs to no fabric yet (state in {self._directory}); `fabric init` founds one, "
-                "`fabric join TOKEN` enters one"
-            )
+        self._who.need_member()
         lock = DirectoryLock(self._directory)
         lock.acquire()
         stack.callback(lock.release)
-        self._identity = load_or_create(self._directory)
-        check_admission(member, self._identity, name=self._config.node_name, now_ms=self._clock.wall_ms())
-        self._member = member
+        self._who.load()
+        self._identity, self._member = self._who.identity, self._who.member
         await self._start_mesh(stack)
         await self._start_local(stack)
         self._blobs = FileBlobStore(self._directory / "blobs")
         self._fetcher = BlobFetcher(self._rpc, self._blobs)
         serve_blobs(self._rpc, self._blobs)
-        state = await self._start_state(stack)
+        state = self._state = await self._start_state(stack)
         if self._conductor is not None:  # hosts may ask as soon as there is somebody to answer
             self._fleet.publish(roles=self._conductor.claims())
         self._supervisor.supervise(stack, "blob sweeper", BlobSweeper(state, self._blobs).run())
@@ -171,34 +184,41 @@ class Agent:
         )
         self._switchboard = Switchboard(transport, member.fabric_id)
         self._rpc = MeshRpc(who.node_id, self._switchboard)
-        incarnation = await asyncio.to_thread(next_incarnation, self._directory)
-        record = NodeRecord(
-            node_id=who.node_id,
-            name=config.node_name,
-            endpoint=endpoint_of(address, config.mesh.port),
-            curve_public=who.curve_public,
-            certificate=member.certificate,
-            incarnation=incarnation,
-            version=1,
-            zone=config.node.zone,
-            software=__version__,
-        )
+        record = await asyncio.to_thread(self._who.record, endpoint_of(address, config.mesh.port))
         self._address = address
         core = Membership(
             record,
             MembershipConfig(),
             Random(),  # noqa: S311  # jitter, not a secret
-            sign=who.sign,
-            verify=verifier(member.root_public, member.fabric_id, self._clock.wall_ms),
+            self._who.trust,
         )
-        self._fleet = MembershipLoop(core, self._switchboard, self._clock, self._directory)
-        self._fleet.watch(self._member_changed)
+        self._fleet = MembershipLoop(
+            core,
+            self._switchboard,
+            self._clock,
+            self._directory,
+            on_quarantine=self._who.on_quarantine,
+        )
+        self._operator = OperatorSide(
+            config=config,
+            fleet=self._fleet,
+            rpc=self._rpc,
+            switchboard=self._switchboard,
+            clock=self._clock,
+            events=self._events,
+            strangers=transport.strangers,
+            lag=self._loop_lag,
+            door=lambda: "" if self._conductor is None else self._conductor.door_endpoint,
+        )
         await self._switchboard.start()
         stack.push_async_callback(self._switchboard.close)
         stack.push_async_callback(self._rpc.close)
         stack.push_async_callback(self._fleet.close)
         self._fleet.start()
-        self._events.add("agent.started", config.node_name, {"incarnation": str(incarnation)})
+        self._events.add("agent.started", config.node_name, {"epoch": str(record.epoch)})
+        self._who.open(self._fleet, self._rpc)
+        for name, work in self._who.work():
+            self._supervisor.supervise(stack, name, work)
 
     async def _start_state(self, stack: contextlib.AsyncExitStack) -> HardState:
         """The rows themselves on the founder; elsewhere a way to who has them."""
@@ -208,6 +228,7 @@ class Agent:
             config=self._config,
             identity=self._identity,
             member=self._member,
+            trust=self._who.trust,
             fleet=self._fleet,
             rpc=self._rpc,
             clock=self._clock,
@@ -255,12 +276,7 @@ class Agent:
         self._supervisor.supervise(stack, "capacity", self._publish_capacity(self._host))
 
     async def _start_api(self, stack: contextlib.AsyncExitStack, state: HardState) -> None:
-        # Only here: a node without the API is smaller and starts faster.
-        from fabric.api.compute import routes as compute
-        from fabric.api.identity import routes as identity_api
-        from fabric.api.image import routes as image
-        from fabric.api.network import routes as network
-        from fabric.api.server import ApiServer, build_root
+        from fabric.api.server import ApiServer
 
         config = self._config
         cloud = Cloud(
@@ -278,15 +294,8 @@ class Agent:
             blob_source=self._fetcher,
             public_url=config.api.public_url or None,
         )
-        root = build_root(
-            cloud,
-            apps={
-                "/identity": identity_api.app(),
-                "/compute": compute.app(),
-                "/image": image.app(),
-                "/network": network.app(),
-            },
-        )
+        # In a thread: importing the API and compiling its schemas takes a second, and beats must not wait.
+        root = await asyncio.to_thread(_build_api, cloud)
         if self._api_fd is not None:
             os.set_inheritable(self._api_fd, False)  # no child of ours may hold the API's port
             server = await ApiServer.listen_on(root, socket.socket(fileno=self._api_fd))
@@ -311,6 +320,15 @@ class Agent:
                 status=self._status,
                 create_token=self._create_token,
                 host_network=self._host_network,
+                mesh=self._operator.mesh,
+                scrape=self._operator.scrape,
+                nodes=AgentNodes(
+                    self._fleet,
+                    self._clock,
+                    admin=lambda: None if self._conductor is None else self._conductor.admin,
+                    state=lambda: self._state,
+                    rotation=lambda: self._who.rotation,
+                ),
             )
         )
         # handlers end with their client: one that follows events would else wait for the next for ever
@@ -318,6 +336,11 @@ class Agent:
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, local_socket.bind(self._directory)).start()
+        metrics = await self._operator.serve_metrics()
+        if metrics is not None:
+            stack.push_async_callback(metrics.close)
+        for name, work in self._operator.work():
+            self._supervisor.supervise(stack, name, work)
 
     # -- what parts ask
 
@@ -325,15 +348,15 @@ class Agent:
         return await self._fetcher.fetch(source.sha256, source.size_bytes, source.node_id)
 
     async def _publish_capacity(self, host: HostSide) -> None:
+        was_draining = False
         while True:
-            load = os.getloadavg()[0]
-            self._fleet.publish(capacity=replace(host.capacity(), load_milli=int(load * 1000)))
+            offered = replace(host.capacity(), load_milli=int(os.getloadavg()[0] * 1000))
+            self._fleet.publish(capacity=offered, urgent=offered.is_draining is not was_draining)
+            was_draining = offered.is_draining
             await asyncio.sleep(CAPACITY_INTERVAL_S)
 
-    def _member_changed(self, member: Member, before: MemberState | None) -> None:
-        if member.state is before:
-            return
-        self._events.add(f"member.{member.state.value}", member.record.name, {"id": member.record.node_id})
+    def _loop_lag(self) -> LoopLag:
+        return self._watchdog.lag
 
     def _api_url(self) -> str:
         return self._config.api.public_url or url_of(self._address, self._api_port)
@@ -346,16 +369,12 @@ class Agent:
             "version": __version__,
             "ready": self._ready,
             "founder": self._member.founder,
-            "mesh_dropped": dict(self._switchboard.dropped()),
+            "mesh_dropped": dict(self._operator.dropped()),
         }
 
     async def _create_token(self, ttl_s: int, uses: int) -> str:
         if self._conductor is None:
-            conductor = conductor_of(self._fleet)
-            member = None if conductor is None else self._fleet.member(conductor)
-            if member is None:
-                raise IdentityError("no node conducts now, so nobody can make join tokens; try again")
-            raise IdentityError(f"join tokens are made on {member.record.name}, the conductor: ask there")
+            raise IdentityError(where_to_ask(self._fleet, "join tokens are made"))
         return await self._conductor.create_token(ttl_s=ttl_s, uses=uses)
 
     async def _host_network(self) -> dict[str, Any]:
@@ -371,9 +390,28 @@ class Agent:
         }
 
 
-async def run_agent(config: Config, *, api_fd: int | None = None) -> None:
+def _build_api(cloud: Cloud) -> web.Application:
+    # Only here: a node without the API is smaller and starts faster.
+    from fabric.api.compute import routes as compute
+    from fabric.api.identity import routes as identity_api
+    from fabric.api.image import routes as image
+    from fabric.api.network import routes as network
+    from fabric.api.server import build_root
+
+    return build_root(
+        cloud,
+        apps={
+            "/identity": identity_api.app(),
+            "/compute": compute.app(),
+            "/image": image.app(),
+            "/network": network.app(),
+        },
+    )
+
+
+async def run_agent(config: Config, *, api_fd: int | None = None) -> bool:
     """The agent as a process: a stop that hangs, or a second signal, ends it at once with status 1. That is
-    a crash by choice, and a crash loses nothing (STYLE section 5)."""
+    a crash by choice, and a crash loses nothing (STYLE section 5). True: it ended only to begin anew."""
 
     def end_at_once(why: str) -> None:
         log.critical("agent ends at once", extra={"node": config.node_name, "reason": why})
@@ -386,9 +424,14 @@ async def run_agent(config: Config, *, api_fd: int | None = None) -> None:
         timer.daemon = True
         timer.start()
 
-    await Agent(
-        config, api_fd=api_fd, on_stopping=arm, on_impatience=lambda: end_at_once("a second signal")
-    ).run()
+    agent = Agent(
+        config,
+        api_fd=None if api_fd is None else os.dup(api_fd),  # the next life needs it, too
+        on_stopping=arm,
+        on_impatience=lambda: end_at_once("a second signal"),
+    )
+    await agent.run()
+    return agent.begins_anew
 
 
 __all__ = ["Agent", "PartFailedError", "run_agent"]

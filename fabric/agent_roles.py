@@ -6,19 +6,23 @@ that elections (design/log.md) can move them without touching them.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from fabric.config import Config
 from fabric.core.identity.queries import GetFabric
 from fabric.core.membership.model import RoleClaim
+from fabric.core.nodes.queries import GetNode
 from fabric.core.queries import AppliedEntry
 from fabric.errors import ConfigError
 from fabric.mesh.curve import CurveKeyPair
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.addresses import endpoint_of
-from fabric.runtime.authority import load_authority
+from fabric.runtime.authority import NodeTrust, load_authority, read_own
+from fabric.runtime.certificate_service import CertificateService
 from fabric.runtime.clock import Clock
 from fabric.runtime.events import EventLog
 from fabric.runtime.fleet import Fleet
@@ -28,11 +32,15 @@ from fabric.runtime.host_calls import HostNudger
 from fabric.runtime.join import Admission, create_token
 from fabric.runtime.join_door import DoorServer
 from fabric.runtime.membership_loop import MembershipLoop
-from fabric.runtime.node_identity import IdentityError, Membership, NodeIdentity
+from fabric.runtime.node_admin import NodeAdmin
+from fabric.runtime.node_identity import IdentityError, Membership, NodeIdentity, save_membership
+from fabric.runtime.readmission import readmit
 from fabric.runtime.reaper import Reaper
+from fabric.runtime.rotation import pending_keys
 from fabric.runtime.scheduler_loop import SchedulerLoop
 from fabric.runtime.state_service import StateService
-from proto.commands.nodes import NodeAdmit, RoleHold
+from proto.commands import Command
+from proto.commands.nodes import NodeAdmit, NodeRemove, NodeRenew, RoleHold
 from proto.commands.servers import (
     ServerAct,
     ServerCreate,
@@ -43,9 +51,11 @@ from proto.commands.servers import (
     ServerUnplaceable,
 )
 from proto.ids import Fence, NodeId, RequestId, new_request_id
+from proto.membership import NodeState
 
 log = logging.getLogger(__name__)
 
+ANSWER_GRACE_S = 0.3
 ROLES = ("conductor", "scheduler", "api")
 ASKING_ROLES = ("conductor", "api")  # the one nudges hosts, the other shows their guests' consoles
 _TOLD = {  # applied commands that are part of the fabric's story
@@ -55,6 +65,11 @@ _TOLD = {  # applied commands that are part of the fabric's story
     ServerObserved: "server.observed",
     ServerRemoved: "server.removed",
     ServerExpire: "server.expired",
+}
+_TOLD_OF_NODES: dict[type[Command], str] = {
+    NodeAdmit: "node.admitted",
+    NodeRenew: "node.certified",
+    NodeRemove: "node.removed",
 }
 
 
@@ -67,6 +82,7 @@ class Conductor:
         config: Config,
         identity: NodeIdentity,
         member: Membership,
+        trust: NodeTrust,
         fleet: MembershipLoop,
         rpc: Rpc,
         clock: Clock,
@@ -83,6 +99,7 @@ class Conductor:
         self._config = config
         self._identity = identity
         self._member = member
+        self._trust = trust
         self._fleet = fleet
         self._rpc = rpc
         self._clock = clock
@@ -94,7 +111,16 @@ class Conductor:
             segment_bytes=config.state.segment_bytes,
             on_failure=on_failure,
         )
-        admission = Admission(self._state, authority, clock, fleet.states, fleet.admit)
+        admission = Admission(
+            self._state,
+            authority,
+            trust,
+            clock,
+            known=fleet.states,
+            removals=fleet.removals,
+            admitted=fleet.admit,
+        )
+        self.admin = NodeAdmin(self._state, authority, fleet, rpc, clock)
         keys = CurveKeyPair(identity.curve_public, identity.curve_secret)
         self._door = DoorServer(
             keys, bind=endpoint_of(address, config.mesh.door_port), admit=admission.admit, clock=clock
@@ -109,8 +135,22 @@ class Conductor:
         await self._take_roles()
         self._state.subscribe(self._tell)
         StateService(self._state, self._rpc, self._name_of)
+        CertificateService(
+            self._state,
+            self._authority,
+            self._trust,
+            self._rpc,
+            self._clock,
+            rotated=self._tell_new_keys,
+        )
+        await readmit(self._state, self._fleet, self._trust)
         self._door_endpoint = await self._door.start()
         return self._state
+
+    @property
+    def door_endpoint(self) -> str:
+        """ "" until the door is open."""
+        return self._door_endpoint
 
     async def close(self) -> None:
         await self._door.close()
@@ -155,16 +195,56 @@ class Conductor:
                     f"{self._config.state_dir}"
                 )
             await self._state.propose(first, request_id=RequestId(f"init/{fabric_id}"))
-        await self._state.propose(
-            NodeAdmit(
-                node_id=self._identity.node_id,
-                name=self._config.node_name,
-                curve_public=self._identity.curve_public,
-                certificate=self._member.certificate,
-            ),
-            request_id=new_request_id(),
-        )
+        await self._enter_own_row()
         forget_first_entry(self._config.state_dir)
+
+    async def _enter_own_row(self) -> None:
+        row = await self._state.read(GetNode(node_id=self._identity.node_id))
+        if row is not None and pending_keys(self._config.state_dir) is not None:
+            return  # the row may know the keys that `Rotation.finish` is about to take
+        if row is not None and row.generation > read_own(self._member.certificate).generation:
+            self._outdo(row.generation)
+        certificate = self._member.certificate
+        generation = read_own(certificate).generation
+        me = self._identity
+        if row is None:
+            await self._state.propose(
+                NodeAdmit(
+                    node_id=me.node_id,
+                    name=self._config.node_name,
+                    curve_public=me.curve_public,
+                    certificate=certificate,
+                    generation=generation,
+                ),
+                request_id=new_request_id(),
+            )
+        elif row.certificate != certificate:
+            await self._state.propose(
+                NodeRenew(
+                    node_id=me.node_id,
+                    curve_public=me.curve_public,
+                    certificate=certificate,
+                    generation=generation,
+                ),
+                request_id=new_request_id(),
+            )
+
+    def _outdo(self, generation: int) -> None:
+        """The log knows a newer certificate of this node than its files do: they come from a backup.
+        Everybody holds ours for spent, so a newer one is issued before anything else is said."""
+        known = read_own(self._member.certificate)
+        certificate = self._authority.issue(
+            curve_public=self._identity.curve_public,
+            sign_public=self._identity.sign_public,
+            name=known.name,
+            now_ms=self._clock.wall_ms(),
+            roles=known.roles,
+            node_id=self._identity.node_id,
+            generation=generation + 1,
+        )
+        self._member = replace(self._member, certificate=certificate)
+        save_membership(self._config.state_dir, self._member)
+        self._fleet.publish(certificate=certificate, urgent=True)
 
     async def _take_roles(self) -> None:
         for role in ROLES:
@@ -176,6 +256,12 @@ class Conductor:
                 "role.granted", self._config.node_name, {"role": role, "fence": str(applied.index)}
             )
 
+    def _tell_new_keys(self, state: NodeState) -> None:
+        """The answer goes out on a link by the old keys, so the mesh hears a little later. Should the agent
+        die meanwhile, `readmit` tells it at the next start."""
+        if read_own(state.certificate).node_id != self._identity.node_id:
+            asyncio.get_running_loop().call_later(ANSWER_GRACE_S, self._fleet.admit, state)
+
     def _name_of(self, node_id: NodeId) -> str | None:
         member = self._fleet.member(node_id)
         return None if member is None else member.record.name
@@ -186,6 +272,13 @@ class Conductor:
 
     def _tell(self, entry: AppliedEntry) -> None:
         command = entry.command
+        told = _TOLD_OF_NODES.get(type(command))
+        if told is not None:
+            node_id: NodeId = command.node_id  # type: ignore[attr-defined]
+            index = {"id": node_id, "index": str(entry.index)}
+            name = command.name if isinstance(command, NodeAdmit) else self._name_of(node_id)
+            self._events.add(told, name or node_id, index)
+            return
         event = _TOLD.get(type(command))
         if isinstance(command, ServerAct):
             event = f"server.{command.verb}"

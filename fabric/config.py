@@ -37,6 +37,7 @@ class NodeSection:
     name: str = _doc("This node's name, unique in the fabric. Empty: the host name.", "")
     state_dir: str = _doc("Keys, log, rows, images and disks live here (0700).", "/var/lib/fabric")
     zone: str = _doc("Availability zone of this host.", "nova")
+    rack: str = _doc("Where in the zone it stands: what may fail together. Free text.", "")
     host: bool = _doc("Run guests on this node.", True)
 
 
@@ -98,6 +99,18 @@ class NetworkSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSection:
+    """Off by default: it is plain HTTP that anybody may read, a port nobody asked for is one to attack, and
+    the local socket serves the same. Switched on it serves GET /metrics and nothing else."""
+
+    listen: str = _doc(
+        "Address Prometheus scrapes this agent at, e.g. 0.0.0.0. Empty: only the local socket has them.",
+        "",
+    )
+    port: int = _doc("TCP port of GET /metrics, where listen is set. 0: any free port.", 7402)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSection:
     level: str = _doc("DEBUG, INFO, WARNING or ERROR.", "INFO")
     format: str = _doc("json (one object a line) or text.", "json")
@@ -111,6 +124,7 @@ class Config:
     state: StateSection = field(default_factory=StateSection)
     compute: ComputeSection = field(default_factory=ComputeSection)
     network: NetworkSection = field(default_factory=NetworkSection)
+    metrics: MetricsSection = field(default_factory=MetricsSection)
     log: LogSection = field(default_factory=LogSection)
 
     def __post_init__(self) -> None:
@@ -240,6 +254,7 @@ def _check(config: Config) -> None:
         ("mesh.port", config.mesh.port),
         ("mesh.door_port", config.mesh.door_port),
         ("api.port", config.api.port),
+        ("metrics.port", config.metrics.port),
     ):
         need(0 <= port <= 65_535, f"{where}: {port} is not a TCP port (0 to 65535)")
     if config.mesh.address:
@@ -253,6 +268,10 @@ def _check(config: Config) -> None:
         )
     ports = [port for port in (config.mesh.port, config.mesh.door_port, config.api.port) if port]
     need(len(set(ports)) == len(ports), "mesh.port, mesh.door_port and api.port: must differ")
+    need(
+        not config.metrics.listen or config.metrics.port not in ports,
+        f"metrics.port: {config.metrics.port} is taken by mesh.port, mesh.door_port or api.port",
+    )
     need(
         not config.node.name or _NODE_NAME.fullmatch(config.node.name) is not None,
         f"node.name: {config.node.name!r} must be 1 to 63 letters, digits, dots, dashes or underscores",
@@ -284,6 +303,7 @@ def _check(config: Config) -> None:
     )
     need(1 << 16 <= config.state.segment_bytes <= 1 << 30, "state.segment_bytes: 65536 to 1073741824")
     need(bool(config.node.zone), "node.zone: must not be empty")
+    need(len(config.node.rack) <= 64, "node.rack: at most 64 characters")
 
 
 def _wrap(text: str) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from proto.codec import pack, unpack_map
 from proto.ids import FabricId, NodeId
-from proto.membership import CERTIFICATE_BYTES_MAX, NODE_ID_CHARS, SIGNATURE_BYTES
+from proto.membership import CERTIFICATE_BYTES_MAX, NUMBER_MAX, SIGNATURE_BYTES, is_node_id
 from proto.records import from_wire, to_wire
 
 KEY_BYTES = 32  # CURVE and Ed25519 public keys
@@ -21,10 +21,12 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeCertificate:
-    """Binds a node id to its keys, its name and the roles it may take."""
+    """Binds a node id to its keys, its name and the roles it may take.
+
+    Of two certificates of one node the one with the higher `generation` counts, and the other is spent."""
 
     fabric_id: FabricId
-    node_id: NodeId  # blake2b-16 of curve_public
+    node_id: NodeId  # blake2b-16 of the first curve_public this node ever had
     curve_public: bytes  # its links
     sign_public: bytes  # Ed25519: its words about itself
     name: str
@@ -32,9 +34,10 @@ class NodeCertificate:
     not_before_ms: int  # wall
     not_after_ms: int  # wall
     serial: int  # random, 63 bits
+    generation: int = 1  # grows by one at each issue
 
     def __post_init__(self) -> None:
-        if len(self.node_id) != NODE_ID_CHARS:
+        if not is_node_id(self.node_id):
             raise ValueError("node_id must be 32 hex digits")
         if len(self.curve_public) != KEY_BYTES or len(self.sign_public) != KEY_BYTES:
             raise ValueError("public keys must be 32 bytes")
@@ -44,6 +47,8 @@ class NodeCertificate:
             raise ValueError("too many roles")
         if not self.not_before_ms < self.not_after_ms:
             raise ValueError("not_before_ms must be before not_after_ms")
+        if not 0 < self.generation <= NUMBER_MAX:
+            raise ValueError("generation must be 1 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,13 @@ class SignedCertificate:
     def __post_init__(self) -> None:
         if len(self.signature) != SIGNATURE_BYTES:
             raise ValueError("signature must be 64 bytes")
+
+
+def certificate_request_body(
+    *, fabric_id: FabricId, node_id: NodeId, curve_public: bytes, sign_public: bytes
+) -> bytes:
+    """What a member signs to ask for a newer certificate over these keys (SPEC.md, `node.renew`)."""
+    return pack(["fabric-csr-1", fabric_id, node_id, curve_public, sign_public])
 
 
 def certificate_body(certificate: NodeCertificate) -> bytes:

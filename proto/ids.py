@@ -29,7 +29,7 @@ RequestId = NewType("RequestId", str)  # "req-" + uuid4, as OpenStack services s
 Term = NewType("Term", int)
 LogIndex = NewType("LogIndex", int)  # first entry is 1; 0 means "before the log"
 Fence = NewType("Fence", int)  # the log index of a role's grant
-Incarnation = NewType("Incarnation", int)
+Epoch = NewType("Epoch", int)  # of a node: grows by one at each start of its agent
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _REQUEST = re.compile(r"req-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

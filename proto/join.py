@@ -12,7 +12,7 @@ from proto.certificate import KEY_BYTES, NAME_CHARS_MAX
 from proto.codec import pack, unpack_map
 from proto.errors import Outcome, WireError
 from proto.ids import FabricId, NodeId, TokenId
-from proto.membership import BODY_BYTES_MAX, NODE_ID_CHARS, SIGNATURE_BYTES, NodeState
+from proto.membership import BODY_BYTES_MAX, REMOVALS_MAX, SIGNATURE_BYTES, NodeState, Removal, is_node_id
 from proto.records import from_wire, to_wire
 
 TOKEN_PREFIX = "fabric1."  # noqa: S105  # the text form's name, not a secret
@@ -55,8 +55,8 @@ class JoinTokenText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinRequest:
-    """`body` and `signature` are the node's first own state (see membership.NodeState), made before it
-    has a certificate."""
+    """A certificate signing request: who shows the token's secret asks for a certificate over these keys.
+    `body` and `signature` are the node's own state (see membership.NodeState), made before it has one."""
 
     KIND: ClassVar[str] = "join.request"
     token_id: TokenId
@@ -71,7 +71,7 @@ class JoinRequest:
     def __post_init__(self) -> None:
         if not 0 < len(self.token_id) <= 64 or len(self.secret) != SECRET_BYTES:
             raise ValueError("token_id or secret has the wrong length")
-        if len(self.node_id) != NODE_ID_CHARS or not 0 < len(self.name) <= NAME_CHARS_MAX:
+        if not is_node_id(self.node_id) or not 0 < len(self.name) <= NAME_CHARS_MAX:
             raise ValueError("node_id or name has the wrong length")
         if len(self.curve_public) != KEY_BYTES or len(self.sign_public) != KEY_BYTES:
             raise ValueError("public keys must be 32 bytes")
@@ -84,17 +84,21 @@ class JoinRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinReply:
-    """Admitted. `states` are the members known to the door, the new node excepted."""
+    """Admitted. `states` are the members known to the door, the new node excepted; `removals` whom the root
+    has removed, the newest first: gossip tells the rest."""
 
     KIND: ClassVar[str] = "join.reply"
     fabric_id: FabricId
     root_public: bytes
     certificate: bytes
     states: tuple[NodeState, ...] = ()
+    removals: tuple[Removal, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.root_public) != KEY_BYTES:
             raise ValueError("root_public must be 32 bytes")
+        if len(self.removals) > REMOVALS_MAX:
+            raise ValueError("too many removals")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from importlib import resources
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -29,4 +31,16 @@ def agent(path: Path, api_fd: int | None, print_unit: bool) -> None:
 
     loaded = configuration.load(path)
     logs.configure(loaded.config.log.level, loaded.config.log.format)
-    asyncio.run(run_agent(loaded.config, api_fd=api_fd))
+    if api_fd is not None:
+        os.set_inheritable(api_fd, False)  # no child of ours may hold the API's port
+    if asyncio.run(run_agent(loaded.config, api_fd=api_fd)):
+        begin_anew(api_fd)
+
+
+def begin_anew(api_fd: int | None) -> NoReturn:
+    """The same process with the same arguments, from its first line on."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    if api_fd is not None:
+        os.set_inheritable(api_fd, True)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # our own command line

@@ -89,6 +89,7 @@ def node_facts(config: configuration.Config) -> NodeFacts:
         name=config.node_name,
         endpoint=endpoint_of(address, config.mesh.port),
         zone=config.node.zone,
+        rack=config.node.rack,
         software=__version__,
     )
 

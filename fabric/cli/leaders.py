@@ -17,6 +17,8 @@ from fabric.runtime.local_socket import LocalClient
 def leaders(client: LocalClient, as_json: bool) -> None:
     """List the holders of the fabric's roles, since when, and the fence of each grant."""
     rows = client.get("/leaders")
+    if not rows:
+        click.echo("no node that this node believes to be there holds a role", err=True)
     if as_json:
         print_json(rows)
         return

@@ -16,11 +16,15 @@ COMMANDS = (
     "completion",
     "config",
     "dev",
+    "doctor",
     "events",
     "init",
     "join",
     "leaders",
     "members",
+    "metrics",
+    "node",
+    "ping",
     "token",
     "version",
 )
@@ -44,14 +48,12 @@ def cli() -> None:
 def main() -> None:
     """Exit 0: done, 1: refused or failed, 2: misused."""
     try:
-        cli(prog_name="fabric", standalone_mode=False)
+        code = cli(prog_name="fabric", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         sys.exit(1)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
-    except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
@@ -64,6 +66,8 @@ def main() -> None:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"Error: {where}{error.strerror or error}", err=True)
         sys.exit(1)
+    if isinstance(code, int):  # a command that looked and found what is not well (click.exceptions.Exit)
+        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -2,37 +2,225 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import click
 
-from fabric.cli.output import json_option, print_json, print_table
-from fabric.cli.target import with_client
-from fabric.runtime.local_socket import LocalClient
+from fabric.cli.output import age, json_option, millis, print_json, table_lines
+from fabric.cli.screen import Redrawn, coloured, now_text, repeat
+from fabric.cli.target import node_names, with_client
+from fabric.runtime.local_socket import AgentNotRunningError, LocalClient
+
+STATES = ("alive", "stalled", "suspect", "agent_down", "host_down", "leaving", "left", "forgotten")
+_WORST_FIRST = ("host_down", "agent_down", "stalled", "suspect", "leaving", "left", "forgotten", "alive")
+Row = dict[str, Any]
+_SORTS: dict[str, Callable[[Row], Any]] = {
+    "name": lambda row: row["name"],
+    "state": lambda row: (_WORST_FIRST.index(row["state"]), row["name"]),
+    "age": lambda row: -row["age_s"],
+    "rtt": lambda row: -(row["rtt_ms"] or 0),
+    "zone": lambda row: (row["zone"], row["rack"], row["name"]),
+    "servers": lambda row: -row["capacity"]["servers"],
+}
+MEMBER_HEAD = (
+    "NAME", "STATE", "AGE", "HEARD", "RTT", "INCARNATION", "ROLES", "ZONE", "ADDRESS", "VERSION",
+    "SERVERS", "VCPUS", "MEMORY MB", "ID",
+)  # fmt: skip
+LINK_HEAD = ("NAME", "STATE", "LINK", "HEARD", "RTT", "LAG", "TREE", "RING", "SINCE", "ADDRESS", "ID")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rows, in which order."""
+
+    names: tuple[str, ...]
+    states: frozenset[str]
+    zones: frozenset[str]
+    sort: str
+
+    def of(self, rows: Sequence[Row]) -> list[Row]:
+        """Raises click.ClickException for a name nobody has."""
+        for name in self.names:
+            if not any(_is_named(row, name) for row in rows):
+                raise click.ClickException(
+                    f"this node knows no node {name!r}; `fabric members` lists those it knows"
+                )
+        return sorted(filter(self._takes, rows), key=_SORTS[self.sort])
+
+    def _takes(self, row: Row) -> bool:
+        """The forgotten are members, too, and of no interest unless they are meant."""
+        is_named = any(_is_named(row, name) for name in self.names)
+        if (self.names and not is_named) or (self.zones and row["zone"] not in self.zones):
+            return False
+        if self.states:
+            return row["state"] in self.states
+        return is_named or row["state"] != "forgotten"
+
+
+def _is_named(row: Row, name: str) -> bool:
+    return row["name"] == name or (len(name) >= 4 and row["id"].startswith(name))
 
 
 @click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=node_names)
+@click.option("--links", is_flag=True, help="Show this node's links: whom it hears first-hand, and how well.")
+@click.option("--watch", "-w", is_flag=True, help="Show again and again, until interrupted.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.1, 3_600),
+    default=1.0,
+    show_default=True,
+    help="Seconds between two looks of --watch.",
+)
+@click.option(
+    "--state", "states", type=click.Choice(STATES), multiple=True, help="Only members in this state."
+)
+@click.option("--zone", "zones", multiple=True, metavar="ZONE", help="Only members in this zone.")
+@click.option(
+    "--sort",
+    type=click.Choice(sorted(_SORTS)),
+    default="name",
+    show_default=True,
+    help="state: the worst first; age, rtt, servers: the greatest first.",
+)
 @json_option
 @with_client
-def members(client: LocalClient, as_json: bool) -> None:
-    """List every node this node knows, with its state and how long ago it was heard."""
-    rows = client.get("/members")
-    if as_json:
-        print_json(rows)
-        return
-    print_table(
-        ("NAME", "STATE", "AGE", "ROLES", "ZONE", "ADDRESS", "SERVERS", "VCPUS", "MEMORY MB", "ID"),
-        [
-            (
-                row["name"],
-                row["state"],
-                f"{row['age_s']:.1f}s",
-                ",".join(row["roles"]) or "-",
-                row["zone"],
-                row["address"],
-                row["capacity"]["servers"],
-                f"{row['capacity']['vcpus_used']}/{row['capacity']['vcpus']}",
-                f"{row['capacity']['memory_mb_used']}/{row['capacity']['memory_mb']}",
-                row["id"][:8],
-            )
-            for row in rows
-        ],
+def members(
+    client: LocalClient,
+    names: tuple[str, ...],
+    links: bool,
+    watch: bool,
+    interval: float,
+    states: tuple[str, ...],
+    zones: tuple[str, ...],
+    sort: str,
+    as_json: bool,
+) -> None:
+    """List every node this node knows, with its state and how long ago it was heard.
+
+    AGE is the time since this node had evidence of that node's life. HEARD says how: over a link of its own
+    (link), or told by others (gossip). INCARNATION is starts of the agent, and accusations it refuted since.
+    NAME shows these nodes only; the first 4 or more digits of an id will do.
+
+    With --watch --json: one JSON object a line."""
+    wanted = Wanted(names, frozenset(states), frozenset(zones), sort)
+    if links:
+        if sort != "name" or states or zones:
+            raise click.UsageError("--links shows links: --state, --zone and --sort are for members")
+        look = _Look(client, "/links", wanted, _link_lines, as_json)
+    else:
+        look = _Look(client, "/members", wanted, _member_lines, as_json)
+    if watch:
+        look.once_more()  # a mistake ends it here, with its message
+        repeat(look.once_more_or_wait, interval_s=interval)
+    else:
+        look.once()
+
+
+class _Look:
+    """One question, asked once or again and again."""
+
+    def __init__(
+        self,
+        client: LocalClient,
+        path: str,
+        wanted: Wanted,
+        lines: Callable[[Sequence[Row]], list[str]],
+        as_json: bool,
+    ) -> None:
+        self._client = client
+        self._path = path
+        self._wanted = wanted
+        self._lines = lines
+        self._as_json = as_json
+        self._screen = Redrawn()
+
+    def once(self) -> None:
+        rows, alone = self._ask()
+        if alone:
+            click.echo(alone, err=True)
+        if self._as_json:
+            print_json(rows)
+        else:
+            for line in self._lines(rows):
+                click.echo(line)
+
+    def once_more(self) -> None:
+        rows, alone = self._ask()
+        if self._as_json:
+            kind = self._path.removeprefix("/")
+            click.echo(json.dumps({"time": now_text(), "isolated": bool(alone), kind: rows}))
+        else:
+            self._screen.draw([now_text(), *([alone] if alone else []), *self._lines(rows)])
+
+    def once_more_or_wait(self) -> None:
+        """An agent that restarts is worth waiting for: whoever watches, watches for such things."""
+        try:
+            self.once_more()
+        except AgentNotRunningError as error:
+            if self._as_json:
+                click.echo(json.dumps({"time": now_text(), "error": str(error)}))
+            else:
+                self._screen.draw([now_text(), str(error), "asking again until it answers; Ctrl-C ends this"])
+
+    def _ask(self) -> tuple[list[Row], str]:
+        """The rows, and what must be said when they are only memory."""
+        rows = self._client.get(self._path)
+        status = self._client.get("/status")
+        if self._path == "/links":
+            rows = [row for row in rows if not self._wanted.names or row["name"] in self._wanted.names]
+        else:
+            rows = self._wanted.of(rows)
+        if not status["mesh"]["isolated"]:
+            return rows, ""
+        return rows, (
+            f"this node hears nobody: {status['name']} is cut off, and what it shows of others is what it "
+            "knew; `fabric doctor mesh` looks why"
+        )
+
+
+def _member_lines(rows: Sequence[Row]) -> list[str]:
+    return table_lines(MEMBER_HEAD, [_member_cells(row) for row in rows], {1: coloured})
+
+
+def _member_cells(row: Row) -> tuple[object, ...]:
+    capacity = row["capacity"]
+    return (
+        row["name"],
+        f"{row['state']} (draining)" if capacity["draining"] else row["state"],
+        age(row["age_s"]),
+        row["heard"],
+        millis(row["rtt_ms"]),
+        f"{row['epoch']}.{row['incarnation']}",
+        ",".join(row["roles"]) or "-",
+        f"{row['zone']}/{row['rack']}" if row["rack"] else row["zone"],
+        row["address"].removeprefix("tcp://"),
+        row["version"],
+        capacity["servers"],
+        f"{capacity['vcpus_used']}/{capacity['vcpus']}",
+        f"{capacity['memory_mb_used']}/{capacity['memory_mb']}",
+        row["id"][:8],
+    )
+
+
+def _link_lines(rows: Sequence[Row]) -> list[str]:
+    return table_lines(LINK_HEAD, [_link_cells(row) for row in rows], {1: coloured})
+
+
+def _link_cells(row: Row) -> tuple[object, ...]:
+    return (
+        row["name"],
+        row["state"] or "unknown",
+        "bad" if row["bad"] else "up" if row["up"] else "down",
+        age(row["heard_s"]),
+        millis(row["rtt_ms"]),
+        f"{row['lag_ms']}ms",
+        "eager" if row["eager"] else "lazy",
+        "yes" if row["ring"] else "no",
+        age(row["since_s"]),
+        (row["address"] or "-").removeprefix("tcp://"),
+        row["id"][:8],
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+Paint = Callable[[str], str]
 
 
 def print_json(value: Any) -> None:
@@ -17,10 +18,45 @@ def print_json(value: Any) -> None:
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Columns as wide as their widest cell; an empty table still shows its head."""
+    for line in table_lines(head, rows):
+        click.echo(line)
+
+
+def table_lines(
+    head: Sequence[str], rows: Sequence[Sequence[object]], paint: dict[int, Paint] | None = None
+) -> list[str]:
+    """`paint`: for some columns, what adds colour to a cell that has its width already."""
     text = [[str(cell) for cell in row] for row in [head, *rows]]
     widths = [max(len(row[i]) for row in text) for i in range(len(head))]
-    for row in text:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    lines = []
+    for number, row in enumerate(text):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        cells[-1] = cells[-1].rstrip()
+        if paint and number > 0:
+            cells = [paint[i](cell) if i in paint else cell for i, cell in enumerate(cells)]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def age(seconds: float) -> str:
+    """As short as it stays exact enough: 0.4s, 12s, 3m05s, 2h10m, 5d03h."""
+    whole = int(seconds)
+    if whole < 10:
+        return f"{seconds:.1f}s"
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3_600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    if whole < 86_400:
+        return f"{whole // 3_600}h{whole % 3_600 // 60:02}m"
+    return f"{whole // 86_400}d{whole % 86_400 // 3_600:02}h"
+
+
+def millis(value: float | None) -> str:
+    """A round trip; "-" when it was never measured."""
+    if value is None:
+        return "-"
+    return f"{value:.2f}ms" if value < 10 else f"{value:.0f}ms"
 
 
 def without_password(url: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 import click
 
-from fabric.cli.output import json_option, print_json
+from fabric.cli.output import age, json_option, print_json, print_table
 from fabric.cli.target import with_client
 from fabric.runtime.local_socket import LocalClient
 
@@ -46,3 +47,34 @@ def create(client: LocalClient, ttl: int, uses: int, as_json: bool) -> None:
         print_json(made)
     else:
         click.echo(made["token"])
+
+
+@token.command("list")
+@json_option
+@with_client
+def list_tokens(client: LocalClient, as_json: bool) -> None:
+    """List join tokens, without their secrets: nobody has those but whoever was given them."""
+    rows = client.get("/tokens")
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        ("ID", "USES LEFT", "EXPIRES"),
+        [
+            (
+                row["id"],
+                row["uses_left"],
+                f"in {age(left)}" if (left := row["expires_in_s"]) > 0 else "expired",
+            )
+            for row in rows
+        ],
+    )
+
+
+@token.command()
+@click.argument("token_id")
+@with_client
+def revoke(client: LocalClient, token_id: str) -> None:
+    """Make a join token worthless. TOKEN_ID is what `fabric token list` shows. Who joined with it stays."""
+    client.post(f"/tokens/{quote(token_id, safe='')}/revoke", {})
+    click.echo("nobody joins with that token any more", err=True)

@@ -49,6 +49,7 @@ class Assignments:
         self.server_ids: frozenset[ServerId] = frozenset()
         self.security_groups: tuple[SecurityGroup, ...] = ()
         self.group_addresses: Mapping[str, tuple[str, ...]] = {}
+        self.is_enabled = True
 
     @property
     def is_complete(self) -> bool:
@@ -118,6 +119,7 @@ class Assignments:
         }
         self.security_groups = page.security_groups
         self.group_addresses = page.group_addresses
+        self.is_enabled = page.is_enabled
         self._since = page.applied_index
         if is_full:
             self._full_ms = self._clock.monotonic_ms()

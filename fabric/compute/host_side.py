@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from drivers.contract import ComputeDriver, DomainState
@@ -201,7 +201,8 @@ class HostSide:
         """The live record for gossip; an empty one until the driver is open."""
         if not self._is_open:
             return Capacity()
-        return live_capacity(self._driver.capabilities(), self._assignments.servers.values())
+        offered = live_capacity(self._driver.capabilities(), self._assignments.servers.values())
+        return replace(offered, is_draining=not self._assignments.is_enabled)
 
     async def _open(self) -> None:
         while not self._closing.is_set():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fabric.control import policy
 from fabric.control.context import Caller, Cloud
 from fabric.control.errors import NotFoundError
+from fabric.control.services import is_answering
 from fabric.core.nodes.queries import ListHosts
 from proto.ids import NodeId
 
@@ -36,7 +37,7 @@ async def list_network_agents(cloud: Cloud, caller: Caller) -> tuple[NetworkAgen
                 node_id=host.host_id,
                 host=host.name,
                 zone=host.zone,
-                is_alive=cloud.fleet.is_alive(host.host_id),
+                is_alive=is_answering(cloud, host.host_id),
                 is_enabled=host.enabled,
                 created_ms=host.created_ms,
                 heard_ms=host.updated_ms if member is None else member.heard_ms + wall_offset_ms,

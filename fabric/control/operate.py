@@ -1,54 +1,137 @@
-"""What an operator asks of the node in front of them. Answered from this node alone, also when cut off."""
+"""What an operator asks of the node in front of them. Answered from this node alone, also when cut off.
+
+The JSON shapes here are stable (issue 2): later work may add keys, never rename.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from fabric.core.membership.model import Member, MemberState
+from fabric.core.membership.model import LinkView, Member, MemberState
 from fabric.core.nodes.model import HostUsage
 from fabric.core.nodes.queries import ListHosts
+from fabric.errors import FabricError, Outcome
 from fabric.runtime.clock import Clock
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.hard_state import HardState
+from fabric.runtime.mesh_view import MeshView, is_cut_off
+from proto.ids import NodeId
+
+ID_PREFIX_CHARS_MIN = 4
+ANSWERING_STATES = frozenset({MemberState.ALIVE, MemberState.SUSPECT})  # a suspicion is only a question
+
+
+class NoSuchNodeError(FabricError):
+    code = "fabric.operate.no_such_node"
+    outcome = Outcome.NOT_DONE
+
+
+def find(fleet: Fleet, text: str) -> Member:
+    """The member of that name, id, or beginning of an id. Raises NoSuchNodeError."""
+    members = fleet.members()
+    for member in members:
+        if text in (member.record.name, member.record.node_id):
+            return member
+    if len(text) >= ID_PREFIX_CHARS_MIN:
+        found = [member for member in members if member.record.node_id.startswith(text)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(member.record.name for member in found[:8])
+            raise NoSuchNodeError(f"{text!r} begins the ids of several nodes: {names}")
+    raise NoSuchNodeError(f"this node knows no node {text!r}; `fabric members` lists those it knows")
 
 
 def members(fleet: Fleet, clock: Clock) -> list[dict[str, Any]]:
-    """The stable JSON shape of `fabric members` (issue 2): later work may add keys, never rename."""
     now_ms = clock.monotonic_ms()
-    return [_member(member, now_ms) for member in fleet.members()]
+    return [_member(member, fleet.me, now_ms) for member in fleet.members()]
 
 
-def _member(member: Member, now_ms: int) -> dict[str, Any]:
-    record, load = member.record, member.record.capacity
+def _member(member: Member, me: NodeId, now_ms: int) -> dict[str, Any]:
+    record, capacity = member.record, member.capacity
     return {
         "id": record.node_id,
         "name": record.name,
         "state": member.state.value,
-        "age_s": round(max(0, now_ms - member.heard_ms) / 1000, 1),
+        "age_s": _age_s(member.heard_ms, now_ms),
         "address": record.endpoint,
         "roles": sorted(claim.role for claim in record.roles),
         "zone": record.zone,
         "version": record.software,
         "capacity": {
-            "vcpus": load.vcpus,
-            "vcpus_used": load.vcpus_used,
-            "memory_mb": load.memory_mb,
-            "memory_mb_used": load.memory_mb_used,
-            "disk_gb": load.disk_gb,
-            "disk_gb_used": load.disk_gb_used,
-            "servers": load.servers,
-            "hypervisor": load.hypervisor,
+            "vcpus": capacity.vcpus,
+            "vcpus_used": capacity.vcpus_used,
+            "memory_mb": capacity.memory_mb,
+            "memory_mb_used": capacity.memory_mb_used,
+            "disk_gb": capacity.disk_gb,
+            "disk_gb_used": capacity.disk_gb_used,
+            "servers": capacity.servers,
+            "hypervisor": capacity.hypervisor,
+            "load": capacity.load_milli / 1000,
+            "draining": capacity.is_draining,
         },
         "incarnation": record.incarnation,
+        "epoch": record.epoch,
+        "rack": record.rack,
+        "rtt_ms": _ms(member.rtt_us),
+        "heard": _heard(member, me),
+        "state_age_s": _age_s(member.changed_ms, now_ms),
+        "labels": dict(record.labels),
+        "api_urls": list(record.api_urls),
+    }
+
+
+def _heard(member: Member, me: NodeId) -> str:
+    """How this node knows: it is that node, it is linked to it, or others told."""
+    if member.record.node_id == me:
+        return "self"
+    return "link" if member.is_linked else "gossip"
+
+
+def links(view: MeshView, clock: Clock) -> list[dict[str, Any]]:
+    """The active view: whom this node hears first-hand, and what it thinks of each link."""
+    now_ms = clock.monotonic_ms()
+    return [_link(link, view.member(link.node_id), now_ms) for link in view.links()]
+
+
+def _link(link: LinkView, member: Member | None, now_ms: int) -> dict[str, Any]:
+    return {
+        "id": link.node_id,
+        "name": link.name,
+        "state": None if member is None else member.state.value,
+        "address": None if member is None else member.record.endpoint,
+        "up": link.is_up,
+        "eager": link.is_eager,
+        "ring": link.is_ring,
+        "bad": link.is_bad,
+        "heard_s": _age_s(link.heard_ms, now_ms),
+        "since_s": _age_s(link.since_ms, now_ms),
+        "rtt_ms": _ms(link.rtt_us),
+        "lag_ms": link.lag_ms,
+    }
+
+
+def health(view: MeshView) -> dict[str, Any]:
+    """How this node's own part in the mesh does; goes into `/status`."""
+    return {
+        "isolated": is_cut_off(view),
+        "members": len(view.members()),
+        "links": sum(link.is_up for link in view.links()),
+        "roots_agreeing": view.roots_agreeing(),
+        "awareness": view.awareness,
+        "root": view.root.hex(),
+        "counters": dict(sorted(view.counters.items())),
+        "refused": dict(sorted(view.refused.items())),
     }
 
 
 def leaders(fleet: Fleet) -> list[dict[str, Any]]:
-    """Who holds which role, as the holders themselves say; of two claims the higher fence is newer."""
+    """Who holds which role, as the holders themselves say; of two claims the higher fence is newer. A stalled
+    holder is shown: it still holds the role, and its state says why nothing moves."""
     rows: list[dict[str, Any]] = []
     for member in fleet.members():
-        if member.state in (MemberState.ALIVE, MemberState.SUSPECT, MemberState.STALLED):
+        if member.state in ANSWERING_STATES or member.state is MemberState.STALLED:
             rows.extend(
                 {
                     "role": claim.role,
@@ -87,23 +170,31 @@ def capacity(fleet: Fleet) -> list[dict[str, Any]]:
     """Each host's total, used and free as it says itself, and whether it is there."""
     rows = []
     for member in fleet.members():
-        load = member.record.capacity
-        if load.vcpus == 0:
+        offered = member.capacity
+        if offered.vcpus == 0:
             continue
         row: dict[str, Any] = {
             "host": member.record.name,
             "zone": member.record.zone,
             "state": member.state.value,
-            "servers": load.servers,
-            "hypervisor": load.hypervisor,
+            "servers": offered.servers,
+            "hypervisor": offered.hypervisor,
         }
         for resource in _RESOURCES:
-            total, used = getattr(load, resource.total), getattr(load, resource.used)
+            total, used = getattr(offered, resource.total), getattr(offered, resource.used)
             row[resource.name] = {"total": total, "used": used, "free": total - used}
-        rows.append(row)
+        rows.append(row | {"draining": offered.is_draining})
     return rows
 
 
 async def claimed(state: HardState) -> tuple[HostUsage, ...]:
     """What server rows claim on each host: the strict truth, where this node can read it."""
     return await state.read(ListHosts())
+
+
+def _age_s(then_ms: int, now_ms: int) -> float:
+    return round(max(0, now_ms - then_ms) / 1000, 1)
+
+
+def _ms(micros: int | None) -> float | None:
+    return None if micros is None else round(micros / 1000, 3)

@@ -14,7 +14,7 @@ from fabric.control import policy
 from fabric.control.context import Caller, Cloud
 from fabric.control.errors import ConflictError, InvalidError, NotFoundError
 from fabric.control.propose import propose
-from fabric.core.membership.model import Member
+from fabric.core.membership.model import Member, MemberState
 from fabric.core.nodes.model import Host, HostUsage
 from fabric.core.nodes.queries import ListHosts
 from proto.commands.nodes import HostUpdate
@@ -116,8 +116,16 @@ async def host_statuses(cloud: Cloud) -> Mapping[str, str]:
     return {usage.host.name: _host_status(cloud, usage.host) for usage in usages}
 
 
+def is_answering(cloud: Cloud, node_id: NodeId) -> bool:
+    """What Nova calls up: its agent answers, as far as this node knows. A suspicion is only a question. A
+    stalled agent reports nothing and one that is being stopped takes nothing, so both are down, while
+    their guests run: Nova shows a host so whose nova-compute hangs or is stopped."""
+    member = cloud.fleet.member(node_id)
+    return member is not None and member.state in (MemberState.ALIVE, MemberState.SUSPECT)
+
+
 def is_host_up(cloud: Cloud, host: Host) -> bool:
-    return cloud.fleet.is_alive(host.host_id) and not host.forced_down
+    return is_answering(cloud, host.host_id) and not host.forced_down
 
 
 def service_uuid(node_id: NodeId, binary: str) -> str:
@@ -137,7 +145,7 @@ def _as_uuid(node_id: NodeId) -> uuid.UUID:
 def _host_status(cloud: Cloud, host: Host) -> str:
     if host.forced_down:
         return "DOWN"
-    if not cloud.fleet.is_alive(host.host_id):
+    if not is_answering(cloud, host.host_id):
         return "UNKNOWN"
     return "UP" if host.enabled else "MAINTENANCE"
 
@@ -178,7 +186,7 @@ def _role_services(cloud: Cloud) -> list[Service]:
                     node_id=member.record.node_id,
                     node_name=member.record.name,
                     zone=INTERNAL_ZONE,
-                    is_up=cloud.fleet.is_alive(member.record.node_id),
+                    is_up=is_answering(cloud, member.record.node_id),
                     heard_wall_ms=heard_wall_ms(cloud, member),
                     host=None,
                 )

@@ -43,8 +43,25 @@ class Transport(Protocol):
 
     async def close(self) -> None: ...
 
-    def set_peers(self, peers: Mapping[NodeId, PeerAddress]) -> None:
-        """Exactly these may speak to us and be spoken to. Links to others are cut at once."""
+    def admit(self, node_id: NodeId, address: PeerAddress) -> None:
+        """That node may speak to us under that key, and is dialled there. Replaces what was said before:
+        links under another key or to another place are cut, without a word to `on_link` (a pinned one is
+        dialled again and told when it is up). Costs O(1): called once for each of thousands."""
+        ...
+
+    def expel(self, node_id: NodeId) -> None:
+        """That node may neither speak to us nor be spoken to. Its links and connections are cut at once."""
+        ...
+
+    def pin(self, node_ids: frozenset[NodeId]) -> None:
+        """Keeps a link dialled, and redialled with back-off, to exactly these (admitted) nodes; one that is
+        admitted later is dialled then. A link that is no longer pinned is closed when it has been idle for
+        a while (10 s), which `on_link` is not told: it says nothing about the peer."""
+        ...
+
+    @property
+    def link_count(self) -> int:
+        """Links dialled now: up, being dialled, or waiting to be redialled."""
         ...
 
     def dropped(self) -> Mapping[str, int]:
@@ -52,5 +69,8 @@ class Transport(Protocol):
         ...
 
     def send(self, to: NodeId, frame: bytes) -> bool:
-        """Hands a frame to the peer's link. False: no such peer or its queue is full (nothing sent)."""
+        """Hands a frame to the peer's link. False: nothing was sent, for the peer is not admitted, its
+        queue is full, or there is no link yet. In the last case the link is being dialled (unless it failed
+        a moment ago), and `on_link` will tell: UP, or LOST, and REFUSED after it when that is why. A link
+        that is not pinned is dialled once and, when that failed, not again before the next `send`."""
         ...

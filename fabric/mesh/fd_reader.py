@@ -53,6 +53,8 @@ class FdReader:
             if self._loop.time() > deadline:
                 break
             try:
+                if not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+                    return  # cheaper than an exception, and this is how every drain ends
                 self._on_ready()
             except zmq.Again:
                 return

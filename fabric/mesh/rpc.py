@@ -4,6 +4,9 @@ Theory. A call is a task on each side and a number between them. Numbers start a
 start, so an answer to a former life finds nobody. The caller's deadline travels as time left; the
 serving side stops there too. What cannot be handed to a link is retried until a link exists or the
 time is over: before the request left, failure is certain (NOT_DONE); after, it is not (UNKNOWN).
+
+Both sides hold their link to the other while a call or stream is under way: a link dialled on demand is
+closed when idle, and with it would go the news that the peer's process died, and what is queued for it.
 """
 
 from __future__ import annotations
@@ -72,6 +75,11 @@ class MeshRpc:
     def serve_stream(self, method: str, handler: StreamHandler) -> None:
         self._server.serve_stream(method, handler)
 
+    @property
+    def in_flight(self) -> Mapping[str, int]:
+        """Calls and streams under way: `asked` by this node, `served` for others."""
+        return {"asked": len(self._calls) + len(self._streams), "served": self._server.in_flight}
+
     async def close(self) -> None:
         for node_id in {call.to for call in self._calls.values()} | {s.to for s in self._streams.values()}:
             self._fail_peer(node_id, "this node is shutting down")
@@ -87,6 +95,7 @@ class MeshRpc:
         deadline = loop.time() + timeout_ms / 1_000
         call = _Call(to, loop.create_future())
         self._calls[call_id] = call
+        self._switchboard.hold(to)
         is_answered = False
         try:
             request = Request(call_id=call_id, method=method, body=body, timeout_ms=timeout_ms)
@@ -105,6 +114,7 @@ class MeshRpc:
             del self._calls[call_id]
             if call.is_sent and not is_answered:
                 self._switchboard.send(to, Cancel(call_id=call_id))
+            self._switchboard.release(to)
 
     async def stream(
         self, to: NodeId, method: str, body: Mapping[str, Plain], *, timeout_ms: int
@@ -119,6 +129,7 @@ class MeshRpc:
         call_id = self._new_id()
         reader = StreamReader(to)
         self._streams[call_id] = reader
+        self._switchboard.hold(to)
         is_over = False
         try:
             deadline = asyncio.get_running_loop().time() + timeout_ms / 1_000
@@ -144,6 +155,7 @@ class MeshRpc:
             del self._streams[call_id]
             if reader.is_sent and not is_over:
                 self._switchboard.send(to, Cancel(call_id=call_id))
+            self._switchboard.release(to)
 
     async def _next_chunk(self, reader: StreamReader, method: str, timeout_ms: int) -> bytes | None:
         try:

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 SERVED_MAX = 512  # requests under way, of all peers
 SERVED_OF_PEER_MAX = 128  # one busy peer leaves room for the others
+REFUSALS_MAX = 512  # answers "too busy" that wait for their link
+REFUSAL_S = 5.0
 CLEANUP_S = 5.0
 
 
@@ -67,6 +69,7 @@ class RpcServer:
         self._served: dict[tuple[NodeId, int], _Served] = {}
         self._of_peer: Counter[NodeId] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._refusals: set[asyncio.Task[bool]] = set()
         self._is_closed = False
 
     def serve(self, method: str, handler: Handler) -> None:
@@ -90,9 +93,13 @@ class RpcServer:
             raise _no_method(method)
         return handler
 
+    @property
+    def in_flight(self) -> int:
+        return len(self._served)
+
     async def close(self) -> None:
         self._is_closed = True
-        tasks = list(self._tasks)
+        tasks = [*self._tasks, *self._refusals]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -122,9 +129,9 @@ class RpcServer:
         if self._is_closed or key in self._served:
             raise WireError("duplicate_call" if key in self._served else "closed")
         if len(self._served) >= SERVED_MAX or self._of_peer[sender] >= SERVED_OF_PEER_MAX:
-            busy = RemoteError("fabric.mesh.busy", "too many requests under way here", Outcome.NOT_DONE)
-            self._switchboard.send(sender, _error_reply(request.call_id, busy))
+            self._refuse(sender, request)
             return
+        self._switchboard.hold(sender)
         credit = asyncio.Semaphore(request.credit)
         task = asyncio.get_running_loop().create_task(
             self._run(sender, request), name=f"rpc {request.method}"
@@ -135,8 +142,22 @@ class RpcServer:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: self._forget(key))
 
+    def _refuse(self, sender: NodeId, request: Request) -> None:
+        """Says that it is busy, as soon as the link back takes it: a caller that is told tries elsewhere."""
+        busy = RemoteError("fabric.mesh.busy", "too many requests under way here", Outcome.NOT_DONE)
+        answer = _error_reply(request.call_id, busy)
+        if self._switchboard.send(sender, answer) or len(self._refusals) >= REFUSALS_MAX:
+            return
+        deadline = asyncio.get_running_loop().time() + min(REFUSAL_S, request.timeout_ms / 1_000)
+        task = asyncio.get_running_loop().create_task(
+            send_until(self._switchboard, sender, answer, deadline), name="rpc refusal"
+        )
+        self._refusals.add(task)
+        task.add_done_callback(self._refusals.discard)
+
     def _forget(self, key: tuple[NodeId, int]) -> None:
         del self._served[key]
+        self._switchboard.release(key[0])
         self._of_peer[key[0]] -= 1
         if self._of_peer[key[0]] == 0:
             del self._of_peer[key[0]]

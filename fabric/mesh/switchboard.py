@@ -28,7 +28,10 @@ class Switchboard:
         self._tag = fabric_tag(fabric_id)
         self._routes: dict[str, OnEnvelope] = {}
         self._link_listeners: list[OnLinkFact] = []
+        self._pinned: frozenset[NodeId] = frozenset()
+        self._held: Counter[NodeId] = Counter()
         self._dropped: Counter[str] = Counter()
+        self._sent_frames = self._sent_bytes = self._received_frames = self._received_bytes = 0
 
     @property
     def endpoint(self) -> str:
@@ -48,18 +51,72 @@ class Switchboard:
     async def close(self) -> None:
         await self._transport.close()
 
-    def set_peers(self, peers: Mapping[NodeId, PeerAddress]) -> None:
-        self._transport.set_peers(peers)
+    # -- who, and by which links: see `contract.Transport`
+
+    def admit(self, node_id: NodeId, address: PeerAddress) -> None:
+        self._transport.admit(node_id, address)
+
+    def expel(self, node_id: NodeId) -> None:
+        self._transport.expel(node_id)
+
+    def pin(self, node_ids: frozenset[NodeId]) -> None:
+        """The membership's wish. What conversations `hold` stays pinned beside it."""
+        self._pinned = node_ids
+        self._transport.pin(self._pinned.union(self._held))
+
+    def hold(self, node_id: NodeId) -> None:
+        """Keeps the link to that node dialled until `release`, as often as it was held: a conversation is
+        under way on it, and its silence is no idleness."""
+        self._held[node_id] += 1
+        if self._held[node_id] == 1 and node_id not in self._pinned:
+            self._transport.pin(self._pinned.union(self._held))
+
+    def release(self, node_id: NodeId) -> None:
+        assert self._held[node_id] > 0, "release what was held"
+        self._held[node_id] -= 1
+        if self._held[node_id] == 0:
+            del self._held[node_id]
+            if node_id not in self._pinned:
+                self._transport.pin(self._pinned.union(self._held))
+
+    @property
+    def link_count(self) -> int:
+        return self._transport.link_count
+
+    # -- frames
+
+    def encode(self, message: Message) -> bytes:
+        """The frame of a message, for `send_frame` to several. Raises WireError `frame_too_long`."""
+        return encode(message, self._tag)
+
+    def send_frame(self, to: NodeId, frame: bytes) -> bool:
+        """Like `send`, of what `encode` made."""
+        if not self._transport.send(to, frame):
+            return False
+        self._sent_frames += 1
+        self._sent_bytes += len(frame)
+        return True
 
     def send(self, to: NodeId, message: Message) -> bool:
         """False: no link, or its queue is full; nothing was sent. Raises WireError `frame_too_long`."""
-        return self._transport.send(to, encode(message, self._tag))
+        return self.send_frame(to, encode(message, self._tag))
+
+    def traffic(self) -> Mapping[str, int]:
+        """Frames handed to links and taken from them since the start, and their bytes before encryption."""
+        return {
+            "sent_frames": self._sent_frames,
+            "sent_bytes": self._sent_bytes,
+            "received_frames": self._received_frames,
+            "received_bytes": self._received_bytes,
+        }
 
     def dropped(self) -> Mapping[str, int]:
         """What was thrown away since the start, by reason: the transport's counts and ours."""
         return dict(self._dropped + Counter(self._transport.dropped()))
 
     def _on_frame(self, sender: NodeId, frame: bytes) -> None:
+        self._received_frames += 1
+        self._received_bytes += len(frame)
         try:
             envelope = decode(frame, self._tag)
             route = self._routes.get(envelope.kind.partition(".")[0])

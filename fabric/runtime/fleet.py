@@ -19,7 +19,10 @@ class Fleet(Protocol):
 
     def member(self, node_id: NodeId) -> Member | None: ...
 
-    def is_alive(self, node_id: NodeId) -> bool: ...
+    def is_alive(self, node_id: NodeId) -> bool:
+        """Whether its guests are to be thought of as running and its agent as about to answer: ALIVE, and
+        SUSPECT and STALLED too, which are questions and not answers."""
+        ...
 
     def subscribe(self, listener: Callable[[Member], None]) -> Callable[[], None]:
         """Calls `listener` on the loop when a member's state or roles change."""

@@ -19,28 +19,33 @@ from fabric.runtime.authority import (
     Authority,
     create_authority,
     load_authority,
+    read_own,
+    root_fingerprint,
 )
 from fabric.runtime.clock import Clock
 from fabric.runtime.join import join_with_token
-from fabric.runtime.membership_loop import save_peers
 from fabric.runtime.node_identity import (
-    INCARNATION_FILE,
     MEMBERSHIP_FILE,
     IdentityError,
     Membership,
     NodeIdentity,
+    has_run,
     load_membership,
     load_or_create,
+    next_epoch,
     save_membership,
     write_private,
 )
+from fabric.runtime.peers_file import save_peers
+from fabric.runtime.rotation import settle
+from fabric.store.lock import DirectoryLock
 from proto.commands import decode_command, encode_command
 from proto.commands.identity import FabricInit
 from proto.errors import WireError
 from proto.ids import (
     DomainId,
+    Epoch,
     FabricId,
-    Incarnation,
     ProjectId,
     RoleId,
     UserId,
@@ -73,6 +78,7 @@ class NodeFacts:
     endpoint: str
     zone: str
     software: str
+    rack: str = ""
 
 
 def found(
@@ -122,8 +128,7 @@ def found(
 
 def _root(directory: Path, fabric_id: FabricId) -> Authority:
     """A new root, or the one that a founding cut short has left and nobody ever used."""
-    has_run = (directory / INCARNATION_FILE).exists()
-    if has_run and (directory / ROOT_FILE).exists():
+    if has_run(directory) and (directory / ROOT_FILE).exists():
         raise IdentityError(
             f"{directory / MEMBERSHIP_FILE} is missing, and the agent of this founder has run before; "
             f"restore the file from a backup, or remove {directory} to start anew"
@@ -151,11 +156,22 @@ def forget_first_entry(directory: Path) -> None:
 
 
 async def join(directory: Path, facts: NodeFacts, token: JoinTokenText, clock: Clock) -> NodeIdentity:
-    """Asks to become a member. Joining again after an unknown outcome is safe: the key is the same.
+    """Asks to become a member. Joining again after an unknown outcome is safe: the key is the same. A member
+    may join its own fabric again when its certificate has expired.
 
-    Raises IdentityError, JoinError, DeadlineExceededError.
+    Raises IdentityError, JoinError, DeadlineExceededError, StoreLockedError (its agent runs).
     """
-    refuse_second(directory)
+    lock = DirectoryLock(directory)
+    lock.acquire()
+    try:
+        settle(directory)
+        _refuse_valid_member(directory, token, clock.wall_ms())
+        return await _join(directory, facts, token, clock)
+    finally:
+        lock.release()
+
+
+async def _join(directory: Path, facts: NodeFacts, token: JoinTokenText, clock: Clock) -> NodeIdentity:
     identity = load_or_create(directory)
     record = NodeRecord(
         node_id=identity.node_id,
@@ -163,18 +179,31 @@ async def join(directory: Path, facts: NodeFacts, token: JoinTokenText, clock: C
         endpoint=facts.endpoint,
         curve_public=identity.curve_public,
         certificate=b"",
-        incarnation=Incarnation(0),  # the first start is 1
+        # The first start is 1; who was here before must say something newer than it said then.
+        epoch=next_epoch(directory) if has_run(directory) else Epoch(0),
         version=0,
         zone=facts.zone,
+        rack=facts.rack,
         software=facts.software,
     )
     reply = await join_with_token(token, identity, record, clock)
-    save_peers(directory, reply.states)
+    save_peers(directory, reply.states, reply.removals)
     save_membership(
         directory,
         Membership(fabric_id=reply.fabric_id, root_public=reply.root_public, certificate=reply.certificate),
     )
     return identity
+
+
+def _refuse_valid_member(directory: Path, token: JoinTokenText, now_ms: int) -> None:
+    """Raises IdentityError unless this node is in no fabric, or in the one that made the token, with a
+    certificate that has expired."""
+    member = load_membership(directory)
+    if member is not None and not member.founder:
+        is_expired = read_own(member.certificate).not_after_ms <= now_ms
+        if is_expired and root_fingerprint(member.root_public) == token.root_fingerprint:
+            return
+    refuse_second(directory)
 
 
 def refuse_second(directory: Path) -> None:

@@ -19,6 +19,7 @@ from fabric.runtime.fleet import Fleet
 from fabric.runtime.hard_state import AppliedEntry, HardState
 from proto.commands import Command
 from proto.commands import networks as net
+from proto.commands.nodes import HostUpdate
 from proto.commands.servers import (
     ServerAct,
     ServerCreate,
@@ -124,6 +125,8 @@ class HostNudger:
         command = entry.command
         if isinstance(command, ServerPlace):
             self._remember(command.server_id, command.host_id)
+            self._hosts.add(command.host_id)
+        elif isinstance(command, HostUpdate):
             self._hosts.add(command.host_id)
         elif isinstance(command, ServerAct | ServerUpdate | ServerExpire):
             host_id = self._host_of.get(command.server_id)

@@ -18,14 +18,15 @@ from zmq.utils.monitor import parse_monitor_message
 
 from fabric.core.membership.model import NodeRecord
 from fabric.core.membership.record import body_of, node_id_of, read_state
-from fabric.core.nodes.queries import GetJoinToken
+from fabric.core.nodes.model import Node
+from fabric.core.nodes.queries import GetJoinToken, GetNode
 from fabric.errors import DeadlineExceededError, FabricError, Outcome
 from fabric.mesh.contract import LinkFact
 from fabric.mesh.curve import CurveKeyPair
 from fabric.mesh.fd_reader import FdReader
 from fabric.mesh.probe import probe
 from fabric.mesh.zmq_options import new_context, set_for_dialler
-from fabric.runtime.authority import Authority, read_certificate, root_fingerprint, verifier
+from fabric.runtime.authority import Authority, NodeTrust, read_certificate, root_fingerprint
 from fabric.runtime.clock import Clock
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.node_identity import NodeIdentity
@@ -45,7 +46,7 @@ from proto.join import (
     secret_hash,
     token_text,
 )
-from proto.membership import NodeState
+from proto.membership import REMOVALS_MAX, NodeState, Removal
 
 LINK_TIMEOUT_S = 5.0  # for one door to prove its key
 ANSWER_TIMEOUT_S = 25.0  # of one door that did; above the door's own limit
@@ -99,20 +100,26 @@ async def create_token(
 
 
 class Admission:
-    """The conductor's decision about one knock. `admitted` is told the new node's signed state."""
+    """The conductor's decision about one knock."""
 
     def __init__(
         self,
         state: HardState,
         authority: Authority,
+        trust: NodeTrust,
         clock: Clock,
+        *,
         known: Callable[[], tuple[NodeState, ...]],
+        removals: Callable[[], tuple[Removal, ...]],
         admitted: Callable[[NodeState], None],
     ) -> None:
+        """`known` and `removals` are what the newcomer is told; `admitted` is told its signed state."""
         self._state = state
         self._authority = authority
+        self._trust = trust
         self._clock = clock
         self._known = known
+        self._removals = removals
         self._admitted = admitted
 
     async def admit(self, request: JoinRequest) -> JoinReply:
@@ -124,18 +131,19 @@ class Admission:
             raise JoinError("the join token is not valid; make a new one with `fabric token create`")
         if now_ms >= token.expires_ms:
             raise JoinError("the join token has expired; make a new one with `fabric token create`")
-        if node_id_of(request.curve_public) != request.node_id:
-            raise WireError("bad_field", "node_id is not the hash of curve_public")
+        row = await self._state.read(GetNode(node_id=request.node_id))
+        _check_id(request, row)
+        generation = 1 if row is None else row.generation + 1
         certificate = self._authority.issue(
             curve_public=request.curve_public,
             sign_public=request.sign_public,
             name=request.name,
             now_ms=now_ms,
+            node_id=request.node_id,
+            generation=generation,
         )
         state = NodeState(certificate=certificate, body=request.body, signature=request.signature)
-        record = read_state(state).record
-        root = self._authority.root_public
-        reason = verifier(root, self._authority.fabric_id, lambda: now_ms)(state, record)
+        reason = self._trust.doubt(state, read_state(state).record)
         if reason is not None:
             raise JoinError(f"the node's own record does not hold: {reason}")
         await self._state.propose(
@@ -145,14 +153,30 @@ class Admission:
                 curve_public=request.curve_public,
                 certificate=certificate,
                 token_id=request.token_id,
+                generation=generation,
+                body=request.body,
+                signature=request.signature,
             ),
             request_id=RequestId(f"join/{request.token_id}/{request.node_id}/{new_uuid()}"),
         )
         peers = _fitting(self._known(), but=request.node_id)
         self._admitted(state)
         return JoinReply(
-            fabric_id=self._authority.fabric_id, root_public=root, certificate=certificate, states=peers
+            fabric_id=self._authority.fabric_id,
+            root_public=self._authority.root_public,
+            certificate=certificate,
+            states=peers,
+            removals=self._removals()[:REMOVALS_MAX],
         )
+
+
+def _check_id(request: JoinRequest, row: Node | None) -> None:
+    """A new node is named after its key. One that rotated its keys since keeps its name, under the key the
+    log has. Raises WireError."""
+    if node_id_of(request.curve_public) == request.node_id:
+        return
+    if row is None or row.curve_public != request.curve_public:
+        raise WireError("bad_field", "node_id is not the hash of curve_public")
 
 
 def _fitting(states: tuple[NodeState, ...], *, but: str) -> tuple[NodeState, ...]:
@@ -216,7 +240,7 @@ def _believed(
         fabric_id=reply.fabric_id,
         now_ms=clock.wall_ms(),
     )
-    if certificate.node_id != identity.node_id:
+    if certificate.node_id != identity.node_id or certificate.curve_public != identity.curve_public:
         raise JoinError("the door answered with another node's certificate")
     return reply
 

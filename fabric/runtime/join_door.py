@@ -31,8 +31,8 @@ from proto.join import (
 
 log = logging.getLogger(__name__)
 
-REQUESTS_PER_S_MAX = 50  # a thousand machines join in 20 s; a guesser of 256-bit secrets gains nothing
-IN_FLIGHT_MAX = 32
+REQUESTS_PER_S_MAX = 200  # a rack joins at once; a guesser of 256-bit secrets gains nothing
+IN_FLIGHT_MAX = 256  # above what comes in one second: who is dropped asks again 5 s later
 ANSWER_TIMEOUT_S = 20.0
 
 Admit = Callable[[JoinRequest], Awaitable[JoinReply]]

@@ -62,6 +62,13 @@ class LocalClient:
     def get(self, path: str) -> Any:
         return self._ask("GET", path, None)
 
+    def text(self, path: str) -> str:
+        """An answer that is no JSON, as it is."""
+        status, data = self._exchange("GET", path, None)
+        if status >= 400:
+            raise AgentRefusedError(f"HTTP {status}")
+        return data.decode("utf-8", "replace")
+
     def post(self, path: str, body: dict[str, Any]) -> Any:
         return self._ask("POST", path, body)
 
@@ -90,21 +97,28 @@ class LocalClient:
             raise self._stopped("its last line is incomplete") from error
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        status, text = self._exchange(method, path, body)
+        try:
+            value = json.loads(text) if text else None
+        except ValueError as error:
+            raise self._stopped(str(error)) from error
+        if status >= 400:
+            message = value.get("error") if isinstance(value, dict) else None
+            raise AgentRefusedError(str(message or f"HTTP {status}"))
+        return value
+
+    def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, bytes]:
+        """Status and body of the answer."""
         connection = self._connect(timeout_s=self._timeout_s)
         try:
             data = None if body is None else json.dumps(body)
             connection.request(method, path, data, {"Content-Type": "application/json"})
             answer = connection.getresponse()
-            text = answer.read(ANSWER_BYTES_MAX)
-            value = json.loads(text) if text else None
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            return answer.status, answer.read(ANSWER_BYTES_MAX)
+        except (OSError, http.client.HTTPException) as error:
             raise self._stopped(str(error) or type(error).__name__) from error
         finally:
             connection.close()
-        if answer.status >= 400:
-            message = value.get("error") if isinstance(value, dict) else None
-            raise AgentRefusedError(str(message or f"HTTP {answer.status}"))
-        return value
 
     def _stopped(self, why: str) -> AgentNotRunningError:
         return AgentNotRunningError(f"the agent at {self._directory} stopped answering: {why}")

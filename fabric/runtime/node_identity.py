@@ -1,12 +1,15 @@
-"""Who this node is: its keys, its incarnation, and what it was told when it joined. On disk, 0600.
+"""Who this node is: its keys, its epoch, and what it was told when it joined. On disk, 0600.
 
-The node id is the hash of the CURVE public key, made on first start and never of a host name. The
-incarnation grows by one at each start and is durable before the first frame leaves.
+The node id is the hash of the first CURVE public key, made on first start and never of a host name. Keys may
+be rotated under it (`rotation.py`); then `node.key` names the id. The epoch grows by one at each start and
+is durable before the first frame leaves.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,11 +23,15 @@ from fabric.core.membership.record import node_id_of
 from fabric.errors import FabricError, Outcome
 from proto.codec import pack, unpack_map
 from proto.errors import WireError
-from proto.ids import FabricId, Incarnation, NodeId
-from proto.membership import NUMBER_MAX
+from proto.ids import Epoch, FabricId, NodeId
+from proto.membership import NUMBER_MAX, is_node_id
 from proto.records import from_wire, to_wire
 
-KEYS_FILE, INCARNATION_FILE, MEMBERSHIP_FILE = "node.key", "incarnation", "fabric.member"
+KEYS_FILE, EPOCH_FILE, MEMBERSHIP_FILE = "node.key", "epoch", "fabric.member"
+OLD_EPOCH_FILE = "incarnation"  # its name in first light
+BOOT_ID_BYTES = 8
+NO_ID = NodeId("")
+_EPOCH_LOCK = threading.Lock()  # it is read, raised and written as one
 FILE_BYTES_MAX = 1 << 20
 KEY_BYTES = 32
 
@@ -39,17 +46,22 @@ class IdentityError(FabricError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Keys:
+class NodeKeys:
+    """The secrets. `node_id` is NO_ID with a node's first keys, which it is named after."""
+
     curve_secret: bytes
     curve_public: bytes
     sign_secret: bytes
+    node_id: NodeId = NO_ID
 
     def __post_init__(self) -> None:
         if {len(self.curve_secret), len(self.curve_public), len(self.sign_secret)} != {KEY_BYTES}:
             raise ValueError("keys must be 32 bytes")
+        if self.node_id and not is_node_id(self.node_id):
+            raise ValueError("node_id must be 32 hex digits")
 
     def __repr__(self) -> str:  # the secrets must not reach a log
-        return "_Keys()"
+        return "NodeKeys()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,31 +101,57 @@ def load_or_create(directory: Path) -> NodeIdentity:
                 f"{path} is missing, and this node is a member already; restore it from a backup, or remove "
                 f"{directory} and join again as a new node"
             )
-        public, secret = zmq.curve_keypair()
-        keys = _Keys(z85.decode(secret), z85.decode(public), Ed25519PrivateKey.generate().private_bytes_raw())
-        write_private(path, pack(to_wire(keys)))
-    keys = _read(path, _Keys)
+        save_keys(directory, new_keys())
+    return identity_of(read_private(path, NodeKeys))
+
+
+def new_keys(node_id: NodeId = NO_ID) -> NodeKeys:
+    """Fresh secrets: of a new node, or for the node of that id."""
+    public, secret = zmq.curve_keypair()
+    sign_secret = Ed25519PrivateKey.generate().private_bytes_raw()
+    return NodeKeys(z85.decode(secret), z85.decode(public), sign_secret, node_id)
+
+
+def save_keys(directory: Path, keys: NodeKeys) -> None:
+    write_private(directory / KEYS_FILE, pack(to_wire(keys)))
+
+
+def identity_of(keys: NodeKeys) -> NodeIdentity:
     sign_key = Ed25519PrivateKey.from_private_bytes(keys.sign_secret)
-    public_bytes = sign_key.public_key().public_bytes(
-        serialization.Encoding.Raw, serialization.PublicFormat.Raw
-    )
-    return NodeIdentity(
-        node_id_of(keys.curve_public), keys.curve_public, keys.curve_secret, public_bytes, sign_key
-    )
+    public = sign_key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    node_id = keys.node_id or node_id_of(keys.curve_public)
+    return NodeIdentity(node_id, keys.curve_public, keys.curve_secret, public, sign_key)
 
 
-def next_incarnation(directory: Path, *, at_least: int = 0) -> Incarnation:
+def new_boot_id() -> bytes:
+    """Tells this process from any other that has the same keys."""
+    return secrets.token_bytes(BOOT_ID_BYTES)
+
+
+def next_epoch(directory: Path, *, at_least: int = 0) -> Epoch:
     """One higher than ever before, durable when it returns."""
-    path = directory / INCARNATION_FILE
+    path, old = directory / EPOCH_FILE, directory / OLD_EPOCH_FILE
+    with _EPOCH_LOCK:
+        last = max(_number_in(path), _number_in(old))
+        value = max(last + 1, at_least)
+        write_private(path, str(value).encode())
+        old.unlink(missing_ok=True)
+    return Epoch(value)
+
+
+def has_run(directory: Path) -> bool:
+    """Whether an agent was ever started over this directory."""
+    return (directory / EPOCH_FILE).exists() or (directory / OLD_EPOCH_FILE).exists()
+
+
+def _number_in(path: Path) -> int:
     try:
-        last = int(path.read_text()) if path.exists() else 0
+        number = int(path.read_text()) if path.exists() else 0
     except ValueError as error:
         raise IdentityError(f"{path}: not a number; restore it, or remove it to start at one") from error
-    if not 0 <= last < NUMBER_MAX:
-        raise IdentityError(f"{path}: {last} is out of range; restore it, or remove it to start at one")
-    value = max(last + 1, at_least)
-    write_private(path, str(value).encode())
-    return Incarnation(value)
+    if not 0 <= number < NUMBER_MAX:
+        raise IdentityError(f"{path}: {number} is out of range; restore it, or remove it to start at one")
+    return number
 
 
 def save_membership(directory: Path, membership: Membership) -> None:
@@ -123,7 +161,7 @@ def save_membership(directory: Path, membership: Membership) -> None:
 def load_membership(directory: Path) -> Membership | None:
     """None when this node was never admitted to a fabric. Raises IdentityError."""
     path = directory / MEMBERSHIP_FILE
-    return _read(path, Membership) if path.exists() else None
+    return read_private(path, Membership) if path.exists() else None
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -143,7 +181,8 @@ def write_private(path: Path, data: bytes) -> None:
         os.close(folder)
 
 
-def _read(path: Path, kind: type[R]) -> R:
+def read_private(path: Path, kind: type[R]) -> R:
+    """A record from a file of ours. Raises IdentityError, which names the file."""
     try:
         if path.stat().st_size > FILE_BYTES_MAX:
             raise IdentityError(f"{path}: too large to be what it should be")

@@ -21,6 +21,17 @@ from proto.commands.servers import ServerExpire
 
 log = logging.getLogger(__name__)
 
+# What a tenant reads as their server's fault: the state's name, for whoever looks it up, and what it means.
+_BELIEVED = {
+    MemberState.STALLED: "stalled: its machine answers and its agent does not",
+    MemberState.SUSPECT: "suspect: it does not answer, and that is being looked into",
+    MemberState.AGENT_DOWN: "agent_down: its machine answers and no agent runs there",
+    MemberState.HOST_DOWN: "host_down: nothing answers there",
+    MemberState.LEAVING: "leaving: its agent was stopped",
+    MemberState.LEFT: "left: its agent was stopped and did not come back",
+    MemberState.FORGOTTEN: "forgotten: it is no member any more",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaperConfig:
@@ -73,7 +84,7 @@ class Reaper:
         return 1
 
     def reason(self, server: Server, now_ms: int) -> str:
-        """ "host h2 did not report within 600 s; it is host_down"."""
+        """ "host h2 did not report within 600 s; it is host_down: nothing answers there"."""
         waited_s = max(0, now_ms - server.updated_ms) // 1000
         task = server.task_state.value if server.task_state is not None else server.vm_state.value
         if server.host_id is None:
@@ -85,5 +96,5 @@ class Reaper:
         elif member.state is MemberState.ALIVE:
             believed = f"alive but did not finish {task}"
         else:
-            believed = member.state.value
+            believed = _BELIEVED[member.state]
         return f"host {host} did not report within {waited_s} s; it is {believed}"

@@ -17,7 +17,7 @@ from fabric.runtime.hard_state import HardState
 from fabric.runtime.query_wire import query_from_plain
 from proto.codec import Plain
 from proto.commands import command_from_plain
-from proto.commands.nodes import HostRegister
+from proto.commands.nodes import HostRegister, HostUpdate
 from proto.commands.servers import ServerObserved, ServerRemoved
 from proto.errors import WireError
 from proto.ids import NodeId, RequestId
@@ -43,12 +43,14 @@ class StateService:
         request_id = body.get("request_id")
         if not isinstance(request_id, str) or not 0 < len(request_id) <= REQUEST_ID_CHARS_MAX:
             raise WireError("bad_field", "request_id: 1 to 200 characters")
-        if not isinstance(command, HostRegister | ServerObserved | ServerRemoved):
+        if not isinstance(command, HostRegister | HostUpdate | ServerObserved | ServerRemoved):
             raise CommandRejectedError("forbidden", f"A host may not propose {command.KIND}.")
         if command.host_id != peer:
             raise CommandRejectedError("forbidden", "A host may speak only for itself.")
         if isinstance(command, HostRegister) and command.name != name:
             raise CommandRejectedError("forbidden", f"This host is named {name} in its certificate.")
+        if isinstance(command, HostUpdate) and not _drains(command):
+            raise CommandRejectedError("forbidden", "A host may drain itself, and no more.")
         # the peer's id is part of the key, so that no host can spend another's request ids
         applied = await self._state.propose(command, request_id=RequestId(f"{peer}:{request_id}"))
         return {"index": applied.index, "result": to_wire(applied.result), "replayed": applied.replayed}
@@ -72,3 +74,8 @@ class StateService:
         if name is None:
             raise CommandRejectedError("forbidden", "Only a member of the fabric may ask.")
         return name
+
+
+def _drains(command: HostUpdate) -> bool:
+    """Taking work again is the operator's to say: a host may have been drained because it was stolen."""
+    return command.enabled is False and command.forced_down is None

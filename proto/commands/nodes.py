@@ -20,11 +20,23 @@ class JoinTokenCreate(Command):
 
 @command
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JoinTokenRevoke(Command):
+    """Nobody joins with it any more. Rejected: `not_found`."""
+
+    KIND = "join_token.revoke"
+    token_id: TokenId
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeAdmit(Command):
-    """Takes one use of the token. `token_id` None is for the founding node only.
+    """Takes one use of the token. `token_id` None is for the founding node only. `generation` is the
+    certificate's; `body` and `signature` are the state the node asked with, so that a conductor which starts
+    again can tell the mesh of it.
 
     Rejected: `not_found` (token unknown or used up), `expired`, `conflict` (name or key taken by
-    another node). Admitting the same node again with the same key is accepted and takes no use."""
+    another node), `stale` (a newer certificate was issued), `forbidden` (the node or its key was removed).
+    Admitting the same node again with the same key is accepted and takes no use."""
 
     KIND = "node.admit"
     node_id: NodeId
@@ -32,13 +44,41 @@ class NodeAdmit(Command):
     curve_public: bytes
     certificate: bytes
     token_id: TokenId | None = None
+    generation: int = 1
+    body: bytes = b""
+    signature: bytes = b""
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRenew(Command):
+    """A newer certificate of a member: over the keys it has, or over new ones, then with the first state
+    signed by them in `body` and `signature` (empty: stays).
+
+    Rejected: `not_found` (no member any more), `stale` (`generation` is not above the last; the same
+    certificate again is accepted), `conflict` (another node has that key)."""
+
+    KIND = "node.renew"
+    node_id: NodeId
+    curve_public: bytes
+    certificate: bytes
+    generation: int
+    body: bytes = b""
+    signature: bytes = b""
 
 
 @command
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRemove(Command):
+    """For ever: the id and its keys are never admitted again. `removal_body` and `removal_signature` are the
+    root's word (membership.Removal) that every node is shown.
+
+    Rejected: `not_found`, `in_use` (servers are on it)."""
+
     KIND = "node.remove"
     node_id: NodeId
+    removal_body: bytes = b""
+    removal_signature: bytes = b""
 
 
 @command

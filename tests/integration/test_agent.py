@@ -370,7 +370,8 @@ async def test_a_key_that_was_never_admitted_reaches_nobody(yard: Yard) -> None:
         target = founder.agent._fleet.me
         public = founder.agent._identity.curve_public
         endpoint = f"tcp://127.0.0.1:{founder.config.mesh.port}"
-        rogue.set_peers({target: PeerAddress(endpoint, public)})
+        rogue.admit(target, PeerAddress(endpoint, public))
+        rogue.pin(frozenset({target}))
         await until(lambda: founder.agent._switchboard.dropped().get("key_not_admitted", 0) > 0)  # type: ignore[union-attr]
         assert not rogue.send(target, b"\x93\x01\x02\x03")
     finally:

@@ -12,18 +12,37 @@ import zmq
 
 from fabric.core.membership.model import NodeRecord
 from fabric.core.membership.record import body_of, read_state
-from fabric.core.nodes.queries import ListNodes
+from fabric.core.nodes.queries import GetNode, ListNodes
 from fabric.errors import DeadlineExceededError
 from fabric.mesh.curve import CurveKeyPair, new_curve_key_pair
 from fabric.mesh.zmq_options import set_for_dialler
 from fabric.runtime import join
-from fabric.runtime.authority import Authority, create_authority, read_certificate
+from fabric.runtime.authority import (
+    Authority,
+    NodeTrust,
+    create_authority,
+    read_certificate,
+    read_own,
+)
 from fabric.runtime.clock import SystemClock
+from fabric.runtime.founding import NodeFacts
+from fabric.runtime.founding import join as found_join
 from fabric.runtime.join import Admission, JoinError, create_token, join_with_token
 from fabric.runtime.join_door import REQUESTS_PER_S_MAX, DoorServer
-from fabric.runtime.node_identity import NodeIdentity, load_or_create
+from fabric.runtime.node_identity import (
+    IdentityError,
+    NodeIdentity,
+    identity_of,
+    load_membership,
+    load_or_create,
+    new_keys,
+    save_membership,
+)
+from fabric.runtime.peers_file import load_peers
 from fabric.store.replicated import ReplicatedState
-from proto.ids import FabricId, Incarnation, NodeId, TokenId
+from proto.commands import Command
+from proto.commands.nodes import JoinTokenRevoke, NodeRemove, NodeRenew
+from proto.ids import Epoch, FabricId, NodeId, RequestId, TokenId, new_uuid
 from proto.join import (
     REQUEST_BYTES_MAX,
     JoinRefusal,
@@ -34,7 +53,7 @@ from proto.join import (
     encode_request,
     parse_token_text,
 )
-from proto.membership import NodeState
+from proto.membership import NodeState, Removal
 
 CLOCK = SystemClock()
 
@@ -50,6 +69,7 @@ class House:
     address: str
     door_public: bytes
     admitted: list[NodeState]
+    removals: list[Removal]
 
     async def token(self, *, ttl_s: int = 60, uses: int = 1) -> JoinTokenText:
         text = await create_token(
@@ -74,6 +94,9 @@ class House:
         who = identity or self.newcomer(name)
         return await join_with_token(token, who, record_of(who, name), CLOCK)
 
+    async def propose(self, command: Command) -> None:
+        await self.state.propose(command, request_id=RequestId(f"req-{new_uuid()}"))
+
     async def names(self) -> list[str]:
         return sorted(node.name for node in await self.state.read(ListNodes()))
 
@@ -85,7 +108,8 @@ def record_of(identity: NodeIdentity, name: str) -> NodeRecord:
         endpoint="tcp://127.0.0.1:7000",
         curve_public=identity.curve_public,
         certificate=b"",
-        incarnation=Incarnation(0),
+        epoch=Epoch(0),
+        boot_id=b"b" * 8,
         version=0,
         zone="nova",
         software="t",
@@ -99,11 +123,26 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     await state.open()
     keys = new_curve_key_pair()
     admitted: list[NodeState] = []
-    admission = Admission(state, authority, CLOCK, lambda: tuple(admitted), admitted.append)
+    removals: list[Removal] = []
+    trust = NodeTrust(
+        load_or_create(tmp_path),
+        root_public=authority.root_public,
+        fabric_id=authority.fabric_id,
+        now_ms=CLOCK.wall_ms,
+    )
+    admission = Admission(
+        state,
+        authority,
+        trust,
+        CLOCK,
+        known=lambda: tuple(admitted),
+        removals=lambda: tuple(removals),
+        admitted=admitted.append,
+    )
     door = DoorServer(keys, bind="tcp://127.0.0.1:0", admit=admission.admit, clock=CLOCK)
     address = await door.start()
     try:
-        yield House(tmp_path, state, authority, door, address, keys.public, admitted)
+        yield House(tmp_path, state, authority, door, address, keys.public, admitted, removals)
     finally:
         await door.close()
         await state.close()
@@ -288,6 +327,126 @@ async def test_nobody_gets_a_certificate_for_a_key_he_does_not_hold(house: House
     assert isinstance(reply, JoinRefusal)
     assert "key of this connection" in reply.message
     assert await house.names() == []
+
+
+async def test_a_captured_request_is_worth_nothing_over_another_link(house: House) -> None:
+    """The thief has the very bytes a node sent, the secret too, and the token has a use left."""
+    token, victim, thief = await house.token(uses=2), house.newcomer("n1"), house.newcomer("thief")
+    record = record_of(victim, "n1")
+    captured = JoinRequest(
+        token_id=token.token_id,
+        secret=token.secret,
+        node_id=victim.node_id,
+        name="n1",
+        curve_public=victim.curve_public,
+        sign_public=victim.sign_public,
+        body=body_of(record),
+        signature=victim.sign(body_of(record)),
+    )
+    knocker = Knocker(house, CurveKeyPair(thief.curve_public, thief.curve_secret))
+    try:
+        knocker.socket.send(encode_request(captured))
+        assert await asyncio.to_thread(knocker.socket.poll, 5_000)
+        reply = decode_reply(knocker.socket.recv())
+    finally:
+        await knocker.close()
+    assert isinstance(reply, JoinRefusal)
+    assert "key of this connection" in reply.message
+    assert await house.names() == []
+
+
+async def test_a_revoked_token_admits_nobody(house: House) -> None:
+    token = await house.token(uses=5)
+    await house.propose(JoinTokenRevoke(token_id=token.token_id))
+    with pytest.raises(JoinError, match="not valid"):
+        await house.join(token, "n1")
+
+
+async def test_a_removed_node_must_come_back_as_another(house: House) -> None:
+    token = await house.token(uses=5)
+    await house.join(token, "n1")
+    node = house.newcomer("n1")
+    removal = house.authority.remove(node.node_id, now_ms=CLOCK.wall_ms())
+    house.removals.append(removal)
+    await house.propose(
+        NodeRemove(node_id=node.node_id, removal_body=removal.body, removal_signature=removal.signature)
+    )
+    with pytest.raises(JoinError, match="makes new keys"):
+        await house.join(token, "n1")
+    reply = await house.join(token, "n1", identity=house.newcomer("n1-reborn"))
+    assert reply.removals == (removal,)  # and it, too, refuses its old self
+    assert await house.names() == ["n1"]
+
+
+async def test_a_member_joins_again_and_its_earlier_certificate_is_spent(house: House) -> None:
+    token = await house.token(uses=1)
+    first = read_own((await house.join(token, "n1")).certificate)
+    again = read_own((await house.join(token, "n1")).certificate)
+    assert (again.node_id, again.generation) == (first.node_id, first.generation + 1)
+
+
+async def test_rotated_keys_join_again_under_the_id_they_have(house: House) -> None:
+    """The id is not the hash of this key any more; the log says whose it is. Nobody else's is taken so."""
+    token = await house.token(uses=5)
+    await house.join(token, "n1")
+    node = house.newcomer("n1")
+    fresh = identity_of(new_keys(node.node_id))
+    with pytest.raises(JoinError, match="hash of curve_public"):  # not in force: anybody may claim an id
+        await house.join(token, "n1", identity=fresh)
+    certificate = house.authority.issue(
+        curve_public=fresh.curve_public,
+        sign_public=fresh.sign_public,
+        name="n1",
+        now_ms=CLOCK.wall_ms(),
+        node_id=node.node_id,
+        generation=2,
+    )
+    renewed = NodeRenew(
+        node_id=node.node_id, curve_public=fresh.curve_public, certificate=certificate, generation=2
+    )
+    await house.propose(renewed)
+    assert read_own((await house.join(token, "n1", identity=fresh)).certificate).generation == 3
+    with pytest.raises(JoinError, match="another key"):  # the old key is nobody's way back
+        await house.join(token, "n1")
+
+
+async def test_an_expired_node_joins_again_over_its_files_and_stays_who_it_is(house: House) -> None:
+    directory = house.directory / "host"
+    directory.mkdir()
+    facts = NodeFacts(name="n1", endpoint="tcp://127.0.0.1:7000", zone="nova", software="t", rack="r1")
+    before = await found_join(directory, facts, await house.token(), CLOCK)
+    first = load_membership(directory)
+    assert first is not None
+    with pytest.raises(IdentityError, match=r"has joined fabric .* already"):
+        await found_join(directory, facts, await house.token(), CLOCK)
+    expired = house.authority.issue(
+        curve_public=before.curve_public, sign_public=before.sign_public, name="n1", now_ms=0
+    )
+    save_membership(directory, replace(first, certificate=expired))
+    other = replace(await house.token(), root_fingerprint=b"f" * 32)
+    with pytest.raises(IdentityError, match=r"has joined fabric .* already"):
+        await found_join(directory, facts, other, CLOCK)
+    again = await found_join(directory, facts, await house.token(), CLOCK)
+    second = load_membership(directory)
+    assert second is not None
+    assert again.node_id == before.node_id
+    assert read_own(second.certificate).generation == read_own(first.certificate).generation + 1
+    row = await house.state.read(GetNode(node_id=before.node_id))
+    assert row is not None
+    assert row.certificate == second.certificate
+    assert load_peers(directory) == ((), ())
+
+
+async def test_a_rack_of_machines_joins_at_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred knocks in one moment: none is dropped, so nobody waits to ask again."""
+    for name in ("LINK_TIMEOUT_S", "ANSWER_TIMEOUT_S", "ASK_AGAIN_S"):
+        monkeypatch.setattr(join, name, 60.0)
+    token = await house.token(uses=100)
+    async with asyncio.timeout(50):  # below one ASK_AGAIN_S
+        replies = await asyncio.gather(*(house.join(token, f"n{number}") for number in range(100)))
+    assert len(replies) == len(set(await house.names())) == 100
+    with pytest.raises(JoinError, match="used"):
+        await house.join(token, "n100")
 
 
 async def test_a_record_not_signed_by_its_key_is_refused(house: House) -> None:

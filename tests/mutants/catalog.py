@@ -7,6 +7,7 @@ survives is a test to write, not a row to delete.
 from __future__ import annotations
 
 from tests.mutants.bug import Bug, Harm
+from tests.mutants.membership_bugs import MEMBERSHIP_BUGS
 
 S, L = Harm.SAFETY, Harm.LIVENESS
 
@@ -15,7 +16,6 @@ ENGINE, SERVERS = "tests/contract/store/test_engine.py", "tests/contract/store/t
 NETWORKS, NODES = "tests/contract/store/test_networks.py", "tests/contract/store/test_nodes.py"
 SERVER_QUERIES = "tests/contract/store/test_server_queries.py"
 STATE_SERVICE = "tests/unit/runtime/test_state_service.py"
-MEMBERSHIP = "tests/sim/test_membership.py"
 RECONCILE, ASSIGNMENTS = "tests/unit/compute/test_reconcile.py", "tests/unit/compute/test_assignments.py"
 HOST_PARTS = "tests/unit/compute/test_host_parts.py"
 FILTERS, SCHEDULER = "tests/unit/core/placement/test_filters.py", "tests/unit/runtime/test_scheduler_loop.py"
@@ -296,82 +296,6 @@ RUNTIME = (
     ),
 )
 
-MEMBERS = (
-    bug(
-        "an older incarnation replaces a newer one",
-        S,
-        "fabric/core/membership/membership.py",
-        "if known is not None and signed.order <= known.order:",
-        "if known is not None and signed.order == known.order:",
-        MEMBERSHIP,
-    ),
-    bug(
-        "a record nobody signed is believed",
-        S,
-        "fabric/core/membership/membership.py",
-        "reason = self._verify(state, signed.record)",
-        "reason = None",
-        MEMBERSHIP,
-    ),
-    bug(
-        "one who left comes back without a new incarnation",
-        S,
-        "fabric/core/membership/membership.py",
-        "if known is not None and known.left and signed.record.incarnation == known.record.incarnation:",
-        "if False:",
-        MEMBERSHIP,
-    ),
-    bug(
-        "silence turns one who left into one who died",
-        S,
-        "fabric/core/membership/membership.py",
-        "    def _rejudge(self, entry: Entry, now_ms: int) -> None:\n"
-        "        if entry.state is not MemberState.LEFT:\n",
-        "    def _rejudge(self, entry: Entry, now_ms: int) -> None:\n        if True:\n",
-        MEMBERSHIP,
-    ),
-    bug(
-        "a removed node returns by hearsay",
-        S,
-        "fabric/core/membership/membership.py",
-        "        if node_id in self._removed:\n",
-        "        if False:\n",
-        MEMBERSHIP,
-    ),
-    bug(
-        "a node that stood still accuses the others of its own silence",
-        S,
-        "fabric/core/membership/membership.py",
-        "            if stalled_ms > self._config.stall_forgiven_ms:\n",
-        "            if False:\n",
-        MEMBERSHIP,
-    ),
-    bug(
-        "digests are not answered, so what a split hid stays hidden",
-        L,
-        "fabric/core/membership/membership.py",
-        "self._send_states(sender, self._table.newer_than(theirs, only_named=False))",
-        "pass",
-        MEMBERSHIP,
-    ),
-    bug(
-        "nobody is ever suspected",
-        L,
-        "fabric/core/membership/liveness.py",
-        "if silent_ms >= config.suspect_silence_ms or not evidence.has_spoken:",
-        "if not evidence.has_spoken:",
-        MEMBERSHIP,
-    ),
-    bug(
-        "a machine that died after its agent seems up for ever",
-        L,
-        "fabric/core/membership/liveness.py",
-        "is_fresh = now_ms - evidence.refused_last_ms < config.host_down_silence_ms",
-        "is_fresh = True",
-        MEMBERSHIP,
-    ),
-)
-
 COMPUTE = (
     bug(
         "after a pull of changes only, the unchanged guests are removed as unknown",
@@ -566,8 +490,8 @@ WIRE = (
         "proto/codec.py",
         "    if len(frame) > limit:\n"
         '        raise WireError("frame_too_long", f"{len(frame)} bytes, at most {limit}")\n'
-        "    try:\n        value: Plain",
-        "    try:\n        value: Plain",
+        "    left = containers_max\n",
+        "    left = containers_max\n",
         CODEC,
         ENVELOPE,
     ),
@@ -575,23 +499,23 @@ WIRE = (
         "nesting has no bound",
         S,
         "proto/codec.py",
-        "    if left == 0:\n",
-        "    if False:\n",
+        "    if containers_max - left > DEPTH_MAX:",
+        "    if False:",
         CODEC,
     ),
     bug(
         "a version nobody knows is accepted",
         S,
         "proto/envelope.py",
-        "if type(version) is not int or version != WIRE_VERSION:",
-        "if type(version) is not int:",
+        "if frame[1] != WIRE_VERSION:",
+        "if frame[1] > 127:",
         ENVELOPE,
     ),
     bug(
         "frames of another fabric are taken",
         S,
         "proto/envelope.py",
-        "    if their_tag != tag:\n",
+        "    if not frame.startswith(_BIN8 + tag, _TAG_AT):\n",
         "    if False:\n",
         ENVELOPE,
     ),
@@ -624,4 +548,13 @@ NETWORK = (
     ),
 )
 
-CATALOG: tuple[Bug, ...] = (*STORE, *RUNTIME, *MEMBERS, *COMPUTE, *PLACEMENT, *CONTROL, *WIRE, *NETWORK)
+CATALOG: tuple[Bug, ...] = (
+    *STORE,
+    *RUNTIME,
+    *MEMBERSHIP_BUGS,
+    *COMPUTE,
+    *PLACEMENT,
+    *CONTROL,
+    *WIRE,
+    *NETWORK,
+)

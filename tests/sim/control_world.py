@@ -245,13 +245,14 @@ class ControlWorld:
     async def start(self, node: SimNode) -> None:
         await (node.start(self.conductor.node_id) if isinstance(node, Host) else node.start())  # type: ignore[attr-defined]
         self._met[node.name] = node
-        addresses = {
-            other.node_id: PeerAddress(other.transport.endpoint, other.public) for other in self._met.values()
-        }
         for each in self._met.values():
-            if each.process is not None:
-                peers = {node_id: at for node_id, at in addresses.items() if node_id != each.node_id}
-                each.process.run(each.board.set_peers, peers)
+            if each.process is None:
+                continue
+            others = [other for other in self._met.values() if other is not each]
+            for other in others:
+                address = PeerAddress(other.transport.endpoint, other.public)
+                each.process.run(each.board.admit, other.node_id, address)
+            each.process.run(each.board.pin, frozenset(other.node_id for other in others))
         if isinstance(node, Host):
             self.believe_later(node, MemberState.ALIVE, 0.3)
         self.tell(f"{node.name} starts")

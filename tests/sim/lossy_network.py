@@ -61,6 +61,6 @@ class LossyTransport(LoopbackTransport):
     def context(self) -> Context:
         return self._process.context()
 
-    def _relink(self) -> None:
+    def _relink(self, node_id: NodeId | None = None) -> None:
         if not self._process.is_dead:
-            self._process.run(super()._relink)  # news of a link are heard by its own process
+            self._process.run(super()._relink, node_id)  # news of a link are heard by its own process

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
 
-from fabric.core.membership.model import Capacity, NodeRecord, RoleClaim
-from proto import codec, join, membership, rpc
+from fabric.core.membership.model import Inventory, Load, NodeRecord, RoleClaim
+from proto import bounds, codec, join, membership, rpc
+from proto.bounds import BOUNDS
 from proto.certificate import NodeCertificate
 from proto.commands import all_commands
 from proto.envelope import KIND_CHARS_MAX, TAG_BYTES, WIRE_VERSION
@@ -25,12 +27,23 @@ KINDS: dict[str, type] = {
 LIMITS = [
     codec.FRAME_BYTES_MAX,
     codec.ITEMS_MAX,
+    codec.CONTAINERS_MAX,
     codec.DEPTH_MAX,
     KIND_CHARS_MAX,
     membership.CERTIFICATE_BYTES_MAX,
     membership.BODY_BYTES_MAX,
+    membership.LOAD_BYTES_MAX,
+    membership.REMOVAL_BYTES_MAX,
     membership.STATES_MAX,
-    membership.KNOWN_MAX,
+    membership.LOADS_MAX,
+    membership.REMOVALS_MAX,
+    membership.VERSIONS_MAX,
+    membership.VOTES_MAX,
+    membership.VERDICTS_MAX,
+    membership.VERDICT_NUMBER_MAX,
+    membership.VERDICT_VOTES_MAX,
+    membership.CANDIDATES_MAX,
+    membership.BUCKETS,
     rpc.TIMEOUT_MS_MAX,
     rpc.CHUNK_BYTES_MAX,
     rpc.CREDIT_MAX,
@@ -61,11 +74,17 @@ def test_each_message_has_a_row_with_all_its_fields(kind: str) -> None:
     [
         NodeCertificate,
         membership.NodeState,
-        membership.Known,
+        membership.LoadState,
+        membership.Removal,
+        membership.Version,
+        membership.Versions,
+        membership.Vote,
+        membership.Verdict,
         join.JoinTokenText,
         NodeRecord,
         RoleClaim,
-        Capacity,
+        Inventory,
+        Load,
     ],
 )
 def test_each_record_is_told_field_by_field(record: type) -> None:
@@ -78,6 +97,39 @@ def test_the_commands_told_are_the_commands_there_are() -> None:
         kind for row in section.splitlines() if row.startswith("| `") for kind in row.split("|")[2].split()
     }
     assert {kind.strip("`") for kind in told} == set(all_commands())
+
+
+@pytest.mark.parametrize(
+    "words_of",
+    [
+        membership.Presence,
+        membership.Finding,
+        membership.Doom,
+        membership.DropReason,
+        membership.DigestMode,
+    ],
+)
+def test_each_word_of_an_enumeration_is_told(words_of: type[StrEnum]) -> None:
+    assert {word.value for word in words_of} <= words(SPEC.split("## 4. ")[1].split("## 5. ")[0])
+
+
+def test_the_bounds_of_frames_are_told_for_each_kind() -> None:
+    """Rows name kinds as `member.beat` `ping`, ...: the conversation once, the verbs after it."""
+    told: dict[str, tuple[int, ...]] = {}
+    for row in (row for row in ROWS if row.startswith("| frames of `")):
+        _, kinds, *numbers, _ = row.split("|")
+        conversation = ""
+        for name in re.findall(r"`([a-z_.]+)`", kinds):
+            conversation = name.partition(".")[0] if "." in name else conversation
+            kind = name if "." in name else f"{conversation}.{name}"
+            assert kind not in told
+            told[kind] = tuple(int(re.findall(r"[\d,]+", number)[0].replace(",", "")) for number in numbers)
+    assert told == {kind: (b.frame_bytes, b.items, b.containers) for kind, b in BOUNDS.items()}
+
+
+@pytest.mark.parametrize("name", [name for name in vars(bounds) if name.endswith("_BYTES_MAX")])
+def test_each_bound_is_told_by_name(name: str) -> None:
+    assert f"`{name}`" in SPEC
 
 
 @pytest.mark.parametrize("limit", LIMITS)

@@ -2,77 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+import pytest
 
 from fabric.agent_roles import conductor_of, may_ask_hosts
 from fabric.control import operate
-from fabric.core.membership.model import Capacity, Member, MemberState, RoleClaim
+from fabric.core.membership.model import Capacity, Member, MemberState
 from proto.ids import NodeId
 from tests.fixtures.membership_nodes import FakeNode
+from tests.fixtures.mesh_view_double import NOW_MS, MeshDouble, TwoClocks, link_to
+from tests.fixtures.mesh_view_double import member_named as member
 
 
-class Clock:
-    def monotonic_ms(self) -> int:
-        return 10_000
-
-    def wall_ms(self) -> int:
-        return 0
-
-
-@dataclass
-class Fleet:
-    """What one node believes."""
-
-    rows: tuple[Member, ...]
-
-    @property
-    def me(self) -> NodeId:
-        return self.rows[0].record.node_id
-
-    def members(self) -> tuple[Member, ...]:
-        return self.rows
-
-    def member(self, node_id: NodeId) -> Member | None:
-        return next((row for row in self.rows if row.record.node_id == node_id), None)
-
-    def is_alive(self, node_id: NodeId) -> bool:
-        row = self.member(node_id)
-        return row is not None and row.state in (MemberState.ALIVE, MemberState.SUSPECT)
-
-    def subscribe(self, listener: Callable[[Member], None]) -> Callable[[], None]:
-        raise NotImplementedError
-
-
-def member(
-    name: str,
-    *claims: tuple[str, int],
-    state: MemberState = MemberState.ALIVE,
-    heard_ms: int = 9_500,
-    capacity: Capacity | None = None,
-) -> Member:
-    roles = tuple(RoleClaim(role=role, fence=fence, since_ms=7_000) for role, fence in claims)
-    record = replace(FakeNode(name).record(), roles=roles, capacity=capacity or Capacity())
-    return Member(record=record, state=state, heard_ms=heard_ms, changed_ms=0)
+def fleet(rows: tuple[Member, ...]) -> MeshDouble:
+    """What one node, the first, believes."""
+    return MeshDouble(list(rows))
 
 
 def test_the_newest_claim_of_the_living_conducts() -> None:
     old, new = member("a", ("conductor", 4)), member("b", ("conductor", 9))
     bystander = member("c", ("api", 99), ("scheduler", 99))
-    assert conductor_of(Fleet((old, new, bystander))) == new.record.node_id
-    assert conductor_of(Fleet((new, old, bystander))) == new.record.node_id
+    assert conductor_of(fleet((old, new, bystander))) == new.record.node_id
+    assert conductor_of(fleet((new, old, bystander))) == new.record.node_id
     for state in (MemberState.HOST_DOWN, MemberState.AGENT_DOWN, MemberState.LEFT):
         gone = replace(new, state=state)
-        assert conductor_of(Fleet((gone, old))) == old.record.node_id
-        assert conductor_of(Fleet((gone, bystander))) is None
+        assert conductor_of(fleet((gone, old))) == old.record.node_id
+        assert conductor_of(fleet((gone, bystander))) is None
     doubted = replace(new, state=MemberState.SUSPECT)
-    assert conductor_of(Fleet((doubted, old))) == new.record.node_id  # a suspicion is only a question
-    assert conductor_of(Fleet(())) is None
+    assert conductor_of(fleet((doubted, old))) == new.record.node_id  # a suspicion is only a question
+    assert conductor_of(MeshDouble([member("me")])) is None
 
 
 def test_a_tie_is_broken_alike_on_every_node() -> None:
     one, two = member("a", ("conductor", 5)), member("b", ("conductor", 5))
-    assert conductor_of(Fleet((one, two))) == conductor_of(Fleet((two, one)))
+    assert conductor_of(fleet((one, two))) == conductor_of(fleet((two, one)))
 
 
 def test_hosts_answer_who_conducts_or_serves_the_api() -> None:
@@ -82,40 +46,93 @@ def test_hosts_answer_who_conducts_or_serves_the_api() -> None:
         member("c", ("scheduler", 3)),
         member("d"),
     )
-    answered = [row.record.name for row in rows if may_ask_hosts(Fleet(rows), row.record.node_id)]
+    answered = [row.record.name for row in rows if may_ask_hosts(fleet(rows), row.record.node_id)]
     assert answered == ["a", "b"]
-    assert not may_ask_hosts(Fleet(rows), NodeId("0" * 32))
+    assert not may_ask_hosts(fleet(rows), NodeId("0" * 32))
 
 
 # -- `fabric members`, `leaders` and `capacity`: shapes that stay (issue 2)
 
 
 def test_members_have_the_stable_shape() -> None:
-    (row,) = operate.members(Fleet((member("a", ("conductor", 4), ("api", 5)),)), Clock())
+    (row,) = operate.members(fleet((member("a", ("conductor", 4), ("api", 5)),)), TwoClocks())
     stable = ["id", "name", "state", "age_s", "address", "roles", "zone", "version", "capacity"]
     assert list(row)[: len(stable)] == stable
     assert (row["age_s"], row["roles"], row["state"]) == (0.5, ["api", "conductor"], "alive")
+    assert row["incarnation"] == 0
+    capacity = ["vcpus", "vcpus_used", "memory_mb", "memory_mb_used", "disk_gb", "disk_gb_used", "servers"]
+    assert list(row["capacity"])[:8] == [*capacity, "hypervisor"]
+
+
+def test_members_tell_how_they_are_known() -> None:
+    rows = (
+        member("a", epoch=3, incarnation=2, rack="r7", changed_ms=NOW_MS - 9_000),
+        member("b", rtt_us=1_234, is_linked=True),
+        member("c", capacity=Capacity(vcpus=4, load_milli=1_500, is_draining=True)),
+    )
+    own, linked, told = operate.members(fleet(rows), TwoClocks())
+    assert (own["heard"], own["epoch"], own["incarnation"], own["rack"]) == ("self", 3, 2, "r7")
+    assert own["state_age_s"] == 9.0
+    assert (linked["heard"], linked["rtt_ms"]) == ("link", 1.234)
+    assert (told["heard"], told["rtt_ms"]) == ("gossip", None)
+    assert (told["capacity"]["load"], told["capacity"]["draining"]) == (1.5, True)
+
+
+def test_links_have_the_stable_shape() -> None:
+    view = MeshDouble([member("me"), member("a")], [link_to("a", is_bad=True), link_to("stranger")])
+    row, unknown = operate.links(view, TwoClocks())
+    assert (row["name"], row["state"], row["up"], row["bad"]) == ("a", "alive", True, True)
+    assert (row["heard_s"], row["since_s"], row["rtt_ms"]) == (0.2, 60.0, 0.35)
+    assert (unknown["state"], unknown["address"]) == (None, None)
+
+
+def test_health_says_what_this_node_thinks_of_itself() -> None:
+    view = MeshDouble([member("me"), member("a", state=MemberState.HOST_DOWN)], is_isolated=True)
+    view.counters, view.root = {"probes": 3}, b"12345678"
+    assert operate.health(view) == {
+        "isolated": True,
+        "members": 2,
+        "links": 0,
+        "roots_agreeing": 0,
+        "awareness": 0,
+        "root": b"12345678".hex(),
+        "counters": {"probes": 3},
+        "refused": {},
+    }
+
+
+def test_a_node_is_found_by_name_id_or_the_beginning_of_an_id() -> None:
+    view = MeshDouble([member("me"), member("a")])
+    node_id = FakeNode("a").node_id
+    for text in ("a", node_id, node_id[:4]):
+        assert operate.find(view, text).record.name == "a"
+    for text in ("", "b", node_id[:3], "0000"):
+        with pytest.raises(operate.NoSuchNodeError):
+            operate.find(view, text)
 
 
 def test_the_age_of_a_member_is_never_negative() -> None:
-    (row,) = operate.members(Fleet((member("a", heard_ms=10_400),)), Clock())
+    (row,) = operate.members(fleet((member("a", heard_ms=NOW_MS + 400),)), TwoClocks())
     assert row["age_s"] == 0
 
 
 def test_leaders_are_the_newest_living_claims_and_every_api() -> None:
-    fleet = Fleet(
+    believed = fleet(
         (
             member("a", ("conductor", 4), ("api", 6)),
             member("b", ("conductor", 9), ("api", 7)),
             member("c", ("scheduler", 8), state=MemberState.SUSPECT),
             member("d", ("conductor", 50), state=MemberState.HOST_DOWN),
             member("e", ("api", 60), state=MemberState.LEFT),
+            member("f", ("api", 61), state=MemberState.STALLED),
+            member("g", ("api", 62), state=MemberState.LEAVING),
         )
     )
-    rows = operate.leaders(fleet)
+    rows = operate.leaders(believed)
     assert [(row["role"], row["node"], row["fence"]) for row in rows] == [
         ("api", "a", 6),
         ("api", "b", 7),
+        ("api", "f", 61),
         ("conductor", "b", 9),
         ("scheduler", "c", 8),
     ]
@@ -125,14 +142,15 @@ def test_leaders_are_the_newest_living_claims_and_every_api() -> None:
 
 def test_a_node_that_is_cut_off_knows_no_leader() -> None:
     """It answers at once from what it believes, and claims nothing it cannot see."""
-    alone = Fleet((member("me"), member("a", ("conductor", 4), state=MemberState.HOST_DOWN)))
+    alone = fleet((member("me"), member("a", ("conductor", 4), state=MemberState.HOST_DOWN)))
     assert operate.leaders(alone) == []
-    assert [row["state"] for row in operate.members(alone, Clock())] == ["alive", "host_down"]
+    rows = operate.members(alone, TwoClocks())
+    assert [(row["name"], row["state"]) for row in rows] == [("a", "host_down"), ("me", "alive")]
 
 
 def test_capacity_counts_hosts_only_and_shows_what_is_free() -> None:
     load = Capacity(vcpus=8, vcpus_used=3, memory_mb=1_000, memory_mb_used=1_500, disk_gb=10, servers=2)
-    rows = operate.capacity(Fleet((member("a", capacity=load), member("b"))))
+    rows = operate.capacity(fleet((member("a", capacity=load), member("b"))))
     (row,) = rows
     assert (row["host"], row["servers"], row["vcpus"]) == ("a", 2, {"total": 8, "used": 3, "free": 5})
     assert row["memory_mb"]["free"] == -500  # oversold, and said so

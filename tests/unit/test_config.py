@@ -92,6 +92,8 @@ def test_every_setting_is_explained_and_in_the_file() -> None:
         ('[mesh]\naddress = "224.0.0.1"', "mesh.address"),
         ("[mesh]\nport = 7401", "mesh.port"),
         ("[api]\nport = 7400", "api.port"),
+        ("[metrics]\nport = -1", "metrics.port: -1 is not a TCP port"),
+        ("[metrics]\nlisten = '0.0.0.0'\nport = 7401", "metrics.port: 7401 is taken"),
         ('[node]\nname = "a b"', "node.name"),
         (f'[node]\nname = "{"x" * 64}"', "node.name"),
         ('[node]\nname = "-a"', "node.name"),

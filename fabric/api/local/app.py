@@ -11,11 +11,14 @@ from typing import Any
 
 from aiohttp import web
 
+from fabric.api.local.mesh import MeshParts, mesh_routes
+from fabric.api.local.metrics import metrics_route
+from fabric.api.local.nodes import NodeDesk, node_routes
 from fabric.control import operate
 from fabric.errors import FabricError
 from fabric.runtime.clock import Clock
 from fabric.runtime.events import EventLog
-from fabric.runtime.fleet import Fleet
+from fabric.runtime.mesh_view import MeshView
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +29,18 @@ USES_MAX = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalParts:
-    """`create_token` (ttl_s, uses) gives the token's text; it refuses where this node may not."""
+    """`create_token` (ttl_s, uses) gives the token's text; it refuses where this node may not. `scrape` gives
+    the metrics' text."""
 
-    fleet: Fleet
+    fleet: MeshView
     clock: Clock
     events: EventLog
     status: Callable[[], dict[str, Any]]
     create_token: Callable[[int, int], Awaitable[str]]
     host_network: Callable[[], Awaitable[dict[str, Any]]]
+    mesh: MeshParts
+    scrape: Callable[[], str]
+    nodes: NodeDesk
 
 
 def build_local_app(parts: LocalParts) -> web.Application:
@@ -49,7 +56,7 @@ def build_local_app(parts: LocalParts) -> web.Application:
         return web.json_response(operate.capacity(parts.fleet))
 
     async def status(_: web.Request) -> web.Response:
-        return web.json_response(parts.status())
+        return web.json_response(parts.status() | {"mesh": operate.health(parts.fleet)})
 
     async def leftovers(_: web.Request) -> web.Response:
         return web.json_response(await parts.host_network())
@@ -80,6 +87,9 @@ def build_local_app(parts: LocalParts) -> web.Application:
             web.get("/events", events),
             web.get("/host/network", leftovers),
             web.post("/token", token),
+            metrics_route(parts.scrape),
+            *mesh_routes(parts.mesh),
+            *node_routes(parts.nodes),
         ]
     )
     return app

@@ -1,12 +1,25 @@
-"""Who is here: the sans-I/O membership core, plain version behind the final shape.
+"""Who is here: the sans-I/O membership core. Events in, effects out; no clock, socket, file or randomness
+of its own.
 
-Theory. Every node is linked to every other (full mesh; `design/gossip.md` section 4 replaces this by a
-small active view without changing this package's outside). A node's record has one writer, itself:
-it signs the record, so anybody may relay it, and the highest (incarnation, version) wins wherever two
-meet. Change is pushed to all at once; each BEAT carries a hash of all its sender knows, and two nodes
-whose hashes differ compare digests, so a lost push is repaired within two beats.
+Theory. Every node holds the full table, so no partial view can lose a part of the fabric for ever. It keeps
+a small
+**active view** (`links.py`): two ring neighbours by id, which connect the whole, and random ones up to
+eight. News travels along these links as **state, not messages** (`broadcast.py`, after Plumtree): a record
+has one writer, its owner, and the highest (epoch, incarnation, version) wins wherever two meet, so no queue
+can grow beyond the number of nodes, and a slow link just carries the newest. A hash over 256 buckets
+(`digest.py`) rides on every beat; two nodes whose hashes stay unequal compare (`anti_entropy.py`).
 
-Liveness is never gossiped: each node judges its peers by its own evidence (`liveness.py`). A node it
-has only heard *about* is SUSPECT until it speaks. LEFT is the owner's own signed last word; only a
-higher incarnation of the owner undoes it. Nothing here reads a wall clock.
+A neighbour that falls silent is looked at (`looks.py`), by us and through others; if nobody reaches it, we
+sign a vote and accuse it (`court.py`, after SWIM and Lifeguard). The five members nearest to it by XOR look
+for themselves and vote. Three independent votes make a verdict, which proves itself to everybody by the
+signatures it carries; one vote that reached it, or its own refutation with a higher incarnation, ends the
+case. News reaches all in milliseconds, so the window for refuting need not grow with the number of nodes.
+Three facts are kept apart: the process is gone (its machine refuses), the host is silent, the agent is
+stuck (its machine accepts and it does not answer).
+
+Liveness is only ever evidence about a moment: nothing here assigns anything, and nothing here reads a wall
+clock.
+
+Papers: SWIM (Das, Gupta, Motivala, 2002); Lifeguard (Dadgar, Phillips, Currey, 2017); HyParView and Plumtree
+(Leitao, Pereira, Rodrigues, 2007). Figures and choices: design/gossip.md.
 """

@@ -1,404 +1,550 @@
-"""The core: events in, effects out. See the package's docstring for the theory."""
+"""The core: events in, effects out. See the package's docstring for the theory; the parts have the rules."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from random import Random
 from typing import assert_never
 
+from fabric.core.membership.anti_entropy import AntiEntropy, lacking, with_age
+from fabric.core.membership.broadcast import Broadcaster
 from fabric.core.membership.config import MembershipConfig
+from fabric.core.membership.context import Context
+from fabric.core.membership.court import Court
+from fabric.core.membership.detector import Detector
 from fabric.core.membership.events import (
     Effect,
     Event,
+    Knocked,
     LeaveRequested,
     LinkLost,
     LinkUp,
     LocalChanged,
-    Notify,
-    Peer,
     PeerAdmitted,
     PeerRemoved,
     Persist,
-    RaiseIncarnation,
     Received,
-    Refused,
-    Send,
-    SetPeers,
     Started,
-    StartTimer,
-    Timer,
-    TimerFired,
+    Woke,
 )
-from fabric.core.membership.liveness import Evidence, judge
-from fabric.core.membership.model import Capacity, Member, MemberState, NodeRecord
-from fabric.core.membership.record import Sign, SignedRecord, Verify, read_state, sign_record
+from fabric.core.membership.learner import Learner
+from fabric.core.membership.links import Links
+from fabric.core.membership.looks import Looks
+from fabric.core.membership.model import LinkView, Member, MemberState, NodeRecord
+from fabric.core.membership.own_load import OwnLoad
+from fabric.core.membership.own_record import OwnRecord
+from fabric.core.membership.record import read_load, sign_record
 from fabric.core.membership.table import Entry, Table
-from proto.errors import WireError
-from proto.ids import Incarnation, NodeId
+from fabric.core.membership.tombstones import Tombstones
+from fabric.core.membership.trust import Trust
+from proto.ids import NodeId
 from proto.membership import (
-    NUMBER_MAX,
-    STATES_MAX,
+    Ack,
+    Ballot,
     Beat,
     Digest,
+    Down,
+    Have,
     Hello,
+    Leave,
+    LinkDrop,
+    LinkNo,
+    LinkOk,
+    LinkReq,
     MembershipMessage,
+    Nack,
     NodeState,
-    States,
+    Ping,
+    PingReq,
+    Presence,
+    Prune,
+    Removal,
+    State,
+    Suspect,
+    Verdict,
+    Vote,
     Want,
+    Welcome,
 )
+
+_OWN_STATE = {
+    Presence.HERE: MemberState.ALIVE,
+    Presence.LEAVING: MemberState.LEAVING,
+    Presence.LEFT: MemberState.LEFT,
+}
+STALE_BEATS = 3  # beats of an older epoch after a newer one came: more than can have been under way
+STALE_VERDICT_PAUSE_MS = 500
 
 
 class Membership:
     """One node's view of the fabric. `handle` is the only way in; it never blocks, sleeps or reads a clock.
 
-    `me` must carry this node's certificate and an incarnation higher than any it used before. `sign` and
-    `verify` are pure (see `record.py`), so the same events give the same effects.
+    `me` must carry this node's certificate and an epoch higher than any it used before. `trust` is pure but
+    for the certificates' validity, so the same events give the same effects.
     """
 
-    def __init__(
-        self, me: NodeRecord, config: MembershipConfig, rng: Random, *, sign: Sign, verify: Verify
-    ) -> None:
-        self._config = config
-        self._rng = rng
-        self._sign = sign
-        self._verify = verify
-        self._table = Table(sign_record(me, sign))
-        self._removed: set[NodeId] = set()
-        self._pending_capacity: Capacity | None = None
-        self._has_left = False
+    def __init__(self, me: NodeRecord, config: MembershipConfig, rng: Random, trust: Trust) -> None:
+        table = Table(sign_record(me, trust.sign))
+        self._context = context = Context(config, rng, trust, table)
+        self._links = Links(context, self._hello)
+        self._broadcaster = Broadcaster(context, self._links)
+        self._looks = Looks(context, self._links)
+        self._tombstones = Tombstones(context)
+        self._court = Court(
+            context, self._links, self._looks, self._broadcaster, self._tombstones.forget_ghost
+        )
+        self._anti_entropy = AntiEntropy(context, self._links, self._broadcaster)
+        self._detector = Detector(
+            context, self._links, self._looks, self._court, self._anti_entropy, self._tombstones
+        )
+        self._own = OwnRecord(context, self._broadcaster)
+        self._own_load = OwnLoad(context, self._broadcaster)
+        self._own_load.on_exhausted = self._own.begin_new_epoch
+        self._own.on_new_epoch = self._own_load.on_new_epoch
+        self._learner = Learner(
+            context,
+            self._links,
+            self._broadcaster,
+            self._court,
+            self._own,
+            self._own_load,
+            self._anti_entropy,
+            self._tombstones,
+        )
         self._started_ms = 0
-        self._check_due_ms: int | None = None
-        self._effects: list[Effect] = []
-        self._peers_changed = False
+        self._beat_seq = 0
+        self._told_verdict: dict[NodeId, int] = {}
+        self._is_silent = False  # it has said goodbye, or is quarantined
+
+    # What others ask.
 
     @property
     def me(self) -> NodeRecord:
-        return self._table.me.record
+        return self._context.table.me.record
 
     @property
     def own_state(self) -> NodeState:
-        return self._table.me.state
+        return self._context.table.me.state
+
+    @property
+    def due_ms(self) -> int | None:
+        """When to be told `Woke`; None: never."""
+        return None if self._is_silent else self._context.timers.next_ms
+
+    @property
+    def root(self) -> bytes:
+        return self._context.table.root
+
+    @property
+    def counters(self) -> Counter[str]:
+        return self._context.counters
+
+    @property
+    def awareness(self) -> int:
+        """0 is healthy, 8 the worst."""
+        return self._context.awareness.score
+
+    @property
+    def is_isolated(self) -> bool:
+        return self._detector.is_isolated
 
     def members(self, now_ms: int) -> tuple[Member, ...]:
         """Everybody known, this node too, by name."""
-        own = MemberState.LEFT if self._has_left else MemberState.ALIVE
-        mine = Member(record=self.me, state=own, heard_ms=now_ms, changed_ms=self._started_ms)
-        everybody = [mine, *(entry.member() for entry in self._table)]
-        return tuple(sorted(everybody, key=lambda m: (m.record.name, m.record.node_id)))
+        linked = self._links.linked
+        mine = self._mine(now_ms)
+        peers = (entry.member(is_linked=entry.node_id in linked) for entry in self._context.table)
+        return tuple(sorted((mine, *peers), key=lambda m: (m.record.name, m.record.node_id)))
 
     def member(self, node_id: NodeId, now_ms: int) -> Member | None:
         if node_id == self.me.node_id:
-            own = MemberState.LEFT if self._has_left else MemberState.ALIVE
-            return Member(record=self.me, state=own, heard_ms=now_ms, changed_ms=self._started_ms)
-        entry = self._table.get(node_id)
-        return None if entry is None else entry.member()
+            return self._mine(now_ms)
+        entry = self._context.table.get(node_id)
+        return None if entry is None else entry.member(is_linked=node_id in self._links.linked)
+
+    def links(self, now_ms: int) -> tuple[LinkView, ...]:
+        return self._links.views()
+
+    def roots_agreeing(self) -> int:
+        """Neighbours whose last beat told the same table root as ours."""
+        return sum(link.mismatch_since_ms is None for link in self._links.linked.values())
 
     def states(self) -> tuple[NodeState, ...]:
         """All peers' states as bytes: what is persisted, and what a joining node is told."""
-        return tuple(entry.signed.state for entry in self._table)
+        return tuple(entry.signed.state for entry in self._context.table)
 
-    def handle(self, event: Event, now_ms: int) -> list[Effect]:
-        """Applies one event. The effects are owed in order."""
-        self._effects, self._peers_changed = [], False
-        self._dispatch(event, now_ms)
-        if self._peers_changed:  # once, however many peers one event brought
-            self._effects[:0] = [self._set_peers(), Persist(self.states())]
-        return self._effects
+    def removals(self) -> tuple[Removal, ...]:
+        return tuple(self._anti_entropy.removals.values())
 
-    def _dispatch(self, event: Event, now_ms: int) -> None:
+    # The only way in.
+
+    def handle(self, event: Event, now_ms: int, now_us: int | None = None) -> list[Effect]:
+        """Applies one event. The effects are owed in order. `now_us` is the same clock, finer: it only serves
+        round trips."""
+        context = self._context
+        effects: list[Effect] = []
+        context.effects, context.now_ms = effects, now_ms
+        context.now_us = now_ms * 1_000 if now_us is None else now_us
+        self._note_lag()
+        if type(event) is Received:
+            self._on_received(event.sender, event.message)
+        else:
+            self._on_event(event)
+        due_ms = context.timers.next_ms
+        if due_ms is not None and due_ms <= now_ms and not self._is_silent:
+            self._fire_due()
+        return effects
+
+    def _on_event(self, event: Event) -> None:
         match event:
-            case Started(known):
-                self._on_started(known, now_ms)
+            case Woke():
+                pass
+            case Started(known, removals):
+                self._on_started(known, removals)
             case Received(sender, message):
-                self._on_received(sender, message, now_ms)
-            case TimerFired(timer):
-                if timer is Timer.BEAT:
-                    self._on_beat_due()
-                else:
-                    self._on_check_due(now_ms)
+                self._on_received(sender, message)
             case LocalChanged():
                 self._on_local_changed(event)
             case PeerAdmitted(state):
-                self._on_admitted(state, now_ms)
-            case PeerRemoved(node_id):
-                self._on_removed(node_id, now_ms)
+                self._learner.admit(state)
+            case PeerRemoved(removal):
+                self._learner.remove(removal, None)
             case LinkUp(node_id):
-                self._send(node_id, self._hello())
+                self._links.on_up(node_id)
+                if self._links.is_pinned(node_id) and not self._is_silent:
+                    self._context.send(node_id, self._hello())
             case LinkLost(node_id, refused):
-                entry = self._table.get(node_id)
-                if refused and entry is not None:
-                    entry.evidence.refused(now_ms)
-            case LeaveRequested():
-                self._on_leave()
+                self._links.on_lost(node_id)
+                if not self._is_silent:
+                    self._detector.on_lost(node_id, refused=refused)
+            case Knocked(node_id, finding):
+                self._looks.on_knocked(node_id, finding)
+            case LeaveRequested(for_good):
+                self._on_leave(for_good)
             case _:
                 assert_never(event)
+        self._note_quarantine()
 
-    # What this node says about itself.
+    # Time.
 
-    def _publish(self, record: NodeRecord, *, left: bool = False) -> None:
-        """The one place where our own record changes: one version up, signed, pushed to all."""
-        self._table.set_me(sign_record(replace(record, version=record.version + 1), self._sign, left=left))
-        self._push(self.own_state)
+    def _note_lag(self) -> None:
+        """Before any event: after a pause it may be a frame that is heard first, and not the timer."""
+        context = self._context
+        due_ms = context.timers.next_ms
+        if due_ms is None or due_ms >= context.now_ms:
+            return
+        lag_ms = context.now_ms - due_ms
+        context.lag_ms = max(context.lag_ms, lag_ms)
+        if lag_ms > context.config.lag_forgiven_ms:
+            context.counters["wakes_late"] += 1
+            self._detector.on_lag(lag_ms)
+            self._court.on_lag(lag_ms)
 
-    def _push(self, state: NodeState, *, but: NodeId | None = None) -> None:
-        for entry in self._table:
-            if entry.signed.record.node_id != but:
-                self._send(entry.signed.record.node_id, States(states=(state,)))
+    def _fire_due(self) -> None:
+        """What is set anew while this runs, and is due again, waits for its turn: nothing runs for ever."""
+        context = self._context
+        for _ in range(len(context.table) * 4 + 64):
+            popped = context.timers.pop(context.now_ms)
+            if popped is None:
+                break
+            self._fire(popped[0])
+        self._note_quarantine()
+
+    def _fire(self, key: object) -> None:
+        match key:
+            case "beat":
+                self._beat()
+            case "silence":
+                self._detector.check_silence()
+            case "flush":
+                self._broadcaster.flush()
+            case "flush_loads":
+                self._broadcaster.flush_loads()
+            case "have":
+                self._broadcaster.flush_haves()
+            case "have_loads":
+                self._broadcaster.flush_haves(is_load=True)
+            case "want":
+                self._broadcaster.flush_wants()
+            case "want_loads":
+                self._broadcaster.flush_wants(is_load=True)
+            case ("look", target):
+                self._looks.on_due(NodeId(str(target)))
+            case ("case", target):
+                self._court.on_due(NodeId(str(target)))
+            case ("held", target):
+                self._court.on_held_due(NodeId(str(target)))
+            case ("rival", target):
+                self._learner.turn_back(NodeId(str(target)))
+            case ("grace", target):
+                entry = self._context.table.get(NodeId(str(target)))
+                if entry is not None:
+                    self._context.rejudge(entry)
+            case "links":
+                self._links.maintain()
+            case "swap":
+                self._links.swap()
+            case "load":
+                self._own_load.publish()
+            case "load_refresh":
+                self._own_load.refresh()
+            case "rtt":
+                self._detector.measure()
+            case "refused":
+                self._detector.accuse_refused()
+            case "stranger":
+                self._detector.look_at_stranger()
+            case "unheard":
+                self._detector.look_at_unheard()
+            case "recheck":
+                self._detector.recheck()
+            case "tombstones":
+                self._tombstones.sweep()
+            case "persist":
+                self._context.emit(Persist(self.states(), self.removals()))
+            case _:
+                raise AssertionError(f"no such timer: {key!r}")
+
+    # This node.
+
+    def _on_started(self, known: tuple[NodeState, ...], removals: tuple[Removal, ...]) -> None:
+        context = self._context
+        self._started_ms = context.now_ms
+        self._own.start()
+        self._beat()
+        self._detector.start()
+        self._links.swap()
+        for removal in removals:
+            self._learner.remove(removal, None)
+        for state in known:
+            self._learner.remember(state)
+        context.timers.set("tombstones", context.now_ms + context.config.left_kept_ms // 24)
+        self._links.maintain()
 
     def _on_local_changed(self, change: LocalChanged) -> None:
-        if self._has_left:
+        if self._is_silent:
+            return
+        self._own.change(change)
+        if change.capacity is not None:
+            load = change.capacity.load
+            extra = dict(change.extra) if change.extra is not None else {}
+            self._own_load.offer(replace(load, extra=extra), urgent=change.urgent)
+        elif change.extra is not None:
+            self._own_load.offer_extra(dict(change.extra), urgent=change.urgent)
+
+    def _on_leave(self, for_good: bool) -> None:
+        if self._is_silent:
+            return
+        signed = self._own.leave(for_good=for_good)
+        self._broadcaster.flush()
+        self._broadcaster.flood_leave(signed.state, None)
+        self._is_silent = True
+
+    def _note_quarantine(self) -> None:
+        if self._own.is_quarantined and not self._is_silent:
+            self._broadcaster.flush()
+            self._is_silent = True
+
+    def _beat(self) -> None:
+        context = self._context
+        config = context.config
+        context.wake_in("beat", context.jittered(config.beat_interval_ms, config.beat_jitter_percent))
+        linked = self._links.linked
+        if not linked:
             return
         me = self.me
-        record = replace(
-            me,
-            roles=me.roles if change.roles is None else change.roles,
-            api_urls=me.api_urls if change.api_urls is None else change.api_urls,
-            labels=me.labels if change.labels is None else change.labels,
-        )
-        if change.capacity is not None:
-            self._pending_capacity = change.capacity
-        if record != me:
-            self._publish(self._with_pending(record))
-
-    def _with_pending(self, record: NodeRecord) -> NodeRecord:
-        capacity, self._pending_capacity = self._pending_capacity, None
-        return record if capacity is None else replace(record, capacity=capacity)
-
-    def _on_leave(self) -> None:
-        if not self._has_left:
-            self._publish(self.me, left=True)
-            self._has_left = True
-
-    # Timers.
-
-    def _on_started(self, known: tuple[NodeState, ...], now_ms: int) -> None:
-        self._started_ms = now_ms
-        self._start_beat_timer()
-        self._start_check_timer(now_ms)
-        for state in known:
-            self._learn(state, self.me.node_id, now_ms)
-        self._peers_changed = True
-
-    def _start_beat_timer(self) -> None:
-        jitter_ms = self._config.beat_interval_ms * self._config.beat_jitter_percent // 100
-        after_ms = self._config.beat_interval_ms + self._rng.randint(-jitter_ms, jitter_ms)
-        self._effects.append(StartTimer(Timer.BEAT, after_ms))
-
-    def _start_check_timer(self, now_ms: int) -> None:
-        self._check_due_ms = now_ms + self._config.check_interval_ms
-        self._effects.append(StartTimer(Timer.CHECK, self._config.check_interval_ms))
-
-    def _on_beat_due(self) -> None:
-        if self._has_left:
-            return
-        self._start_beat_timer()  # first of the effects: what fails at performing a later one stops no timer
-        record = self._with_pending(self.me)
-        if record != self.me:
-            self._publish(record)
-        # The dead are told as well: where the link works again, the beat heals the split.
+        self._beat_seq += 1
         beat = Beat(
-            incarnation=self.me.incarnation,
-            version=self.me.version,
-            root=self._table.root,
-            members=len(self._table),
+            seq=self._beat_seq,
+            epoch=me.epoch,
+            incarnation=me.incarnation,
+            version=me.version,
+            lag_ms=context.lag_ms,
+            root=context.table.root,
+            members=len(context.table),
+            degree=len(linked),
         )
-        for entry in self._table:
-            if entry.state is not MemberState.LEFT:
-                self._send(entry.signed.record.node_id, beat)
+        context.send_all(tuple(linked), beat)
+        context.lag_ms = 0
 
-    def _on_check_due(self, now_ms: int) -> None:
-        assert self._check_due_ms is not None
-        if self._has_left:
-            return
-        stalled_ms = now_ms - self._check_due_ms
-        self._start_check_timer(now_ms)
-        for entry in self._table:
-            if stalled_ms > self._config.stall_forgiven_ms:
-                entry.evidence.forgive(stalled_ms, now_ms)
-            self._rejudge(entry, now_ms)
+    def _mine(self, now_ms: int) -> Member:
+        return Member(
+            record=self.me,
+            state=_OWN_STATE[self._own.presence],
+            heard_ms=now_ms,
+            changed_ms=self._started_ms,
+            load=read_load(self._context.table.my_load),
+        )
+
+    def _hello(self) -> Hello:
+        table = self._context.table
+        return Hello(state=table.me.state, root=table.root, members=len(table))
 
     # Peers.
 
-    def _rejudge(self, entry: Entry, now_ms: int) -> None:
-        if entry.state is not MemberState.LEFT:
-            self._set_state(entry, judge(entry.evidence, now_ms, self._config), now_ms)
-
-    def _set_state(self, entry: Entry, state: MemberState, now_ms: int) -> None:
-        before = entry.state
-        if state is not before:
-            entry.state, entry.changed_ms = state, now_ms
-            self._effects.append(Notify(entry.member(), before))
-
-    def _on_received(self, sender: NodeId, message: MembershipMessage, now_ms: int) -> None:
-        entry = self._table.get(sender)
-        if entry is None or self._has_left:
-            self._refuse(sender, "unknown_sender" if entry is None else "left")
+    def _on_received(self, sender: NodeId, message: MembershipMessage) -> None:
+        context = self._context
+        entry = context.table.get(sender)
+        if entry is None or self._is_silent:
+            context.refuse(sender, "unknown_sender" if entry is None else "silent")
             return
+        if type(message) is Beat:
+            self._on_beat(entry, message)
+            return
+        if type(message) is Ack:  # before it counts as just any word of its sender
+            self._looks.on_ack(sender, message)
+        self._detector.on_word(entry)
+        if not self._on_link_message(entry, message):
+            self._on_news(entry, message)
+        self._note_quarantine()
+
+    def _on_beat(self, entry: Entry, beat: Beat) -> None:
+        """The hot path: 8 a second on every node."""
+        now_ms = self._context.now_ms
+        record = entry.signed.record
+        link = self._links.linked.get(record.node_id)
+        if beat.epoch < record.epoch:
+            self._on_stale_beat(entry)
+            return
+        entry.spoke_ms = entry.heard_ms = now_ms
+        if entry.state is not MemberState.ALIVE:
+            self._detector.on_word(entry)
+            self._on_word_of_doomed(entry)
+        elif record.node_id in self._looks:
+            self._looks.on_word(record.node_id)
+        if link is not None:
+            self._detector.on_beat(link)
+            link.lag_ms = beat.lag_ms
+            link.degree = beat.degree
+            if beat.root == self._context.table.root:
+                link.mismatch_since_ms = None
+            else:
+                self._anti_entropy.on_root(link, beat.root)
+        elif entry.state is MemberState.ALIVE:
+            self._links.on_beat_of_stranger(record.node_id)
+        if (beat.epoch, beat.incarnation, beat.version) > record.order:
+            # News that is on its way, or that we missed: the same timer as for a HAVE decides.
+            self._broadcaster.on_have(
+                record.node_id,
+                [
+                    replace(
+                        entry.version,
+                        epoch=beat.epoch,
+                        incarnation=beat.incarnation,
+                        version=beat.version,
+                    )
+                ],
+            )
+
+    def _on_word_of_doomed(self, entry: Entry) -> None:
+        """It speaks, and we hold it dead or stalled: it may not know, and has to refute itself."""
+        now_ms = self._context.now_ms
+        if entry.verdict is None:
+            return
+        if now_ms - self._told_verdict.get(entry.node_id, -STALE_VERDICT_PAUSE_MS) >= STALE_VERDICT_PAUSE_MS:
+            self._told_verdict[entry.node_id] = now_ms
+            self._context.send(entry.node_id, Down(verdicts=(with_age(entry, now_ms),)))
+
+    def _on_stale_beat(self, entry: Entry) -> None:
+        """A beat of an epoch that is over. Frames of the old process may have been under way; when they go
+        on, two processes share one id, and the other one is shown the word it has to outbid."""
+        if entry.rival is None:
+            return
+        entry.stale_beats += 1
+        if entry.stale_beats >= STALE_BEATS:
+            entry.stale_beats = 0
+            self._context.counters["rivals_seen"] += 1
+            self._learner.turn_to_rival(entry)
+
+    def _on_link_message(self, entry: Entry, message: MembershipMessage) -> bool:
+        """What is between two neighbours. False: it is something else."""
+        sender, context = entry.node_id, self._context
         match message:
-            case Hello(state=state):
-                self._learn(state, sender, now_ms)
-                self._on_life(entry, now_ms)
-                if message.root != self._table.root:
-                    self._send_digest(entry)
-            case Beat():
-                self._on_beat(entry, message, now_ms)
-            case States(states=states):
-                for state in states:
-                    self._learn(state, sender, now_ms)
-            case Digest(entries=theirs, answer=answer):
-                self._send_states(sender, self._table.newer_than(theirs, only_named=False))
-                if answer and self._table.lacks(theirs):
-                    self._send(sender, Digest(entries=self._table.known(), answer=False))
-            case Want(entries=theirs):
-                self._send_states(sender, self._table.newer_than(theirs, only_named=True))
+            case Hello(state=state, root=root):
+                self._learner.take(state, sender)
+                if self._learner.is_rivals(entry, state):
+                    self._learner.turn_to_rival(entry)
+                    return True
+                self._welcome(entry, state)
+                self._anti_entropy.on_met(sender, root)
+            case Welcome(state=state, root=root, you=you, verdict=verdict):
+                self._learner.take(state, sender)
+                for mine in you:
+                    self._learner.take_other_self(mine)
+                self._take_verdicts(sender, verdict)
+                self._anti_entropy.on_met(sender, root)
+            case LinkReq():
+                self._links.on_request(sender, message)
+            case LinkOk():
+                self._links.on_ok(sender)
+            case LinkNo():
+                self._links.on_no(sender, message)
+            case LinkDrop(reason=reason):
+                self._links.on_drop(sender, reason)
+            case Ping():
+                self._looks.on_ping(sender, message)
+                self._on_word_of_doomed(entry)
+            case Ack():
+                pass
+            case Nack():
+                self._looks.on_nack(sender, message)
+            case PingReq():
+                self._looks.on_ping_req(sender, message)
+            case Prune():
+                self._broadcaster.on_prune(sender)
             case _:
-                assert_never(message)
-
-    def _on_life(self, entry: Entry, now_ms: int) -> None:
-        """The peer itself spoke to us just now."""
-        entry.evidence.heard(now_ms)
-        self._rejudge(entry, now_ms)
-
-    def _on_beat(self, entry: Entry, beat: Beat, now_ms: int) -> None:
-        mine, theirs = entry.signed.order, (beat.incarnation, beat.version)
-        self._on_life(entry, now_ms)
-        if theirs > mine:
-            self._send(entry.signed.record.node_id, Want(entries=(entry.signed.known,)))
-        if beat.root == self._table.root:
-            entry.mismatches = 0
-            return
-        entry.mismatches += 1
-        knows_more = beat.members > len(self._table)
-        if knows_more or entry.mismatches >= self._config.digest_after_mismatches:
-            self._send_digest(entry)
-
-    def _send_digest(self, entry: Entry) -> None:
-        entry.mismatches = 0
-        self._send(entry.signed.record.node_id, Digest(entries=self._table.known(), answer=True))
-
-    def _send_states(self, to: NodeId, newer: list[SignedRecord]) -> None:
-        """In as many messages as the bounds ask for."""
-        batch: list[NodeState] = []
-        size_bytes = 0
-        for signed in newer:
-            if batch and (
-                len(batch) == STATES_MAX
-                or size_bytes + signed.state.size_bytes > self._config.states_bytes_max
-            ):
-                self._send(to, States(states=tuple(batch)))
-                batch, size_bytes = [], 0
-            batch.append(signed.state)
-            size_bytes += signed.state.size_bytes
-        if batch:
-            self._send(to, States(states=tuple(batch)))
-
-    # Records.
-
-    def _on_admitted(self, state: NodeState, now_ms: int) -> None:
-        signed = self._learn(state, self.me.node_id, now_ms)
-        if signed is not None:
-            self._push(state, but=signed.record.node_id)
-
-    def _learn(self, state: NodeState, source: NodeId, now_ms: int) -> SignedRecord | None:
-        """Takes a state into the table if it is newer than ours and proven. Returns it when taken."""
-        try:
-            signed = read_state(state)
-        except WireError as error:
-            self._refuse(source, error.reason)
-            return None
-        node_id = signed.record.node_id
-        if node_id in self._removed:
-            self._refuse(source, "removed")
-            return None
-        entry = self._table.get(node_id)
-        known = self._table.me if node_id == self.me.node_id else entry.signed if entry else None
-        if known is not None and signed.order <= known.order:
-            return None
-        if known is not None and known.left and signed.record.incarnation == known.record.incarnation:
-            self._refuse(source, "spoke_after_leaving")  # the last word of an incarnation is the last
-            return None
-        reason = self._verify(state, signed.record)
-        if reason is not None:
-            self._refuse(source, reason)
-            return None
-        if node_id == self.me.node_id:
-            self._outgrow(signed)
-        elif entry is None:
-            return signed if self._insert(signed, source, now_ms) else None
-        else:
-            self._replace(entry, signed, now_ms)
-        return signed
-
-    def _outgrow(self, signed: SignedRecord) -> None:
-        """The fabric has a newer word of ours than we remember: our incarnation file was lost or is an
-        old copy. Take the next one, so that what we say now wins."""
-        if self._has_left:
-            return
-        incarnation = Incarnation(min(signed.record.incarnation + 1, NUMBER_MAX))
-        self._effects.append(RaiseIncarnation(incarnation))
-        self._publish(replace(self.me, incarnation=incarnation))
-
-    def _insert(self, signed: SignedRecord, source: NodeId, now_ms: int) -> bool:
-        if len(self._table) >= self._config.members_max:
-            oldest = self._table.oldest_left()
-            if oldest is None:
-                self._refuse(source, "table_full")
                 return False
-            self._table.remove(oldest)
-        state = MemberState.LEFT if signed.left else MemberState.SUSPECT
-        entry = Entry(signed=signed, evidence=Evidence(heard_ms=now_ms), state=state, changed_ms=now_ms)
-        self._table.insert(entry)
-        self._peers_changed = True
-        self._effects.append(Notify(entry.member(), None))
+        context.counters["messages_link"] += 1
         return True
 
-    def _replace(self, entry: Entry, signed: SignedRecord, now_ms: int) -> None:
-        old, was_left = entry.signed.record, entry.state is MemberState.LEFT
-        self._table.replace(entry, signed)
-        new = signed.record
-        reborn = new.incarnation > old.incarnation
-        moved = new.endpoint != old.endpoint
-        before = entry.state
-        if reborn:  # a new process: the old one's silence or refusal proves nothing about it
-            entry.evidence.refused_first_ms = entry.evidence.refused_last_ms = None
-        if signed.left:
-            entry.state = MemberState.LEFT
-        elif was_left:  # and reborn, else `_learn` had refused it
-            entry.evidence = Evidence(heard_ms=now_ms)
-            entry.state = MemberState.SUSPECT
-        if entry.state is not before:
-            entry.changed_ms = now_ms
-        if reborn or moved or entry.state is not before:
-            self._peers_changed = True
-        if entry.state is not before or _matters(old, new):
-            self._effects.append(Notify(entry.member(), before))
+    def _on_news(self, entry: Entry, message: MembershipMessage) -> None:
+        sender = entry.node_id
+        match message:
+            case State():
+                self._learner.take_all(message, sender)
+            case Have(versions=versions):
+                self._learner.vouch(versions)
+                self._broadcaster.on_have(sender, lacking(versions, self._context))
+            case Want(versions=versions, graft=graft):
+                if graft:
+                    self._broadcaster.on_graft(sender)
+                self._anti_entropy.on_want(sender, versions)
+            case Suspect(votes=votes):
+                self._take_votes(sender, votes, opens=True)
+            case Ballot(votes=votes):
+                self._take_votes(sender, votes, opens=False)
+            case Down(verdicts=verdicts):
+                self._take_verdicts(sender, verdicts)
+            case Leave(state=state):
+                if self._learner.take(state, sender):
+                    self._broadcaster.flood_leave(state, sender)
+            case Digest():
+                self._anti_entropy.on_digest(sender, message)
+            case _:
+                raise AssertionError(f"no such message: {type(message).__name__}")
 
-    def _on_removed(self, node_id: NodeId, now_ms: int) -> None:
-        self._removed.add(node_id)
-        entry = self._table.remove(node_id)
-        if entry is not None:
-            before, entry.state, entry.changed_ms = entry.state, MemberState.LEFT, now_ms
-            self._peers_changed = True
-            self._effects.append(Notify(entry.member(), before))
+    def _welcome(self, entry: Entry, state: NodeState) -> None:
+        """Also tells a node what is held against it, so that it can refute at once."""
+        table, context = self._context.table, self._context
+        is_older = entry.signed.state.body != state.body
+        doomed = entry.verdict is not None
+        context.send(
+            entry.node_id,
+            Welcome(
+                state=table.me.state,
+                root=table.root,
+                members=len(table),
+                you=(entry.signed.state,) if is_older else (),
+                verdict=(with_age(entry, context.now_ms),) if doomed else (),
+            ),
+        )
 
-    # Effects.
+    def _take_votes(self, sender: NodeId, votes: tuple[Vote, ...], *, opens: bool) -> None:
+        if self._court.on_votes(sender, votes, opens=opens):
+            newest = max((v.epoch, v.incarnation) for v in votes if v.target == self.me.node_id)
+            self._own.outbid_incarnation(*newest)
 
-    def _hello(self) -> Hello:
-        return Hello(state=self.own_state, root=self._table.root, members=len(self._table))
-
-    def _send(self, to: NodeId, message: MembershipMessage) -> None:
-        self._effects.append(Send(to, message))
-
-    def _refuse(self, sender: NodeId, reason: str) -> None:
-        self._effects.append(Refused(sender, reason))
-
-    def _set_peers(self) -> SetPeers:
-        """Those who left keep their link until they are removed: a restarted one must be let in to say so."""
-        peers = (entry.signed.record for entry in self._table)
-        return SetPeers(tuple(Peer(p.node_id, p.endpoint, p.curve_public) for p in peers))
-
-
-def _matters(old: NodeRecord, new: NodeRecord) -> bool:
-    """Capacity changes every second; only the rest is worth waking listeners for."""
-    neutral = {"version": 0, "capacity": Capacity()}
-    return replace(old, **neutral) != replace(new, **neutral)  # type: ignore[arg-type]
+    def _take_verdicts(self, sender: NodeId, verdicts: tuple[Verdict, ...]) -> None:
+        if verdicts and self._court.on_verdicts(sender, verdicts):
+            newest = max((v.epoch, v.incarnation) for v in verdicts if v.target == self.me.node_id)
+            self._own.outbid_incarnation(*newest)

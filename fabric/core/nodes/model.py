@@ -9,11 +9,30 @@ from proto.ids import Fence, NodeId, TokenId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
+    """A member as admitted. `body` and `signature` are the first state it signed with its present keys; empty
+    for those admitted before they were kept."""
+
     node_id: NodeId
     name: str
     curve_public: bytes
     certificate: bytes
     admitted_ms: int
+    generation: int  # of the certificate
+    body: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedNode:
+    """Never a member again. `removal_body` and `removal_signature` are what the root signed about it; empty
+    for those removed before it did."""
+
+    node_id: NodeId
+    name: str
+    curve_public: bytes
+    removed_ms: int
+    removal_body: bytes
+    removal_signature: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

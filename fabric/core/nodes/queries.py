@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fabric.core.nodes.model import HostUsage, JoinToken, Node, RoleGrant
+from fabric.core.nodes.model import HostUsage, JoinToken, Node, RemovedNode, RoleGrant
 from fabric.core.queries import Query
 from proto.ids import NodeId, TokenId
 
@@ -12,6 +12,21 @@ from proto.ids import NodeId, TokenId
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListNodes(Query[tuple[Node, ...]]):
     pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetNode(Query[Node | None]):
+    node_id: NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListRemovedNodes(Query[tuple[RemovedNode, ...]]):
+    """The newest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListJoinTokens(Query[tuple[JoinToken, ...]]):
+    """By expiry, those used up and expired lately too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

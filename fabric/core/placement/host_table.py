@@ -11,7 +11,7 @@ from fabric.core.placement.claim import Claim, limits_of
 from proto.ids import NodeId
 
 # A suspect is not dead yet: refusing it would empty the table at each lost heartbeat, and a host that
-# does die is caught by the build deadline.
+# does die is caught by the build deadline. A stalled agent and one that is stopping build nothing.
 USABLE_STATES = frozenset({MemberState.ALIVE, MemberState.SUSPECT})
 
 

@@ -134,3 +134,4 @@ class HostAssignments:
     next_since: int
     security_groups: tuple[SecurityGroup, ...]  # those that ports of this host name, with rules
     group_addresses: Mapping[str, tuple[str, ...]]  # group id -> addresses, for groups that rules name
+    is_enabled: bool = True  # False: the host is drained, and takes no new servers

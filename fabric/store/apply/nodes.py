@@ -5,10 +5,19 @@ from __future__ import annotations
 from sqlalchemy import delete, insert, select, update
 
 from fabric.store import tables as t
-from fabric.store.apply.context import ApplyContext, Result, reject, single
+from fabric.store.apply.context import AnyRow, ApplyContext, Result, reject, single
 from fabric.store.apply.lookups import need_host
 from fabric.store.apply.registry import handles
-from proto.commands.nodes import HostRegister, HostUpdate, JoinTokenCreate, NodeAdmit, NodeRemove, RoleHold
+from proto.commands.nodes import (
+    HostRegister,
+    HostUpdate,
+    JoinTokenCreate,
+    JoinTokenRevoke,
+    NodeAdmit,
+    NodeRemove,
+    NodeRenew,
+    RoleHold,
+)
 
 TOKEN_KEPT_MS = 24 * 3_600_000  # past its end, so that a late joiner hears "expired" and not "unknown"
 HOST_NUMBER = "host_number"
@@ -34,19 +43,25 @@ def create_join_token(context: ApplyContext, command: JoinTokenCreate) -> Result
     return {}
 
 
+@handles(JoinTokenRevoke, lambda command: command.token_id)
+def revoke_join_token(context: ApplyContext, command: JoinTokenRevoke) -> Result:
+    if not context.write(delete(t.join_tokens).where(t.join_tokens.c.token_id == command.token_id)):
+        reject("not_found", f"Join token {command.token_id} could not be found.")
+    return {}
+
+
 @handles(NodeAdmit, lambda command: command.node_id)
 def admit_node(context: ApplyContext, command: NodeAdmit) -> Result:
+    _refuse_removed(context, command)
     row = context.row(single(select(t.nodes).where(t.nodes.c.node_id == command.node_id)))
     if row is not None:
-        return _admit_again(context, command, bytes(row.curve_public))
+        return _admit_again(context, command, row)
     if command.token_id is None:
         _need_founder(context, command)
     else:
         _take_use(context, command.token_id)
     _need_free_name(context, command)
-    key = t.nodes.c.curve_public == command.curve_public
-    if context.exists(single(select(t.nodes.c.node_id).where(key))):
-        reject("conflict", "Another node already has this key.")
+    _need_free_key(context, command.node_id, command.curve_public)
     context.write(
         insert(t.nodes),
         {
@@ -55,22 +70,68 @@ def admit_node(context: ApplyContext, command: NodeAdmit) -> Result:
             "curve_public": command.curve_public,
             "certificate": command.certificate,
             "admitted_ms": context.time_ms,
+            "generation": command.generation,
+            "body": command.body,
+            "signature": command.signature,
         },
     )
     return {"admitted": True}
 
 
-def _admit_again(context: ApplyContext, command: NodeAdmit, curve_public: bytes) -> Result:
+def _admit_again(context: ApplyContext, command: NodeAdmit, row: AnyRow) -> Result:
     """The same node once more, perhaps renamed or with a newer certificate. Takes no use."""
-    if curve_public != command.curve_public:
+    if bytes(row.curve_public) != command.curve_public:
         reject("conflict", f"Node {command.node_id} was admitted with another key.")
+    if command.generation < row.generation:
+        reject("stale", f"Node {command.node_id} has a newer certificate by now. Ask again.")
     _need_free_name(context, command)
-    context.write(
-        update(t.nodes)
-        .where(t.nodes.c.node_id == command.node_id)
-        .values(name=command.name, certificate=command.certificate)
-    )
+    values = {"name": command.name, "certificate": command.certificate, "generation": command.generation}
+    if command.body:
+        values |= {"body": command.body, "signature": command.signature}
+    context.write(update(t.nodes).where(t.nodes.c.node_id == command.node_id).values(**values))
     return {"admitted": False}
+
+
+@handles(NodeRenew, lambda command: command.node_id)
+def renew_node(context: ApplyContext, command: NodeRenew) -> Result:
+    row = context.row(single(select(t.nodes).where(t.nodes.c.node_id == command.node_id)))
+    if row is None:
+        reject("not_found", f"Node {command.node_id} is not a member of this fabric.")
+    if bytes(row.certificate) == command.certificate:
+        return {}
+    if command.generation <= row.generation:
+        reject("stale", f"Node {command.node_id} has a newer certificate by now. Ask again.")
+    if bytes(row.curve_public) != command.curve_public:
+        _need_free_key(context, command.node_id, command.curve_public)
+    values = {
+        "curve_public": command.curve_public,
+        "certificate": command.certificate,
+        "generation": command.generation,
+    }
+    if command.body:
+        values |= {"body": command.body, "signature": command.signature}
+    context.write(update(t.nodes).where(t.nodes.c.node_id == command.node_id).values(**values))
+    return {}
+
+
+def _refuse_removed(context: ApplyContext, command: NodeAdmit) -> None:
+    gone = (t.removed_nodes.c.node_id == command.node_id) | (
+        t.removed_nodes.c.curve_public == command.curve_public
+    )
+    if context.exists(select(t.removed_nodes.c.node_id).where(gone).order_by(t.removed_nodes.c.node_id)):
+        reject(
+            "forbidden",
+            f"Node {command.node_id} was removed from this fabric, and its keys with it. The machine may "
+            "come back as a new node: remove its state directory, so that it makes new keys, and join again.",
+        )
+
+
+def _need_free_key(context: ApplyContext, node_id: str, curve_public: bytes) -> None:
+    """A key of another node, of a removed one too, is nobody else's."""
+    for table in (t.nodes, t.removed_nodes):
+        taken = (table.c.curve_public == curve_public) & (table.c.node_id != node_id)
+        if context.exists(select(table.c.node_id).where(taken).order_by(table.c.node_id)):
+            reject("conflict", "Another node already has this key.")
 
 
 def _need_founder(context: ApplyContext, command: NodeAdmit) -> None:
@@ -101,11 +162,24 @@ def _need_free_name(context: ApplyContext, command: NodeAdmit) -> None:
 @handles(NodeRemove, lambda command: command.node_id)
 def remove_node(context: ApplyContext, command: NodeRemove) -> Result:
     """Rejected `in_use` while servers are on it: their rows would point nowhere."""
+    row = context.row(single(select(t.nodes).where(t.nodes.c.node_id == command.node_id)))
     on_it = select(t.servers.c.server_id).where(t.servers.c.host_id == command.node_id)
     if context.exists(single(on_it.limit(1))):
         reject("in_use", f"Node {command.node_id} still has servers. Delete or move them first.")
-    if not context.write(delete(t.nodes).where(t.nodes.c.node_id == command.node_id)):
+    if row is None:
         reject("not_found", f"Node {command.node_id} could not be found.")
+    context.write(delete(t.nodes).where(t.nodes.c.node_id == command.node_id))
+    context.write(
+        insert(t.removed_nodes),
+        {
+            "node_id": command.node_id,
+            "name": row.name,
+            "curve_public": bytes(row.curve_public),
+            "removed_ms": context.time_ms,
+            "removal_body": command.removal_body,
+            "removal_signature": command.removal_signature,
+        },
+    )
     context.write(delete(t.hosts).where(t.hosts.c.host_id == command.node_id))
     context.write(delete(t.role_grants).where(t.role_grants.c.node_id == command.node_id))
     return {}

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, func, select
 
-from fabric.core.nodes.model import Host, HostUsage, JoinToken, Node, RoleGrant
-from fabric.core.nodes.queries import GetJoinToken, ListHosts, ListNodes, ListRoleGrants
+from fabric.core.nodes.model import Host, HostUsage, JoinToken, Node, RemovedNode, RoleGrant
+from fabric.core.nodes.queries import (
+    GetJoinToken,
+    GetNode,
+    ListHosts,
+    ListJoinTokens,
+    ListNodes,
+    ListRemovedNodes,
+    ListRoleGrants,
+)
 from fabric.store import tables as t
 from fabric.store.query.registry import answers
 
@@ -30,6 +38,26 @@ _CLAIMS = (
 def list_nodes(connection: Connection, query: ListNodes) -> tuple[Node, ...]:
     rows = connection.execute(select(t.nodes).order_by(t.nodes.c.name))
     return tuple(Node(**row._mapping) for row in rows)
+
+
+@answers(GetNode)
+def get_node(connection: Connection, query: GetNode) -> Node | None:
+    row = connection.execute(select(t.nodes).where(t.nodes.c.node_id == query.node_id)).first()
+    return None if row is None else Node(**row._mapping)
+
+
+@answers(ListRemovedNodes)
+def list_removed_nodes(connection: Connection, query: ListRemovedNodes) -> tuple[RemovedNode, ...]:
+    newest = (t.removed_nodes.c.removed_ms.desc(), t.removed_nodes.c.node_id)
+    rows = connection.execute(select(t.removed_nodes).order_by(*newest))
+    return tuple(RemovedNode(**row._mapping) for row in rows)
+
+
+@answers(ListJoinTokens)
+def list_join_tokens(connection: Connection, query: ListJoinTokens) -> tuple[JoinToken, ...]:
+    by_expiry = (t.join_tokens.c.expires_ms, t.join_tokens.c.token_id)
+    rows = connection.execute(select(t.join_tokens).order_by(*by_expiry))
+    return tuple(JoinToken(**row._mapping) for row in rows)
 
 
 @answers(GetJoinToken)

@@ -25,7 +25,7 @@ from fabric.store.tables.networks import (
     security_rules,
     subnets,
 )
-from fabric.store.tables.nodes import hosts, join_tokens, nodes, role_grants
+from fabric.store.tables.nodes import hosts, join_tokens, nodes, removed_nodes, role_grants
 from fabric.store.tables.servers import servers
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "position",
     "projects",
     "quota_limits",
+    "removed_nodes",
     "requests",
     "revoked_tokens",
     "role_grants",

@@ -14,8 +14,22 @@ nodes = Table(
     Column("curve_public", LargeBinary, nullable=False),
     Column("certificate", LargeBinary, nullable=False),
     Column("admitted_ms", INT, nullable=False),
+    Column("generation", INT, nullable=False),  # of the certificate
+    Column("body", LargeBinary, nullable=False),  # with `signature` the first state signed with this key
+    Column("signature", LargeBinary, nullable=False),  # both empty in rows older than these columns
     UniqueConstraint("name"),
     UniqueConstraint("curve_public"),
+)
+
+removed_nodes = Table(  # kept for ever: neither the id nor the key may come back
+    "removed_nodes",
+    metadata,
+    Column("node_id", TEXT, primary_key=True),
+    Column("name", TEXT, nullable=False),
+    Column("curve_public", LargeBinary, nullable=False, index=True),
+    Column("removed_ms", INT, nullable=False),
+    Column("removal_body", LargeBinary, nullable=False),
+    Column("removal_signature", LargeBinary, nullable=False),
 )
 
 join_tokens = Table(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from fabric.core.membership.model import MemberState
 from tests.api.compute.world import HOSTS, World
 
 UUIDS = [f"{host[:8]}-{host[8:12]}-{host[12:16]}-{host[16:20]}-{host[20:]}" for host in HOSTS]
@@ -159,6 +162,23 @@ async def test_services(world: World) -> None:
     world.fleet.silent.add(HOSTS[2])
     found = (await world.admin.get("/os-services?host=h3&binary=nova-compute")).json["services"]
     assert [(service["state"], service["zone"]) for service in found] == [("down", "rack2")]
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        (MemberState.ALIVE, "up"),
+        (MemberState.SUSPECT, "up"),  # a question
+        (MemberState.STALLED, "down"),  # its guests run, and it does nothing anybody asks of it
+        (MemberState.LEAVING, "down"),
+        (MemberState.AGENT_DOWN, "down"),
+    ],
+)
+async def test_a_service_is_up_while_its_agent_answers(world: World, state: MemberState, told: str) -> None:
+    world.fleet.states[HOSTS[1]] = state
+    services = (await world.admin.get("/os-services?host=h2")).json["services"]
+    assert {service["state"] for service in services} == {told}
+    assert (await world.admin.get("/os-hypervisors/2")).json["hypervisor"]["state"] == told
 
 
 async def test_services_are_switched_by_uuid_from_2_53(world: World) -> None:

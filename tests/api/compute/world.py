@@ -32,10 +32,10 @@ from proto.commands.nodes import HostRegister, JoinTokenCreate, NodeAdmit, RoleH
 from proto.commands.servers import ServerObserved, ServerPlace, ServerUnplaceable
 from proto.ids import (
     DomainId,
+    Epoch,
     FabricId,
     FlavorId,
     ImageId,
-    Incarnation,
     NetworkId,
     NodeId,
     ProjectId,
@@ -61,10 +61,11 @@ SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINsxMsdhCUmWMzuqT7gUghqovGFhuNBiH
 
 @dataclass
 class FakeFleet:
-    """Everybody is alive except those in `silent`."""
+    """Everybody is alive except those in `silent` and those a state is given for."""
 
     clock: SystemClock
     silent: set[NodeId] = field(default_factory=set)
+    states: dict[NodeId, MemberState] = field(default_factory=dict)
     me: NodeId = HOSTS[0]
 
     def members(self) -> tuple[Member, ...]:
@@ -87,13 +88,14 @@ class FakeFleet:
             endpoint="tcp://127.0.0.1:1",
             curve_public=b"c" * 32,
             certificate=b"",
-            incarnation=Incarnation(1),
+            epoch=Epoch(1),
             version=1,
             zone="nova",
             software="0",
             roles=tuple(RoleClaim(role=role, fence=1, since_ms=1) for role in roles),
         )
-        state = MemberState.HOST_DOWN if node_id in self.silent else MemberState.ALIVE
+        alive = self.states.get(node_id, MemberState.ALIVE)
+        state = MemberState.HOST_DOWN if node_id in self.silent else alive
         now_ms = self.clock.monotonic_ms()
         return Member(record=record, state=state, heard_ms=now_ms, changed_ms=now_ms)
 

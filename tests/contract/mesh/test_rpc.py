@@ -20,7 +20,8 @@ from proto.codec import FRAME_BYTES_MAX, Plain
 from proto.errors import WireError
 from proto.ids import NodeId
 from proto.rpc import Reply
-from tests.fixtures.mesh_nodes import RpcEnd, until
+from tests.contract.mesh.conftest import IDLE_S
+from tests.fixtures.mesh_nodes import MakeTransport, RpcEnd, rpc_ends, until
 
 Body = Mapping[str, Plain]
 
@@ -302,3 +303,77 @@ async def test_stream_that_stalls_ends_at_its_deadline(ends: list[RpcEnd]) -> No
     with pytest.raises((DeadlineExceededError, RemoteError)):
         await collect(a.rpc.stream(b.node_id, "t.stall", {}, timeout_ms=300), got)
     assert got == [b"one"]
+
+
+# Links dialled on demand, which are closed when idle (conftest.IDLE_S), while a conversation is under way.
+
+
+async def impatient_pair(make: MakeTransport) -> tuple[RpcEnd, RpcEnd]:
+    a, b = await rpc_ends(make, 2, are_linked=False)
+    return a, b
+
+
+async def test_a_long_call_keeps_its_idle_links(make_impatient: MakeTransport) -> None:
+    a, b = await impatient_pair(make_impatient)
+    release = asyncio.Event()
+
+    async def slow(_: NodeId, __: Body) -> Plain:
+        await release.wait()
+        return "done"
+
+    b.rpc.serve("t.slow", slow)
+    try:
+        call = asyncio.create_task(a.rpc.call(b.node_id, "t.slow", {}, timeout_ms=20_000))
+        await until(lambda: a.board.link_count == b.board.link_count == 1)
+        await asyncio.sleep(IDLE_S * 3)
+        assert (a.board.link_count, b.board.link_count) == (1, 1)
+        release.set()
+        assert await call == "done"
+        await until(lambda: a.board.link_count == b.board.link_count == 0)
+    finally:
+        await a.close()
+        await b.close()
+
+
+async def test_a_stream_whose_reader_pauses_keeps_its_idle_links(make_impatient: MakeTransport) -> None:
+    a, b = await impatient_pair(make_impatient)
+
+    async def numbers(_: NodeId, __: Body) -> AsyncIterator[bytes]:
+        for number in range(40):
+            yield b"%d" % number
+
+    b.rpc.serve_stream("t.numbers", numbers)
+    got: list[bytes] = []
+    try:
+        async for chunk in a.rpc.stream(b.node_id, "t.numbers", {}, timeout_ms=20_000):
+            if not got:
+                await asyncio.sleep(IDLE_S * 3)  # all credit is used up meanwhile: nothing is sent
+                assert (a.board.link_count, b.board.link_count) == (1, 1)
+            got.append(chunk)
+        assert got == [b"%d" % number for number in range(40)]
+        await until(lambda: a.board.link_count == b.board.link_count == 0)
+    finally:
+        await a.close()
+        await b.close()
+
+
+async def test_a_death_is_noticed_during_a_long_call_on_demand(make_impatient: MakeTransport) -> None:
+    a, b = await impatient_pair(make_impatient)
+    began = asyncio.Event()
+
+    async def hang(_: NodeId, __: Body) -> Plain:
+        began.set()
+        await asyncio.Event().wait()
+        return None
+
+    b.rpc.serve("t.hang", hang)
+    try:
+        call = asyncio.create_task(a.rpc.call(b.node_id, "t.hang", {}, timeout_ms=60_000))
+        await asyncio.wait_for(began.wait(), 20)
+        await asyncio.sleep(IDLE_S * 3)
+        await b.close()
+        with pytest.raises(PeerLostError):
+            await asyncio.wait_for(call, 20)
+    finally:
+        await a.close()
+        await b.close()

@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
-from fabric.core.nodes.queries import GetJoinToken, ListHosts, ListNodes, ListRoleGrants
-from proto.commands.nodes import HostUpdate, JoinTokenCreate, NodeRemove, RoleHold
+from typing import Any
+
+from fabric.core.nodes.queries import (
+    GetJoinToken,
+    GetNode,
+    ListHosts,
+    ListJoinTokens,
+    ListNodes,
+    ListRemovedNodes,
+    ListRoleGrants,
+)
+from fabric.core.servers.queries import GetAssignments
+from proto.commands.nodes import (
+    HostUpdate,
+    JoinTokenCreate,
+    JoinTokenRevoke,
+    NodeRemove,
+    NodeRenew,
+    RoleHold,
+)
 from proto.ids import NodeId, TokenId
 from tests.fixtures.store_world import (
     HOST_A,
@@ -67,6 +85,62 @@ async def test_names_and_keys_are_unique(world: StoreWorld) -> None:
     assert found.uses_left == 9
 
 
+def renew(generation: int, certificate: bytes, **changes: Any) -> NodeRenew:
+    fields: dict[str, Any] = {"node_id": NODE, "curve_public": node_admit().curve_public}
+    return NodeRenew(**fields | {"certificate": certificate, "generation": generation} | changes)
+
+
+async def test_a_revoked_token_admits_nobody(world: StoreWorld) -> None:
+    await world.do(token(world, uses=9))
+    assert [made.token_id for made in await world.ask(ListJoinTokens())] == [TOKEN]
+    await world.do(JoinTokenRevoke(token_id=TOKEN))
+    await world.refuse(node_admit("c" * 32, token_id=TOKEN), "not_found", "unknown")
+    await world.refuse(JoinTokenRevoke(token_id=TOKEN), "not_found")
+    assert await world.ask(ListJoinTokens()) == ()
+
+
+async def test_a_newer_certificate_replaces_the_older_and_never_the_reverse(world: StoreWorld) -> None:
+    await world.do(renew(2, b"c2"))
+    await world.do(renew(2, b"c2"))  # a lost answer, asked again
+    await world.refuse(renew(2, b"other"), "stale")
+    await world.refuse(renew(1, b"old"), "stale")
+    await world.refuse(node_admit(), "stale")  # a join decided before the renewal
+    await world.refuse(renew(3, b"c3", node_id=NodeId("f" * 32)), "not_found", "not a member")
+    node = await world.ask(GetNode(node_id=NODE))
+    assert node is not None
+    assert (node.certificate, node.generation, node.body) == (b"c2", 2, b"")
+
+
+async def test_keys_are_rotated_to_ones_nobody_has(world: StoreWorld) -> None:
+    await world.do(token(world, uses=9))
+    await world.do(node_admit(HOST_B, token_id=TOKEN))
+    taken = node_admit(HOST_B).curve_public
+    await world.refuse(renew(2, b"c2", curve_public=taken), "conflict", "this key")
+    await world.do(renew(2, b"c2", curve_public=b"new", body=b"state", signature=b"signed"))
+    node = await world.ask(GetNode(node_id=NODE))
+    assert node is not None
+    assert (node.curve_public, node.body, node.signature) == (b"new", b"state", b"signed")
+    await world.refuse(node_admit(), "conflict", "another key")  # the old key is nobody's way back
+    await world.do(NodeRemove(node_id=HOST_B))
+    await world.refuse(renew(3, b"c3", curve_public=taken), "conflict", "this key")  # a removed node's
+    assert await world.ask(GetNode(node_id=HOST_B)) is None
+
+
+async def test_a_removed_node_never_comes_back_under_its_id_or_key(world: StoreWorld) -> None:
+    await world.do(token(world, uses=9))
+    admitted = node_admit("c" * 32, token_id=TOKEN)
+    await world.do(admitted)
+    await world.do(NodeRemove(node_id=admitted.node_id, removal_body=b"gone", removal_signature=b"root"))
+    await world.refuse(admitted, "forbidden", "makes new keys")
+    same_key = node_admit("d" * 32, token_id=TOKEN, curve_public=admitted.curve_public)
+    await world.refuse(same_key, "forbidden", "new keys")
+    (removed,) = await world.ask(ListRemovedNodes())
+    assert (removed.node_id, removed.name) == (admitted.node_id, admitted.name)
+    assert (removed.removal_body, removed.removal_signature) == (b"gone", b"root")
+    await world.do(node_admit("d" * 32, token_id=TOKEN, name=admitted.name))  # its name is free again
+    await world.refuse(NodeRemove(node_id=admitted.node_id), "not_found")
+
+
 async def test_hosts_register_again_and_keep_their_number(world: StoreWorld) -> None:
     first = {usage.host.host_id: usage.host for usage in await world.ask(ListHosts())}
     assert {host.number for host in first.values()} == {1, 2}
@@ -83,6 +157,14 @@ async def test_hosts_register_again_and_keep_their_number(world: StoreWorld) -> 
     (usage,) = await world.ask(ListHosts(host_id=HOST_B))
     assert (usage.host.enabled, usage.host.disabled_reason, usage.host.forced_down) == (True, None, True)
     await world.refuse(HostUpdate(host_id=NodeId("none"), enabled=True), "not_found")
+
+
+async def test_a_host_sees_that_it_is_drained(world: StoreWorld) -> None:
+    assert (await world.ask(GetAssignments(host_id=HOST_B))).is_enabled
+    await world.do(HostUpdate(host_id=HOST_B, enabled=False, disabled_reason="disk"))
+    assert not (await world.ask(GetAssignments(host_id=HOST_B))).is_enabled
+    assert (await world.ask(GetAssignments(host_id=HOST_A))).is_enabled
+    assert (await world.ask(GetAssignments(host_id=NodeId("f" * 32)))).is_enabled  # not registered yet
 
 
 async def test_host_numbers_are_never_given_twice(world: StoreWorld) -> None:

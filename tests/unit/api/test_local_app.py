@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from fabric.api.local.app import BODY_BYTES_MAX, TTL_S_MAX, USES_MAX, LocalParts, build_local_app
+from fabric.api.local.app import BODY_BYTES_MAX, TTL_S_MAX, USES_MAX, build_local_app
 from fabric.runtime.events import EventLog
 from fabric.runtime.node_identity import IdentityError
-from tests.fixtures.compute_doubles import FleetDouble
-from tests.unit.test_agent_roles import Clock
+from tests.fixtures.local_agent import local_parts
+from tests.fixtures.membership_nodes import FakeNode
+from tests.fixtures.mesh_view_double import MeshDouble, TwoClocks, link_to, member_named
+from tests.fixtures.peer_rpc_double import Peer
+from tests.fixtures.prometheus_parser import parse_strictly
 
 made_tokens: list[tuple[int, int]] = []
 
@@ -27,31 +30,24 @@ async def make_token(ttl_s: int, uses: int) -> str:
     return "fabric1.x"
 
 
-async def no_network() -> dict[str, Any]:
-    return {"taps": []}
-
-
 @pytest.fixture
 async def events() -> EventLog:
-    return EventLog(Clock())
+    return EventLog(TwoClocks())
 
 
 @pytest.fixture
 async def client(events: EventLog) -> AsyncIterator[TestClient[Any, Any]]:
     made_tokens.clear()
-    parts = LocalParts(
-        fleet=FleetDouble(),
-        clock=Clock(),
-        events=events,
-        status=lambda: {"ready": True},
-        create_token=make_token,
-        host_network=no_network,
-    )
+    view = MeshDouble([member_named("me"), member_named("a"), member_named("silent")], [link_to("a")])
+    parts = local_parts(view, {FakeNode("a").node_id: Peer()}, events=events, create_token=make_token)
     async with TestClient(TestServer(build_local_app(parts))) as made:
         yield made
 
 
-@pytest.mark.parametrize("path", ["/members", "/leaders", "/capacity", "/status", "/events", "/host/network"])
+READS = ["/members", "/links", "/leaders", "/capacity", "/status", "/events", "/host/network", "/doctor/mesh"]
+
+
+@pytest.mark.parametrize("path", READS)
 async def test_every_read_answers_json(client: TestClient[Any, Any], path: str) -> None:
     answer = await client.get(path)
     assert answer.status == 200
@@ -112,3 +108,55 @@ async def test_followers_get_past_and_present(client: TestClient[Any, Any], even
         assert json.loads(await answer.content.readline())["event"] == "role.granted"
         events.add("member.alive", "h2")
         assert json.loads(await answer.content.readline())["node"] == "h2"
+
+
+# -- the mesh
+
+
+async def test_status_tells_of_this_nodes_part_in_the_mesh(client: TestClient[Any, Any]) -> None:
+    status = await (await client.get("/status")).json()
+    assert status["ready"] is True
+    assert status["mesh"]["members"] == 3
+    assert status["mesh"]["isolated"] is False
+
+
+async def test_metrics_are_text_that_parses(client: TestClient[Any, Any]) -> None:
+    answer = await client.get("/metrics")
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert parse_strictly(await answer.text())["x"].value() == 1
+
+
+async def test_one_echo(client: TestClient[Any, Any]) -> None:
+    came_back = await (await client.get("/ping?node=a&size=1000")).json()
+    assert (came_back["node"], came_back["size"], came_back["state"]) == ("a", 1000, "alive")
+    assert came_back["rtt_ms"] >= 0
+    lost = await (await client.get("/ping?node=silent")).json()
+    assert (lost["code"], "rtt_ms" in lost) == ("fabric.mesh.unreachable", False)
+    nobody = await client.get("/ping?node=nobody")
+    assert nobody.status == 409
+    assert (await nobody.json())["code"] == "fabric.operate.no_such_node"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "size=-1",
+        "size=65537",
+        "size=x",
+        "size=",
+        "size=\u0661",
+        "timeout_ms=0",
+        "timeout_ms=99999999999999999999",
+    ],
+)
+async def test_a_bad_ping_is_400_and_names_the_parameter(client: TestClient[Any, Any], query: str) -> None:
+    answer = await client.get(f"/ping?node=a&{query}")
+    assert answer.status == 400
+    assert query.partition("=")[0] in (await answer.json())["error"]
+
+
+async def test_the_doctor_looks_at_those_named(client: TestClient[Any, Any]) -> None:
+    told = await (await client.get("/doctor/mesh?node=a")).json()
+    assert [peer["name"] for peer in told["peers"]] == ["a"]
+    assert (await client.get("/doctor/mesh?node=nobody")).status == 409
+    assert (await client.get("/doctor/mesh?" + "&".join(["node=a"] * 65))).status == 400

@@ -16,9 +16,13 @@ from fabric.mesh.fd_reader import FdReader
 @pytest.fixture
 def socket() -> Iterator[zmq.Socket[bytes]]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    made = context.socket(zmq.PAIR)
+    made, peer = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+    made.bind("inproc://never-empty")
+    peer.connect("inproc://never-empty")
+    peer.send(b"nobody takes this one")
     yield made
     made.close()
+    peer.close(linger=0)
     context.term()
 
 

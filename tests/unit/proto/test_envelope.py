@@ -70,4 +70,39 @@ def test_the_longest_chunk_fits_a_frame() -> None:
 
 
 def test_envelope_is_not_parsed_deeper_than_asked() -> None:
-    assert decode(pack([1, TAG, "new.kind", {"a": 1}]), TAG) == Envelope("new.kind", {"a": 1})
+    assert decode(pack([1, TAG, "rpc.cancel", {"a": 1}]), TAG) == Envelope("rpc.cancel", {"a": 1})
+
+
+def test_head_has_one_encoding() -> None:
+    """So that version, fabric and kind are known before anything is parsed."""
+    body = pack({"call_id": 1})
+    head = b"\x94\x01\xc4\x08" + TAG
+    assert parse(decode(head + b"\xaarpc.cancel" + body, TAG), KINDS) == Cancel(call_id=1)
+    assert parse(decode(head + b"\xd9\x0arpc.cancel" + body, TAG), KINDS) == Cancel(call_id=1)
+    for frame, reason in (
+        (b"\xdc\x00\x04\x01\xc4\x08" + TAG + b"\xaarpc.cancel" + body, "not_an_envelope"),
+        (b"\x94\xcc\x01\xc4\x08" + TAG + b"\xaarpc.cancel" + body, "unknown_version"),
+        (b"\x94\x01\xc5\x00\x08" + TAG + b"\xaarpc.cancel" + body, "wrong_fabric"),
+        (head + b"\xda\x00\x0arpc.cancel" + body, "bad_kind"),
+        (head + b"\xd9\xffrpc.cancel", "bad_kind"),
+        (head + b"\xd9", "bad_kind"),
+        (head + b"\xa0", "bad_kind"),
+        (head + b"\xaarpc.canc", "bad_kind"),
+        (head + b"\xaarpc.cancel", "malformed"),
+        (head + b"\xaarpc.cancel" + body + b"\x00", "malformed"),
+    ):
+        assert reason_of(frame) == reason, frame
+
+
+@pytest.mark.parametrize("length", range(14))
+def test_cut_heads(length: int) -> None:
+    assert reason_of(pack([1, TAG, "rpc.cancel", {"call_id": 1}])[:length]) in (
+        "not_an_envelope",
+        "bad_kind",
+    )
+
+
+def test_every_item_after_the_body_is_ignored() -> None:
+    frame = pack([1, TAG, "rpc.cancel", {"call_id": 3}, *range(11)])
+    assert parse(decode(frame, TAG), KINDS) == Cancel(call_id=3)
+    assert reason_of(pack([1, TAG, "rpc.cancel", {"call_id": 3}, *range(12)])) == "not_an_envelope"

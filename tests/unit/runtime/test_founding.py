@@ -107,7 +107,7 @@ def test_a_founding_cut_short_anywhere_is_simply_done_again(
 
 def test_a_used_root_is_never_taken_for_a_leftover(tmp_path: Path) -> None:
     do_found(tmp_path)
-    (tmp_path / "incarnation").write_text("1")  # the agent has run: others may hold certificates by this root
+    (tmp_path / "epoch").write_text("1")  # the agent has run: others may hold certificates by this root
     (tmp_path / "fabric.member").unlink()
     root = (tmp_path / "root.key").read_bytes()
     with pytest.raises(IdentityError, match=r"fabric\.member is missing, and the agent .* restore the file"):

@@ -13,6 +13,7 @@ from fabric.errors import PeerUnreachableError, RemoteError
 from fabric.runtime.host_calls import CONSOLE_BYTES_MAX, HostNudger, NudgeConfig, RpcHostCalls, tail
 from proto.codec import Plain
 from proto.commands.networks import PortUpdate, SecurityRuleDelete
+from proto.commands.nodes import HostUpdate
 from proto.commands.servers import ServerAct, ServerExpire, ServerObserved, ServerPlace
 from proto.ids import Fence, NodeId, SecurityGroupRuleId
 from tests.fixtures.compute_doubles import FleetDouble, RpcDouble, StateDouble
@@ -102,6 +103,11 @@ def act(verb: str = "stop") -> ServerAct:
 
 async def test_place_nudges_that_host(nudged: Nudged) -> None:
     nudged.state.announce(place(OTHER))
+    assert await nudged.next() == OTHER
+
+
+async def test_a_drained_host_is_told_at_once(nudged: Nudged) -> None:
+    nudged.state.announce(HostUpdate(host_id=OTHER, enabled=False))
     assert await nudged.next() == OTHER
 
 

@@ -1,4 +1,4 @@
-"""Keys and incarnation on disk."""
+"""Keys and epoch on disk."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,13 @@ from fabric.core.membership.record import node_id_of
 from fabric.runtime.node_identity import (
     IdentityError,
     Membership,
+    has_run,
+    identity_of,
     load_membership,
     load_or_create,
-    next_incarnation,
+    new_keys,
+    next_epoch,
+    save_keys,
     save_membership,
     write_private,
 )
@@ -42,7 +47,7 @@ def load_or_create_elsewhere(tmp_path: Path) -> str:
 
 def test_every_file_is_private_and_secrets_are_not_shown(tmp_path: Path) -> None:
     identity = load_or_create(tmp_path)
-    next_incarnation(tmp_path)
+    next_epoch(tmp_path)
     save_membership(tmp_path, Membership(FabricId("f"), b"r" * 32, b"c"))
     for path in tmp_path.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
@@ -50,16 +55,42 @@ def test_every_file_is_private_and_secrets_are_not_shown(tmp_path: Path) -> None
     assert load_membership(tmp_path) == Membership(FabricId("f"), b"r" * 32, b"c")
 
 
-def test_incarnation_only_grows(tmp_path: Path) -> None:
-    assert [next_incarnation(tmp_path) for _ in range(3)] == [1, 2, 3]
-    assert next_incarnation(tmp_path, at_least=10) == 10
-    assert next_incarnation(tmp_path, at_least=4) == 11
+def test_the_epoch_only_grows(tmp_path: Path) -> None:
+    assert not has_run(tmp_path)
+    assert [next_epoch(tmp_path) for _ in range(3)] == [1, 2, 3]
+    assert has_run(tmp_path)
+    assert next_epoch(tmp_path, at_least=10) == 10
+    assert next_epoch(tmp_path, at_least=4) == 11
+
+
+def test_the_epoch_goes_on_from_the_file_of_first_light(tmp_path: Path) -> None:
+    (tmp_path / "incarnation").write_text("41")
+    assert has_run(tmp_path)
+    assert [next_epoch(tmp_path), next_epoch(tmp_path)] == [42, 43]
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch"]
+
+
+def test_threads_never_get_the_same_epoch(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        drawn = list(pool.map(lambda _: next_epoch(tmp_path), range(40)))
+    assert sorted(drawn) == list(range(1, 41))
+
+
+def test_rotated_keys_keep_the_id_of_the_first(tmp_path: Path) -> None:
+    first = load_or_create(tmp_path)
+    keys = new_keys(first.node_id)
+    save_keys(tmp_path, keys)
+    second = load_or_create(tmp_path)
+    assert second.node_id == first.node_id == identity_of(keys).node_id
+    assert second.curve_public != first.curve_public
+    assert second.sign_public != first.sign_public
+    assert str(keys.curve_secret)[2:-1] not in repr(keys)
 
 
 def test_damage_is_told_with_the_file_and_the_way_out(tmp_path: Path) -> None:
-    (tmp_path / "incarnation").write_text("many")
-    with pytest.raises(IdentityError, match="incarnation"):
-        next_incarnation(tmp_path)
+    (tmp_path / "epoch").write_text("many")
+    with pytest.raises(IdentityError, match="epoch"):
+        next_epoch(tmp_path)
     load_or_create(tmp_path)
     (tmp_path / "node.key").write_bytes(b"\xc1broken")
     with pytest.raises(IdentityError, match=r"node\.key"):
@@ -84,6 +115,7 @@ def test_every_damage_is_an_identity_error(tmp_path: Path) -> None:
         {"curve_secret": b"x" * 32},
         {**KEYS, "sign_secret": b"short"},
         {**KEYS, "curve_public": 5},
+        {**KEYS, "node_id": "not an id"},
     ):
         (tmp_path / "node.key").write_bytes(pack(content))
         with pytest.raises(IdentityError, match=r"node\.key: damaged .* restore it from a backup"):
@@ -95,9 +127,9 @@ def test_every_damage_is_an_identity_error(tmp_path: Path) -> None:
     with pytest.raises(IdentityError, match="too large"):
         load_membership(tmp_path)
     for number in ("-1", str(1 << 60)):
-        (tmp_path / "incarnation").write_text(number)
+        (tmp_path / "epoch").write_text(number)
         with pytest.raises(IdentityError, match="out of range"):
-            next_incarnation(tmp_path)
+            next_epoch(tmp_path)
 
 
 def test_a_members_lost_keys_are_never_replaced_by_new_ones(tmp_path: Path) -> None:

@@ -21,14 +21,28 @@ def reaper(state: StateDouble, member: MemberState | None = MemberState.HOST_DOW
 
 
 REASONS = [
-    (MemberState.HOST_DOWN, "host h1 did not report within 600 s; it is host_down"),
-    (MemberState.AGENT_DOWN, "host h1 did not report within 600 s; it is agent_down"),
+    (MemberState.HOST_DOWN, "host h1 did not report within 600 s; it is host_down: nothing answers there"),
+    (
+        MemberState.AGENT_DOWN,
+        "host h1 did not report within 600 s; it is agent_down: its machine answers and no agent runs there",
+    ),
+    (
+        MemberState.STALLED,
+        "host h1 did not report within 600 s; it is stalled: its machine answers and its agent does not",
+    ),
+    (MemberState.LEAVING, "host h1 did not report within 600 s; it is leaving: its agent was stopped"),
     (
         MemberState.ALIVE,
         "host h1 did not report within 600 s; it is alive but did not finish spawning",
     ),
     (None, "host h1 did not report within 600 s; it is not in the membership table"),
 ]
+
+
+def test_every_state_has_its_words() -> None:
+    for state in MemberState:
+        said = reaper(StateDouble(), state).reason(placed("late"), 600_000)
+        assert said.split("; it is ")[1].startswith(state.value)
 
 
 @pytest.mark.parametrize(("member", "reason"), REASONS)

@@ -28,6 +28,7 @@ from fabric.runtime.state_service import StateService
 from fabric.store.replicated import ReplicatedState
 from proto.codec import Plain, pack, unpack
 from proto.commands import Command, command_to_plain
+from proto.commands.nodes import HostUpdate
 from proto.commands.servers import ServerRemoved
 from proto.errors import WireError
 from proto.ids import NodeId, RequestId
@@ -115,6 +116,22 @@ async def test_a_host_works_through_the_conductor(world: StoreWorld, remote: Har
     assert await propose(remote, observed(server_id, 2)) is True  # the same request again
     assert remote.applied_index == world.engine.applied_index - 1
     assert await remote.read(ListRoleGrants()) == await world.ask(ListRoleGrants())
+
+
+async def test_a_host_may_drain_itself_and_no_more(world: StoreWorld, remote: HardState) -> None:
+    await propose(remote, HostUpdate(host_id=HOST_A, enabled=False, disabled_reason="disk"))
+    assert not (await remote.read(GetAssignments(host_id=HOST_A))).is_enabled
+    before = world.engine.applied_index
+    for command in (
+        HostUpdate(host_id=HOST_A, enabled=True),
+        HostUpdate(host_id=HOST_A, disabled_reason="none"),
+        HostUpdate(host_id=HOST_A, enabled=False, forced_down=False),
+        HostUpdate(host_id=HOST_B, enabled=False),
+    ):
+        with pytest.raises(CommandRejectedError) as caught:
+            await propose(remote, command, "req-2")
+        assert caught.value.reason == "forbidden"
+    assert world.engine.applied_index == before
 
 
 async def test_rejections_cross_as_what_they_are(world: StoreWorld, remote: HardState) -> None:

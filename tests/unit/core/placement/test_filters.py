@@ -31,6 +31,8 @@ REFUSED = [
     ("ComputeFilter", {}, view(forced_down=True), "is forced down"),
     ("ComputeFilter", {}, view(state=MemberState.HOST_DOWN), "is not alive: host_down"),
     ("ComputeFilter", {}, view(state=MemberState.LEFT), "is not alive: left"),
+    ("ComputeFilter", {}, view(state=MemberState.STALLED), "is not alive: stalled"),
+    ("ComputeFilter", {}, view(state=MemberState.LEAVING), "is not alive: leaving"),
     ("ComputeFilter", {}, view(state=None), "is not alive: not in the membership table"),
     ("AvailabilityZoneFilter", {"zone_wanted": "az2"}, view(), "is in zone nova, not az2"),
     ("RequestedHost", {"host_wanted": "h9"}, view(), "is not h9"),

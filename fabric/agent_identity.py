@@ -1,0 +1,168 @@
+"""Who this agent's node is, for as long as the agent runs: loaded and checked at its start, kept young,
+changed on request, and given up when it must be."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from random import Random
+from typing import Any
+
+from fabric import __version__
+from fabric.agent_roles import conductor_of
+from fabric.config import Config
+from fabric.core.membership.model import NodeRecord
+from fabric.errors import FabricError
+from fabric.mesh.rpc_contract import Rpc
+from fabric.runtime.authority import NodeTrust, check_admission, load_authority
+from fabric.runtime.certificate_request import Issuer
+from fabric.runtime.clock import Clock
+from fabric.runtime.events import EventLog
+from fabric.runtime.expulsion import expelled, refuse_removed
+from fabric.runtime.membership_loop import MembershipLoop
+from fabric.runtime.node_admin import FAREWELL
+from fabric.runtime.node_identity import (
+    IdentityError,
+    Membership,
+    NodeIdentity,
+    load_membership,
+    load_or_create,
+    new_boot_id,
+    next_epoch,
+)
+from fabric.runtime.renewal import Renewal, renew_founders_own
+from fabric.runtime.rotation import Rotation, settle
+from proto.codec import Plain
+from proto.ids import NodeId
+from proto.membership import Removal
+from proto.records import from_wire
+
+log = logging.getLogger(__name__)
+
+
+class IdentitySide:
+    """`load`, then `record` for the mesh, then `open` once that runs; `work` are the loops beside it."""
+
+    def __init__(self, config: Config, clock: Clock, events: EventLog, *, stop: Callable[[], None]) -> None:
+        """`stop` has the agent stop; `ending` and `begins_anew` then say why."""
+        self._config = config
+        self._directory = config.state_dir
+        self._clock = clock
+        self._events = events
+        self._stop = stop
+        self.ending: FabricError | None = None
+        self.begins_anew = False
+        self.rotation: Rotation | None = None
+        self._renewal: Renewal | None = None
+        self._fleet: MembershipLoop | None = None
+        self.identity: NodeIdentity
+        self.member: Membership
+        self.trust: NodeTrust
+
+    def need_member(self) -> Membership:
+        """Raises IdentityError with the next step where this node is no member yet."""
+        member = load_membership(self._directory)
+        if member is None:
+            raise IdentityError(
+                f"this node belongs to no fabric yet (state in {self._directory}); `fabric init` founds one, "
+                "`fabric join TOKEN` enters one"
+            )
+        return member
+
+    def load(self) -> None:
+        """Raises IdentityError, NodeRemovedError. The state directory is locked by now."""
+        name = self._config.node_name
+        refuse_removed(self._directory, name)
+        settle(self._directory)
+        member = self.need_member()
+        identity = load_or_create(self._directory)
+        authority = load_authority(self._directory, member.fabric_id) if member.founder else None
+        if authority is not None:
+            member = renew_founders_own(self._directory, member, identity, authority, self._clock.wall_ms())
+        check_admission(member, identity, name=name, now_ms=self._clock.wall_ms())
+        self.identity, self.member = identity, member
+        self.trust = NodeTrust(
+            identity,
+            root_public=member.root_public,
+            fabric_id=member.fabric_id,
+            now_ms=self._clock.wall_ms,
+        )
+
+    def record(self, endpoint: str) -> NodeRecord:
+        """What this life says first. Its epoch is durable when this returns; it waits for the disk."""
+        return NodeRecord(
+            node_id=self.identity.node_id,
+            name=self._config.node_name,
+            endpoint=endpoint,
+            curve_public=self.identity.curve_public,
+            certificate=self.member.certificate,
+            epoch=next_epoch(self._directory),
+            version=1,
+            zone=self._config.node.zone,
+            rack=self._config.node.rack,
+            software=__version__,
+            boot_id=new_boot_id(),
+        )
+
+    def open(self, fleet: MembershipLoop, rpc: Rpc) -> None:
+        self._fleet = fleet
+        rpc.serve(FAREWELL, self._on_farewell)
+        issuer = Issuer(rpc=rpc, conductor=lambda: conductor_of(fleet), clock=self._clock)
+        self.rotation = Rotation(
+            self._directory,
+            self.member,
+            self.identity,
+            issuer,
+            fleet,
+            tell=self._tell_new_keys,
+            begin_anew=self._begin_anew,
+        )
+        self._renewal = Renewal(
+            self._directory,
+            self.member,
+            self.identity,
+            issuer,
+            events=self._events,
+            name=self._config.node_name,
+            publish=self._certificate_changed,
+            rng=Random(),  # noqa: S311  # jitter, not a secret
+        )
+
+    def work(self) -> tuple[tuple[str, Coroutine[Any, Any, None]], ...]:
+        assert self.rotation is not None
+        assert self._renewal is not None
+        return (
+            ("certificate renewal", self._renewal.run()),
+            ("key rotation", self.rotation.finish()),
+        )
+
+    def on_quarantine(self, reason: str, endpoint: str) -> None:
+        """Membership has fallen silent already; the rest of the agent follows."""
+        self.ending = expelled(self._directory, self._config.node_name, reason, endpoint)
+        kind = "node.cloned" if endpoint else "node.expelled"
+        self._events.add(kind, self._config.node_name, {"reason": reason, "endpoint": endpoint})
+        self._stop()
+
+    async def _on_farewell(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
+        """Whoever brings it: the removal is the root's word, and membership looks at its signature."""
+        assert self._fleet is not None
+        removal = from_wire(Removal, dict(body))
+        asyncio.get_running_loop().call_soon(self._fleet.remove, removal)  # after the answer has left
+        return {}
+
+    def _certificate_changed(self, certificate: bytes) -> None:
+        assert self._fleet is not None
+        self._fleet.publish(certificate=certificate)
+
+    def _tell_new_keys(self, fresh: NodeIdentity, certificate: bytes) -> None:
+        """Over links the old keys made: links by the new ones are the next life's."""
+        assert self._fleet is not None
+        self.trust.use(fresh)
+        self._fleet.publish(certificate=certificate, curve_public=fresh.curve_public, urgent=True)
+        self._fleet.leave()
+
+    def _begin_anew(self) -> None:
+        self._events.add("node.rotated", self._config.node_name, {"id": self.identity.node_id})
+        self.begins_anew = True
+        self._stop()

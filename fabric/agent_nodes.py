@@ -1,0 +1,98 @@
+"""What an operator asks of an agent about nodes: done here where this node may, else told where to ask.
+
+The conductor's local socket has authority over all nodes; any other agent's over its own node, and only to
+make it do less (drain it) or to change its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fabric.agent_roles import conductor_of
+from fabric.control import node_view, operate
+from fabric.core.nodes.model import JoinToken, Node
+from fabric.runtime.clock import Clock
+from fabric.runtime.hard_state import HardState
+from fabric.runtime.mesh_view import MeshView
+from fabric.runtime.node_admin import NodeAdmin
+from fabric.runtime.node_identity import IdentityError
+from fabric.runtime.rotation import Rotation, RotationError
+from proto.commands.nodes import HostUpdate
+from proto.ids import TokenId, new_request_id
+
+
+class AgentNodes:
+    """Implements `fabric.api.local.nodes.NodeDesk`. Parts that come later than the local socket are asked for
+    each time, and None until then."""
+
+    def __init__(
+        self,
+        fleet: MeshView,
+        clock: Clock,
+        *,
+        admin: Callable[[], NodeAdmin | None],
+        state: Callable[[], HardState | None],
+        rotation: Callable[[], Rotation | None],
+    ) -> None:
+        self._fleet = fleet
+        self._clock = clock
+        self._admin = admin
+        self._state = state
+        self._rotation = rotation
+
+    def show(self, text: str) -> dict[str, Any]:
+        return node_view.node(self._fleet, self._clock, text)
+
+    async def remove(self, text: str, *, force: bool) -> dict[str, Any]:
+        return _named(await self._need_admin("nodes are removed").remove(text, force=force))
+
+    async def drain(self, text: str, reason: str) -> dict[str, Any]:
+        admin, state = self._admin(), self._state()
+        if admin is not None:
+            return _named(await admin.drain(text, reason))
+        member = operate.find(self._fleet, text)
+        if member.record.node_id != self._fleet.me or state is None:
+            self._need_admin("other nodes are drained")
+        assert state is not None
+        command = HostUpdate(host_id=self._fleet.me, enabled=False, disabled_reason=reason)
+        await state.propose(command, request_id=new_request_id())
+        return {"id": self._fleet.me, "name": member.record.name}
+
+    async def undrain(self, text: str) -> dict[str, Any]:
+        return _named(await self._need_admin("draining is ended").undrain(text))
+
+    async def rotate_key(self) -> dict[str, Any]:
+        rotation = self._rotation()
+        if rotation is None:
+            raise RotationError("this agent is still starting; try again")
+        await rotation.rotate()
+        return {"id": self._fleet.me}
+
+    async def tokens(self) -> list[dict[str, Any]]:
+        return [self._token(token) for token in await self._need_admin("join tokens are kept").tokens()]
+
+    async def revoke_token(self, token_id: str) -> None:
+        await self._need_admin("join tokens are kept").revoke_token(TokenId(token_id))
+
+    def _token(self, token: JoinToken) -> dict[str, Any]:
+        left_s = (token.expires_ms - self._clock.wall_ms()) // 1_000
+        return {"id": token.token_id, "uses_left": token.uses_left, "expires_in_s": left_s}
+
+    def _need_admin(self, what: str) -> NodeAdmin:
+        """Raises IdentityError, which names the conductor."""
+        admin = self._admin()
+        if admin is None:
+            raise IdentityError(where_to_ask(self._fleet, what))
+        return admin
+
+
+def where_to_ask(fleet: MeshView, what: str) -> str:
+    conductor = conductor_of(fleet)
+    member = None if conductor is None else fleet.member(conductor)
+    if member is None:
+        return f"no node conducts now, and {what} by the one that does; try again"
+    return f"{what} on {member.record.name}, the conductor: ask there"
+
+
+def _named(node: Node) -> dict[str, Any]:
+    return {"id": node.node_id, "name": node.name}

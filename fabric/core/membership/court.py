@@ -1,0 +1,662 @@
+"""Accusations, votes and verdicts.
+
+A case is about one (member, epoch, incarnation). The accuser's signed vote opens it everywhere; the accused
+hears it first and refutes with a higher incarnation; its deputies look for themselves and vote. The window
+falls from six times to once its base as independent votes confirm (Lifeguard, "Local Health Aware
+Suspicion"), and a verdict needs the votes, whatever the time. One vote that reached the accused ends the
+case. A verdict carries its votes, so that nobody has to believe whoever relays it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import log
+
+from fabric.core.membership.broadcast import Broadcaster
+from fabric.core.membership.context import Context
+from fabric.core.membership.links import Links
+from fabric.core.membership.looks import Looks
+from fabric.core.membership.model import GONE_STATES, MemberState
+from fabric.core.membership.table import Entry, rank_of
+from proto.ids import NodeId
+from proto.membership import (
+    VERDICT_NUMBER_MAX,
+    Doom,
+    Down,
+    DropReason,
+    Finding,
+    Suspect,
+    Verdict,
+    Vote,
+    vote_body,
+)
+
+ASK_AGAIN_MS = 1_000  # votes are still missing: the accuser looks and asks again
+# votes beyond those wanted that are still passed on, in case some voter is not known everywhere
+VOTES_SPARE = 2
+CASE_LIFE_MS = 20_000  # a case that gathers no votes any more is dropped: whoever is dead is accused again
+RELAY_PATIENCE_MS = 250  # who is no party to the case leaves it so long to those who are
+OLD_VERDICT_MS = 2_000
+HELD_MS = 1_500  # time for the owner to hear of an old verdict and to refute it
+ACCUSATIONS_MAX = 24  # of silent or stalled members by this node within the doubt window: twice its links
+AHEAD_MAX = 1 << 16  # epochs or incarnations a restored node may be behind
+CANCELS_MAX = 3  # cases one voter may end by "reachable" while nobody else reaches the accused
+DOWN_FINDINGS = frozenset({Finding.REFUSED, Finding.SILENT, Finding.STALLED})
+
+
+def window_ms(confirmations: int, wanted: int, *, low_ms: int, high_ms: int) -> int:
+    """How long the accused has to refute, in milliseconds, from the first vote on. Falls from `high_ms` to
+    `low_ms` as independent votes confirm; the first confirmation counts most.
+
+    Raises:
+        ValueError: `low_ms` exceeds `high_ms`, or `wanted` is below one.
+
+    Source: Lifeguard (2017), "Local Health Aware Suspicion".
+    """
+    if low_ms > high_ms or wanted < 1:
+        raise ValueError(f"need low <= high and wanted >= 1, got {low_ms}, {high_ms}, {wanted}")
+    if wanted == 1 or confirmations >= wanted:
+        return low_ms
+    share = log(max(confirmations, 1)) / log(wanted)
+    return max(low_ms, int(high_ms - share * (high_ms - low_ms)))
+
+
+@dataclass(slots=True, eq=False)
+class Case:
+    target: NodeId
+    epoch: int
+    incarnation: int
+    opened_ms: int
+    last_vote_ms: int
+    votes: dict[NodeId, Vote] = field(default_factory=dict)
+    is_mine: bool = False  # this node accused, or looked and voted
+    attempt: int = 0
+
+    def confirming(self) -> list[Vote]:
+        return [vote for vote in self.votes.values() if vote.finding in DOWN_FINDINGS]
+
+    def base_finding(self) -> Finding:
+        """What most votes say; a refusal outweighs as many silences, for it is evidence and they are none."""
+        findings = [vote.finding for vote in self.confirming()]
+        order = (Finding.REFUSED, Finding.STALLED, Finding.SILENT)
+        return max(order, key=lambda finding: (findings.count(finding), -order.index(finding)))
+
+
+class Court:
+    def __init__(
+        self,
+        context: Context,
+        links: Links,
+        looks: Looks,
+        broadcaster: Broadcaster,
+        forget: Callable[[Entry], None],
+    ) -> None:
+        self._context = context
+        self._links = links
+        self._looks = looks
+        self._broadcaster = broadcaster
+        self._forget = forget
+        self._cases: dict[NodeId, Case] = {}
+        self._my_silences: deque[tuple[int, NodeId]] = deque()  # whom this node found silent, lately
+        self._lately: deque[int] = deque()  # when cases were opened: many at once are a storm
+        self._accused_ms: deque[int] = deque()
+        self._held: dict[NodeId, tuple[Verdict, NodeId]] = {}  # old verdicts about the living, and who told
+        self._ripe: set[NodeId] = set()
+        self._cancels: dict[tuple[NodeId, NodeId], int] = {}  # (target, voter) -> cases ended by that voter
+        self.heard_lately: Callable[[], int] = lambda: 0  # distinct members heard first-hand just now
+
+    # What the rest asks.
+
+    def has_case(self, target: NodeId) -> bool:
+        return target in self._cases
+
+    def is_storm(self) -> bool:
+        now_ms, config = self._context.now_ms, self._context.config
+        while self._lately and self._lately[0] < now_ms - config.doubt_window_ms:
+            self._lately.popleft()
+        return len(self._lately) > max(config.doubt_suspects_min, self._context.living() // 10)
+
+    def is_deputy(self, target: NodeId) -> bool:
+        return self._context.my_id in self._deputies(target)
+
+    def accuse(self, target: NodeId, finding: Finding, *, is_seconded: bool = False) -> None:
+        """This node looked and did not reach it. `is_seconded`: nor did those it asked."""
+        context = self._context
+        entry = context.table.get(target)
+        if entry is None or entry.state in (MemberState.LEFT, MemberState.LEAVING, MemberState.FORGOTTEN):
+            return
+        if not self._is_worth_it(entry, finding):
+            return
+        if finding is not Finding.REFUSED and self._doubts_itself(target):
+            context.counters["self_doubts"] += 1
+            return
+        if context.now_ms - entry.refuted_ms < context.config.link_shunned_ms and not is_seconded:
+            self._ask_for_second(entry)
+            return
+        if self._is_said_already(entry, finding):
+            return
+        if finding is not Finding.REFUSED and not self._may_accuse():
+            context.counters["accusations_braked"] += 1
+            return
+        case = self._case(entry)
+        context.counters["suspicions"] += 1
+        vote = self._vote(case, finding)
+        self._add(case, vote, entry)
+        context.send(target, Suspect(votes=(vote,)))  # Lifeguard's buddy system: the accused hears it first
+        self._broadcaster.flood_suspicion(vote, None)
+
+    def _is_said_already(self, entry: Entry, finding: Finding) -> bool:
+        case = self._cases.get(entry.node_id)
+        if case is None:
+            return False
+        mine = case.votes.get(self._context.my_id)
+        return self._has_enough(case) or (mine is not None and mine.finding is finding and not case.attempt)
+
+    def _may_accuse(self) -> bool:
+        """A brake: suspicions cost everybody work, and work delays answers, which makes suspicions."""
+        now_ms, config = self._context.now_ms, self._context.config
+        while self._accused_ms and self._accused_ms[0] < now_ms - config.doubt_window_ms:
+            self._accused_ms.popleft()
+        if len(self._accused_ms) >= ACCUSATIONS_MAX:
+            return False
+        self._accused_ms.append(now_ms)
+        return True
+
+    def _ask_for_second(self, entry: Entry) -> None:
+        """It refuted us a moment ago, so what we find may be a one-way cut: others have to find it, too."""
+
+        def found(finding: Finding, by_others: bool) -> None:
+            if finding is not Finding.REACHABLE and not by_others:
+                self.accuse(entry.node_id, finding, is_seconded=True)
+
+        if entry.node_id not in self._looks:
+            self._looks.start(entry.node_id, found, is_indirect=True, is_patient=True)
+
+    # What peers say.
+
+    def on_votes(self, sender: NodeId, votes: tuple[Vote, ...], *, opens: bool) -> bool:
+        """Whether one of them is about this node and has to be refuted."""
+        is_accused = False
+        for vote in votes:
+            if vote.target == self._context.my_id:
+                is_accused |= (
+                    vote.finding is not Finding.REACHABLE
+                    and self._is_current_me(vote)
+                    and self._is_genuine(vote)
+                )
+                continue
+            self._on_vote(sender, vote, opens=opens)
+        return is_accused
+
+    def on_verdicts(self, sender: NodeId, verdicts: tuple[Verdict, ...]) -> bool:
+        """Whether one of them is about this node."""
+        is_doomed = False
+        for verdict in verdicts:
+            if verdict.target == self._context.my_id:
+                is_genuine = self._is_current_me(verdict) and any(map(self._is_genuine, verdict.votes))
+                is_doomed |= is_genuine or self._is_later_me(verdict)
+            else:
+                self._on_verdict(sender, verdict)
+        return is_doomed
+
+    def on_reborn(self, entry: Entry, *, is_refutation: bool) -> None:
+        """Its owner spoke with a higher epoch or incarnation: the case is over. When it refutes what we
+        ourselves found, our link to it does not carry what it should."""
+        case = self._cases.get(entry.node_id)
+        if case is not None and case.is_mine and is_refutation:
+            entry.refuted_ms = self._context.now_ms
+            if entry.node_id in self._links.linked:
+                self._context.counters["links_bad"] += 1
+                self._links.drop(entry.node_id, DropReason.ERROR)
+        if self._close(entry.node_id):
+            entry.flaps.append(self._context.now_ms)
+            self._context.counters["suspicions_refuted"] += 1
+        self._cancels = {key: count for key, count in self._cancels.items() if key[0] != entry.node_id}
+
+    def on_lag(self, lag_ms: int) -> None:
+        """We slept: refutations may be waiting behind the very timers that would judge."""
+        for case in self._cases.values():
+            case.opened_ms = min(self._context.now_ms, case.opened_ms + lag_ms)
+            case.last_vote_ms = min(self._context.now_ms, case.last_vote_ms + lag_ms)
+            self._context.wake_in(("case", case.target), RELAY_PATIENCE_MS)
+
+    def on_gone(self, target: NodeId) -> None:
+        """It left or was removed: nothing to find out any more."""
+        self._close(target)
+
+    def on_due(self, target: NodeId) -> None:
+        """The case's window, as far as it was known, is over."""
+        context = self._context
+        case, entry = self._cases.get(target), context.table.get(target)
+        if case is None or entry is None:
+            return
+        due_ms = self._due_ms(case, entry)
+        if context.now_ms < due_ms:
+            context.timers.set(("case", target), due_ms)
+        elif self._has_votes(case, entry):
+            is_party = case.is_mine or self.is_deputy(target)
+            if not is_party and context.now_ms < due_ms + RELAY_PATIENCE_MS:
+                context.timers.set(("case", target), due_ms + RELAY_PATIENCE_MS)
+            else:
+                self._judge(case, entry)
+        # votes beyond those wanted that are still passed on, in case some voter is not known everywhere
+        elif context.now_ms - case.last_vote_ms >= CASE_LIFE_MS:
+            is_known_here_only = set(case.votes) == {context.my_id} and self.heard_lately() > 0
+            self._close(target)
+            if (
+                is_known_here_only
+                and entry.verdict is None
+                and context.now_ms - entry.heard_ms > CASE_LIFE_MS
+            ):
+                self._forget(entry)  # nobody else seems to remember it
+            context.rejudge(entry)
+        else:
+            context.wake_in(("case", target), ASK_AGAIN_MS)
+            if case.is_mine or self.is_deputy(target):
+                case.attempt += 1
+                self._look(case)
+
+    # Inner.
+
+    def _on_vote(self, sender: NodeId, vote: Vote, *, opens: bool) -> None:
+        context = self._context
+        entry = context.table.get(vote.target)
+        if entry is None:
+            return
+        record = entry.signed.record
+        if (vote.epoch, vote.incarnation) < (record.epoch, record.incarnation):
+            context.counters["votes_stale"] += 1
+            return
+        if entry.state in (MemberState.LEFT, MemberState.LEAVING, MemberState.FORGOTTEN):
+            return
+        case = self._cases.get(vote.target)
+        if case is not None:
+            known = case.votes.get(vote.voter)
+            if known is not None and known.attempt >= vote.attempt:
+                return  # seen; it was passed on then
+        elif not opens or not self._is_worth_it(entry, vote.finding):
+            return
+        is_down = vote.finding in DOWN_FINDINGS
+        if case is not None and is_down and vote.attempt == 0 and self._has_enough(case):
+            # each node passes on the first few votes, so each node gets as many: further ones cost only
+            # time
+            return
+        if vote.voter == context.my_id or not self._is_genuine(vote):
+            context.refuse(sender, "bad_vote")
+            return
+        if vote.finding is Finding.REACHABLE:
+            self._broadcaster.flood_vote(vote, sender)
+            if case is not None:
+                self._on_reachable(case, entry, vote)
+            return
+        case = case or self._case(entry, vote)
+        self._add(case, vote, entry)
+        (self._broadcaster.flood_suspicion if opens else self._broadcaster.flood_vote)(vote, sender)
+        if context.my_id not in case.votes and (
+            self.is_deputy(vote.target) or vote.target in self._links.linked
+        ):
+            self._look(case)
+
+    def _on_reachable(self, case: Case, entry: Entry, vote: Vote) -> None:
+        """Somebody reached it: what we have is a bad link, not a dead node. But one voter alone may not
+        keep a member alive for ever against all others."""
+        key = (case.target, vote.voter)
+        self._cancels[key] = self._cancels.get(key, 0) + 1
+        if self._cancels[key] > CANCELS_MAX and len(case.confirming()) >= self._wanted(case.target):
+            self._context.counters["votes_outvoted"] += 1
+            return
+        self._close(case.target)
+        self._context.counters["suspicions_cancelled"] += 1
+        self._context.rejudge(entry)
+        if case.is_mine and case.target in self._links.linked:
+            self._context.counters["links_bad"] += 1
+            self._links.drop(case.target, DropReason.ERROR)
+
+    def _has_votes(self, case: Case, entry: Entry) -> bool:
+        """A lone voter that never heard the accused in this life may just hold an old address of it."""
+        wanted = self._wanted(case.target)
+        if wanted == 1 and entry.spoke_ms is None and len(self._context.table) > 2:
+            return False
+        return len(case.confirming()) >= wanted
+
+    def _has_enough(self, case: Case) -> bool:
+        return len(case.confirming()) >= self._context.config.votes_wanted + VOTES_SPARE
+
+    def _look(self, case: Case) -> None:
+        def found(finding: Finding, by_others: bool) -> None:
+            self._say(case, Finding.REACHABLE if by_others else finding)
+
+        self._looks.start(case.target, found)
+
+    def _say(self, case: Case, finding: Finding) -> None:
+        """Votes what this node found."""
+        context = self._context
+        entry = context.table.get(case.target)
+        if entry is None or self._cases.get(case.target) is not case:
+            return
+        if finding in (Finding.SILENT, Finding.STALLED) and self._doubts_itself(case.target):
+            return
+        context.counters["votes"] += 1
+        vote = self._vote(case, finding)
+        if finding is Finding.REACHABLE:
+            self._broadcaster.flood_vote(vote, None)
+            self._on_reachable(case, entry, vote)
+        else:
+            self._add(case, vote, entry)
+            # An accuser that asks again says so again: some may have missed the first time.
+            flood = self._broadcaster.flood_suspicion if case.attempt else self._broadcaster.flood_vote
+            flood(vote, None)
+
+    def _case(self, entry: Entry, vote: Vote | None = None) -> Case:
+        case = self._cases.get(entry.node_id)
+        if case is None:
+            record, now_ms = entry.signed.record, self._context.now_ms
+            case = Case(
+                target=entry.node_id,
+                epoch=record.epoch if vote is None else vote.epoch,
+                incarnation=record.incarnation if vote is None else vote.incarnation,
+                opened_ms=now_ms,
+                last_vote_ms=now_ms,
+            )
+            self._cases[entry.node_id] = case
+            self._lately.append(now_ms)
+        return case
+
+    def _add(self, case: Case, vote: Vote, entry: Entry) -> None:
+        case.votes[vote.voter] = vote
+        if vote.voter != self._context.my_id:
+            case.last_vote_ms = self._context.now_ms
+        case.is_mine = case.is_mine or vote.voter == self._context.my_id
+        entry.is_suspected = True
+        self._context.rejudge(entry)
+        due_ms = self._due_ms(case, entry)
+        if due_ms > self._context.now_ms or self._has_votes(case, entry):
+            self._context.timers.set(("case", case.target), max(self._context.now_ms, due_ms))
+        else:  # the window is over and votes are missing: asking again has its own pace
+            self._context.timers.set_earlier(("case", case.target), self._context.now_ms + ASK_AGAIN_MS)
+
+    def _vote(self, case: Case, finding: Finding) -> Vote:
+        mine = case.votes.get(self._context.my_id)
+        attempt = case.attempt if mine is None else max(case.attempt, mine.attempt + 1)
+        body = vote_body(
+            target=case.target,
+            epoch=case.epoch,
+            incarnation=case.incarnation,
+            attempt=attempt,
+            voter=self._context.my_id,
+            finding=finding,
+        )
+        return Vote(
+            target=case.target,
+            epoch=case.epoch,
+            incarnation=case.incarnation,
+            attempt=attempt,
+            voter=self._context.my_id,
+            finding=finding,
+            signature=self._context.trust.sign(body),
+        )
+
+    def _due_ms(self, case: Case, entry: Entry) -> int:
+        config = self._context.config
+        horizon_ms = self._context.now_ms - config.flap_window_ms
+        entry.flaps = [at for at in entry.flaps if at >= horizon_ms]
+        flapping = min(config.flap_factor_max, 1 << min(len(entry.flaps), 8))
+        is_refused = case.base_finding() is Finding.REFUSED
+        low_ms = (config.suspicion_refused_ms if is_refused else config.suspicion_silent_ms) * flapping
+        return case.opened_ms + window_ms(
+            len(case.confirming()),
+            self._wanted(case.target),
+            low_ms=low_ms,
+            high_ms=low_ms * config.suspicion_max_factor,
+        )
+
+    def _wanted(self, target: NodeId) -> int:
+        """As many votes as asked for, or as there are members left to vote, this node included."""
+        able = 1
+        for entry in self._context.table:
+            if entry.state in (MemberState.ALIVE, MemberState.STALLED) and entry.node_id != target:
+                able += 1
+                if able >= self._context.config.votes_wanted:
+                    break
+        return min(self._context.config.votes_wanted, able)
+
+    def _judge(self, case: Case, entry: Entry) -> None:
+        context = self._context
+        old = entry.verdict
+        finding = case.base_finding()
+        doom = {
+            Finding.REFUSED: Doom.AGENT_DOWN,
+            Finding.SILENT: Doom.HOST_DOWN,
+            Finding.STALLED: Doom.STALLED,
+        }[finding]
+        if doom is Doom.STALLED and old is not None and self._is_stalled_long(entry):
+            doom = Doom.AGENT_DOWN
+        number = 1
+        if old is not None and (old.epoch, old.incarnation) == (case.epoch, case.incarnation):
+            number = old.number + 1
+        number = min(max(number, entry.outbid + 1), VERDICT_NUMBER_MAX)
+        votes = sorted(case.confirming(), key=lambda vote: (vote.finding is not finding, vote.voter))
+        verdict = Verdict(
+            target=case.target,
+            epoch=case.epoch,
+            incarnation=case.incarnation,
+            number=number,
+            doom=doom,
+            votes=tuple(votes[: context.config.votes_wanted]),
+        )
+        self._apply(verdict, entry)
+        self._broadcaster.flood_verdict(verdict, None)
+
+    def _on_verdict(self, sender: NodeId, verdict: Verdict) -> None:
+        context = self._context
+        entry = context.table.get(verdict.target)
+        if entry is None or entry.state is MemberState.FORGOTTEN:
+            return
+        record, old = entry.signed.record, entry.verdict
+        about = (verdict.epoch, verdict.incarnation)
+        if about < (record.epoch, record.incarnation):
+            return
+        if old is not None and ((old.epoch, old.incarnation), rank_of(old)) >= (about, rank_of(verdict)):
+            return
+        if self._is_old_news(verdict, entry):
+            self._hold(verdict, entry, sender)
+            return
+        if not self._is_proven(verdict):
+            context.refuse(sender, "verdict_not_proven")
+            if about == (record.epoch, record.incarnation):
+                entry.outbid = max(entry.outbid, verdict.number)
+            self._hear_votes(verdict, entry)
+            return
+        self._apply(verdict, entry)
+        self._broadcaster.flood_verdict(verdict, sender)
+
+    def _is_old_news(self, verdict: Verdict, entry: Entry) -> bool:
+        """A verdict reached long ago about a member that lives for us: a split has healed, or a laggard is
+        back."""
+        is_alive = entry.state in (MemberState.ALIVE, MemberState.STALLED)
+        return is_alive and verdict.age_ms >= OLD_VERDICT_MS and verdict.target not in self._ripe
+
+    def _hold(self, verdict: Verdict, entry: Entry, sender: NodeId) -> None:
+        """It is passed on at once, to the accused too, and believed only when its owner has not refuted it
+        meanwhile."""
+        if verdict.target in self._held and rank_of(self._held[verdict.target][0]) >= rank_of(verdict):
+            return
+        if not self._is_proven(verdict):
+            self._context.refuse(sender, "verdict_not_proven")
+            return
+        self._held[verdict.target] = (verdict, sender)
+        self._context.send(verdict.target, Down(verdicts=(verdict,)))
+        self._broadcaster.flood_verdict(verdict, sender)
+        self._context.wake_in(("held", verdict.target), HELD_MS)
+
+    def on_held_due(self, target: NodeId) -> None:
+        """Its owner has not refuted it: see for ourselves. Only what the look confirms is believed."""
+        verdict, sender = self._held.pop(target)
+        entry = self._context.table.get(target)
+        if entry is None or entry.verdict is not None or not self._is_of_now(verdict, entry):
+            return
+
+        def found(finding: Finding, by_others: bool) -> None:
+            if finding is Finding.STALLED:
+                self.accuse(target, finding)
+            elif finding is not Finding.REACHABLE and not by_others:
+                self._ripe.add(target)
+                self._on_verdict(sender, verdict)
+                self._ripe.discard(target)
+
+        self._looks.start(target, found, is_indirect=True)
+
+    def _is_of_now(self, verdict: Verdict, entry: Entry) -> bool:
+        record = entry.signed.record
+        return (verdict.epoch, verdict.incarnation) >= (record.epoch, record.incarnation)
+
+    def _hear_votes(self, verdict: Verdict, entry: Entry) -> None:
+        """Its votes do not suffice here, and yet they are votes: with our own they may."""
+        if not self._is_worth_it(entry, verdict.votes[0].finding):
+            return
+        votes = [v for v in verdict.votes if self._is_about(v, verdict) and self._is_genuine(v)]
+        votes = [v for v in votes if v.voter != self._context.my_id]
+        if not votes:
+            return
+        case = self._case(entry, votes[0])
+        for vote in votes:
+            if vote.voter not in case.votes:
+                self._add(case, vote, entry)
+        if self._context.my_id not in case.votes:
+            self._look(case)
+
+    @staticmethod
+    def _is_about(vote: Vote, verdict: Verdict) -> bool:
+        same = (vote.target, vote.epoch, vote.incarnation) == (
+            verdict.target,
+            verdict.epoch,
+            verdict.incarnation,
+        )
+        return same and vote.finding in DOWN_FINDINGS and vote.voter != verdict.target
+
+    def _is_proven(self, verdict: Verdict) -> bool:
+        votes = (vote for vote in verdict.votes if self._is_about(vote, verdict) and self._is_genuine(vote))
+        return len({vote.voter for vote in votes}) >= self._wanted(verdict.target)
+
+    def _apply(self, verdict: Verdict, entry: Entry) -> None:
+        context = self._context
+        self._close(verdict.target)
+        entry.verdict = verdict
+        entry.verdict_ms = context.now_ms - verdict.age_ms
+        context.table.vouch(entry)
+        context.counters[f"verdicts.{verdict.doom.value}"] += 1
+        context.rejudge(entry)
+        context.table.rehash(entry)
+        if verdict.doom is not Doom.STALLED:
+            self._links.forget(verdict.target)
+        context.timers.set_earlier("recheck", context.now_ms + context.config.recheck_interval_ms // 2)
+        context.timers.set_earlier("tombstones", context.now_ms + context.config.down_kept_ms)
+
+    def _close(self, target: NodeId) -> bool:
+        case = self._cases.pop(target, None)
+        self._context.timers.cancel(("case", target))
+        entry = self._context.table.get(target)
+        if entry is not None:
+            entry.is_suspected = False
+        return case is not None
+
+    def _is_worth_it(self, entry: Entry, finding: Finding) -> bool:
+        """A dead member is accused again only when what is found would change the verdict."""
+        verdict = entry.verdict
+        if verdict is None or entry.outbid >= verdict.number:
+            return True
+        if verdict.doom is Doom.STALLED:
+            return finding is not Finding.STALLED or self._is_stalled_long(entry)
+        if verdict.doom is Doom.AGENT_DOWN:
+            return finding is Finding.SILENT
+        return finding in (Finding.REFUSED, Finding.STALLED)
+
+    def _is_stalled_long(self, entry: Entry) -> bool:
+        is_stalled = entry.verdict is not None and entry.verdict.doom is Doom.STALLED
+        return is_stalled and self._context.now_ms - entry.verdict_ms >= self._context.config.stalled_down_ms
+
+    def _is_genuine(self, vote: Vote) -> bool:
+        if vote.voter == self._context.my_id:
+            owner = self._context.table.me.state
+        else:
+            voter = self._context.table.get(vote.voter)
+            if voter is None:
+                return False
+            owner = voter.signed.state
+        body = vote_body(
+            target=vote.target,
+            epoch=vote.epoch,
+            incarnation=vote.incarnation,
+            attempt=vote.attempt,
+            voter=vote.voter,
+            finding=vote.finding,
+        )
+        return self._context.trust.is_spoken_by(owner, body, vote.signature)
+
+    def _is_current_me(self, about: Vote | Verdict) -> bool:
+        record = self._context.table.me.record
+        # Nobody can know a later self of ours but by a record we signed, and that is shown with
+        # `Welcome.you`.
+        return (about.epoch, about.incarnation) == (record.epoch, record.incarnation)
+
+    def _is_later_me(self, verdict: Verdict) -> bool:
+        """About a self we do not remember: our disk was restored. A lone liar could drive our numbers to
+        their end this way, so it takes a proven verdict, and one that is not far ahead."""
+        record = self._context.table.me.record
+        ahead = (verdict.epoch - record.epoch, verdict.incarnation - record.incarnation)
+        is_near = max(ahead) <= AHEAD_MAX
+        return ahead > (0, 0) and ahead[0] >= 0 and is_near and self._is_proven(verdict)
+
+    def _deputies(self, target: NodeId) -> list[NodeId]:
+        """The members nearest to the target by XOR of ids, as Kademlia measures distance: all who know the
+        same members agree, and it costs one operation a member where rendezvous hashing costs a hash."""
+        context = self._context
+        number = int(target, 16)
+        living = [
+            (entry.number ^ number, entry.node_id)
+            for entry in context.table
+            if entry.state is MemberState.ALIVE and entry.node_id != target
+        ]
+        living.append((int(context.my_id, 16) ^ number, context.my_id))
+        return [node_id for _, node_id in heapq.nsmallest(context.config.deputies, living)]
+
+    def _doubts_itself(self, target: NodeId) -> bool:
+        """Many at once are silent to this node: then it may be this node that is cut off, and it holds its
+        tongue until enough others are heard. Source: design/gossip.md 4.4."""
+        context, config = self._context, self._context.config
+        now_ms = context.now_ms
+        while self._my_silences and self._my_silences[0][0] < now_ms - config.doubt_window_ms:
+            self._my_silences.popleft()
+        if all(node_id != target for _, node_id in self._my_silences):
+            self._my_silences.append((now_ms, target))
+        heard = self.heard_lately()
+        if heard == 0 and context.living() - 1 > config.doubt_suspects_min:
+            self._ask_around()
+            return True  # cut off, or all others died at once: from here nobody could tell
+        silent = {node_id for _, node_id in self._my_silences}
+        if len(silent) <= max(
+            config.doubt_suspects_min, context.living() * config.doubt_suspects_percent // 100
+        ):
+            return False
+        here = sum(1 for entry in context.table if entry.state not in GONE_STATES and not entry.is_suspected)
+        if heard >= max(1, min(config.votes_wanted, here - len(silent))):
+            return False
+        self._ask_around()
+        return True
+
+    def _ask_around(self) -> None:
+        """Who answers now shows that this node is not cut off."""
+        context = self._context
+        silent = {node_id for _, node_id in self._my_silences}
+        others = [
+            entry.node_id
+            for entry in context.table
+            if entry.state is MemberState.ALIVE
+            and entry.node_id not in silent
+            and entry.node_id not in self._looks
+        ]
+        for node_id in context.rng.sample(others, min(context.config.deputies, len(others))):
+            self._looks.start(node_id, lambda finding, by_others: None)

@@ -1,0 +1,55 @@
+"""Whether a node's ZAP handler would let a key in, tried by one CURVE handshake."""
+
+from __future__ import annotations
+
+import asyncio
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from fabric.mesh.curve import CurveKeyPair
+from fabric.mesh.fd_reader import FdReader
+from fabric.mesh.zmq_options import new_context, set_for_dialler
+
+TIMEOUT_S = 3.0
+_MONITOR_ENDPOINT = "inproc://handshake"  # in a context of its own
+_EVENTS = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CLOSED
+)
+
+
+async def is_admitted(
+    endpoint: str, keys: CurveKeyPair, server_public: bytes, *, timeout_s: float = TIMEOUT_S
+) -> bool:
+    """False too when nobody answers there, or not with that server key."""
+    context = new_context()
+    socket, monitor = context.socket(zmq.DEALER), context.socket(zmq.PAIR)
+    done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def read_event() -> None:
+        event = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))["event"]
+        if not done.done():
+            done.set_result(event == zmq.EVENT_HANDSHAKE_SUCCEEDED)
+
+    set_for_dialler(socket, keys, server_public)
+    monitor.setsockopt(zmq.LINGER, 0)
+    socket.monitor(_MONITOR_ENDPOINT, _EVENTS)
+    monitor.connect(_MONITOR_ENDPOINT)
+    reader = FdReader(monitor, read_event)
+    try:
+        socket.connect(endpoint)
+        async with asyncio.timeout(timeout_s):
+            return await done
+    except (TimeoutError, zmq.ZMQError):
+        return False
+    finally:
+        reader.close()
+        socket.disable_monitor()
+        socket.close()
+        monitor.close()
+        await asyncio.to_thread(context.term)

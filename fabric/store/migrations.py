@@ -1,0 +1,39 @@
+"""Tables of an earlier version made into today's, a step a version, forwards only.
+
+A step runs in the transaction that opens the store, before anything is applied, so a crash repeats it whole.
+It speaks SQL of its own time: the table definitions it would import may have moved on since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sqlalchemy import Connection, text
+
+Step = Callable[[Connection], None]
+
+
+def _nodes_with_generations(connection: Connection) -> None:
+    """1 to 2: certificates have generations, nodes their first state, and removed nodes are remembered."""
+    is_postgres = connection.dialect.name == "postgresql"
+    blob, empty = ("BYTEA", "''") if is_postgres else ("BLOB", "x''")
+    words = 'TEXT COLLATE "C"' if is_postgres else "TEXT"
+    for column in (
+        "generation BIGINT NOT NULL DEFAULT 1",
+        f"body {blob} NOT NULL DEFAULT {empty}",
+        f"signature {blob} NOT NULL DEFAULT {empty}",
+    ):
+        connection.execute(text(f"ALTER TABLE nodes ADD COLUMN {column}"))
+    connection.execute(
+        text(
+            f"CREATE TABLE removed_nodes (node_id {words} NOT NULL, name {words} NOT NULL, "
+            f"curve_public {blob} NOT NULL, removed_ms BIGINT NOT NULL, removal_body {blob} NOT NULL, "
+            f"removal_signature {blob} NOT NULL, CONSTRAINT pk_removed_nodes PRIMARY KEY (node_id))"
+        )
+    )
+    connection.execute(
+        text("CREATE INDEX ix_removed_nodes_curve_public ON removed_nodes (curve_public)"),
+    )
+
+
+STEPS: Mapping[int, Step] = {1: _nodes_with_generations}  # from which version

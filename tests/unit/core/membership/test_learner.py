@@ -1,0 +1,182 @@
+"""What is believed, and what undoes what."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.core.membership.config import HOUR_MS, MembershipConfig
+from fabric.core.membership.events import (
+    AdmitPeer,
+    ExpelPeer,
+    PeerRemoved,
+    Quarantine,
+    RaiseEpoch,
+)
+from fabric.core.membership.model import MemberState
+from proto.membership import REMOVALS_MAX, LoadState, Presence, State, Version, Versions, Want
+from tests.fixtures.lone_core import LoneCore, done, record_of, said, state_of
+from tests.fixtures.membership_nodes import fake_certificate, fake_node_id, fake_removal
+
+ALIVE, LEFT, LEAVING = MemberState.ALIVE, MemberState.LEFT, MemberState.LEAVING
+
+
+def test_news_is_passed_on_and_not_to_its_source() -> None:
+    world = LoneCore(("a", "b"))
+    effects = world.hear("a", State(states=(state_of(record_of("b", version=2)),), eager=True))
+    assert said(effects, State, to="b")
+    assert not said(effects, State, to="a")
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [{"version": 3}, {"incarnation": 1, "version": 1}, {"epoch": 2, "version": 1}],
+)
+def test_the_highest_epoch_incarnation_version_wins_in_any_order(newer: dict[str, int]) -> None:
+    old, new = state_of(record_of("b", version=2)), state_of(record_of("b", **newer))
+    for first, second in ((old, new), (new, old)):
+        world = LoneCore(("a", "b"))
+        world.learn(first, sender="a")
+        world.learn(second, sender="a")
+        assert new in world.core.states()
+
+
+def test_a_forged_record_is_refused() -> None:
+    world = LoneCore(("a", "b"))
+    world.learn(state_of(record_of("b", version=2), signer="a"), sender="a")
+    member = world.core.member(fake_node_id("b"), world.now_ms)
+    assert member is not None
+    assert member.record.version == 1
+    assert world.core.counters["refused.bad_signature"] == 1
+
+
+def test_the_last_word_of_an_epoch_is_the_last() -> None:
+    world = LoneCore(("a", "b"))
+    world.learn(state_of(record_of("b", version=2), presence=Presence.LEFT), sender="a")
+    world.learn(state_of(record_of("b", version=3)), sender="a")
+    assert world.sees("b") is LEFT
+    world.learn(state_of(record_of("b", epoch=2)), sender="a")
+    assert world.sees("b") is ALIVE
+
+
+def test_a_restart_is_leaving_for_its_grace_and_left_after() -> None:
+    world = LoneCore(("a", "b"))
+    world.learn(state_of(record_of("b", version=2), presence=Presence.LEAVING), sender="a")
+    world.wait(world.config.restart_grace_ms - 100, beating=("a",))
+    assert world.sees("b") is LEAVING
+    world.wait(200, beating=("a",))
+    assert world.sees("b") is LEFT
+
+
+def test_a_tombstone_serves_its_time_and_then_only_the_owner_comes_back() -> None:
+    world = LoneCore(("a", "b"), config=MembershipConfig(left_kept_ms=HOUR_MS // 4))
+    old = state_of(record_of("b"))
+    gone = state_of(record_of("b", version=2), presence=Presence.LEFT)
+    world.learn(gone, sender="a")
+    world.wait(HOUR_MS // 2)
+    assert world.sees("b") is MemberState.FORGOTTEN
+    for state in (old, gone):
+        world.learn(state, sender="a")
+        assert world.sees("b") is MemberState.FORGOTTEN
+    world.learn(state_of(record_of("b", epoch=2)), sender="a")
+    assert world.sees("b") is ALIVE
+
+
+def test_a_removed_member_is_expelled_and_never_let_in_again() -> None:
+    world = LoneCore(("a", "b", "c"))
+    effects = world.tell(PeerRemoved(fake_removal(fake_node_id("b"))))
+    assert done(effects, ExpelPeer) == [ExpelPeer(fake_node_id("b"))]
+    assert world.sees("b") is None
+    world.wait(100, beating=("a", "c"))
+    assert said(world.effects, State, to="a")[-1].removals
+    world.learn(state_of(record_of("b", epoch=9)), sender="a")
+    assert world.sees("b") is None
+
+
+def test_a_removal_that_the_root_did_not_sign_changes_nothing() -> None:
+    world = LoneCore(("a", "b"))
+    real = fake_removal(fake_node_id("a"))
+    forged = type(real)(body=fake_removal(fake_node_id("b")).body, signature=real.signature)
+    world.hear("a", State(removals=(forged,)))
+    assert world.sees("b") is ALIVE
+    assert world.core.counters["refused.bad_removal"] == 1
+
+
+def test_the_removed_node_itself_stops() -> None:
+    world = LoneCore(("a",))
+    effects = world.hear("a", State(removals=(fake_removal(fake_node_id("me")),)))
+    assert done(effects, Quarantine)[0].reason == "this node was removed from the fabric"
+    assert world.core.due_ms is None
+
+
+def test_a_spent_certificate_is_refused() -> None:
+    world = LoneCore(("a", "b"))
+    world.learn(state_of(record_of("b", version=2, certificate=fake_certificate("b", 2))), sender="a")
+    world.learn(state_of(record_of("b", version=3, certificate=fake_certificate("b", 1))), sender="a")
+    member = world.core.member(fake_node_id("b"), world.now_ms)
+    assert member is not None
+    assert member.record.version == 2
+    assert world.core.counters["refused.certificate_spent"] == 1
+
+
+def test_a_newer_self_is_outgrown_and_the_epoch_made_durable() -> None:
+    world = LoneCore(("a",))
+    effects = world.learn(state_of(record_of("me", epoch=41, boot_id=b"old-self")), sender="a")
+    assert done(effects, RaiseEpoch) == [RaiseEpoch(42)]
+    assert world.core.me.epoch == 42
+
+
+def test_of_two_living_owners_the_younger_stops() -> None:
+    world = LoneCore(("a",))
+    for epoch in (41, 43):
+        clone = record_of("me", epoch=epoch, boot_id=b"theother", uptime_ms=9_000_000)
+        effects = world.learn(state_of(clone), sender="a")
+    assert done(effects, Quarantine)
+
+
+def test_of_two_living_owners_the_older_stays() -> None:
+    world = LoneCore(("a",))
+    world.wait(60_000, beating=("a",))
+    for epoch in (41, 43, 45):
+        clone = record_of("me", epoch=epoch, boot_id=b"theother", uptime_ms=10)
+        effects = world.learn(state_of(clone), sender="a")
+        assert not done(effects, Quarantine)
+    assert world.core.me.epoch == 46
+
+
+def test_a_load_counts_for_its_own_epoch_only() -> None:
+    world = LoneCore(("a", "b"))
+    for epoch, version in ((2, 9), (1, 3), (1, 2)):
+        load = LoadState(node_id=fake_node_id("b"), epoch=epoch, version=version, body=b"\x81\xa7servers\x05")
+        world.hear("a", State(loads=(load,)))
+    member = world.core.member(fake_node_id("b"), world.now_ms)
+    assert member is not None
+    assert member.load.servers == 5
+    world.learn(state_of(record_of("b", epoch=2)), sender="a")
+    member = world.core.member(fake_node_id("b"), world.now_ms)
+    assert member is not None
+    assert member.load.servers == 0
+
+
+def test_the_transport_is_told_of_a_new_place_or_key_only() -> None:
+    world = LoneCore(("a", "b"))
+    moved = record_of("b", version=2, endpoint="tcp://elsewhere:7000")
+    assert len(done(world.learn(state_of(moved), sender="a"), AdmitPeer)) == 1
+    again = record_of("b", version=3, endpoint="tcp://elsewhere:7000", zone="other")
+    assert done(world.learn(state_of(again), sender="a"), AdmitPeer) == []
+
+
+def test_more_removals_than_one_message_holds_are_told_in_several() -> None:
+    world = LoneCore(("a",))
+    removals = tuple(fake_removal(fake_node_id(f"gone{i}")) for i in range(REMOVALS_MAX + 44))
+    for removal in removals:
+        world.tell(PeerRemoved(removal))
+    world.wait(100, beating=("a",))
+    told = {removal for state in said(world.effects, State, to="a") for removal in state.removals}
+    assert told == set(removals)
+
+
+def test_a_want_is_answered_once_for_each_node() -> None:
+    world = LoneCore(("a", "b"))
+    version = Version(node_id=fake_node_id("b"), epoch=0, incarnation=0, version=0)
+    effects = world.hear("a", Want(versions=Versions.of([version] * 100), graft=False))
+    assert sum(len(state.states) for state in said(effects, State, to="a")) == 1
