@@ -1,0 +1,113 @@
+"""Where fuzzing starts from: honest messages of every kind, made anew each time, so that no pile of files
+goes stale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+
+from fabric.core.membership.model import Inventory, Load, RoleClaim
+from fabric.core.membership.record import body_of
+from proto import join, membership, rpc
+from proto.certificate import NodeCertificate, SignedCertificate, certificate_body, encode_signed
+from proto.codec import pack
+from proto.commands import all_commands, encode_command
+from proto.envelope import encode
+from proto.records import to_wire
+from tests.fixtures.membership_nodes import FakeNode
+from tests.fixtures.wire_values import PLAIN, records
+from tests.fuzz.decoders import MEMBER_KINDS, RPC_KINDS, TAG
+
+EXAMPLES = 4  # of each kind
+
+
+@cache
+def examples(kind: Any, count: int = EXAMPLES) -> list[Any]:
+    """Always the same honest records of `kind`."""
+    found: list[Any] = []
+
+    @settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        deadline=None,
+    )
+    @given(records(kind) if isinstance(kind, type) else kind)
+    def collect(record: Any) -> None:
+        found.append(record)
+
+    collect()
+    return found
+
+
+def plain_values() -> Iterator[bytes]:
+    yield from (pack(value) for value in examples(PLAIN, 40))
+    yield from (b"", b"\xc1", b"\x91" * 40, b"\xdd\x00\x00\xff\xff" * 4, b"\xdf\x00\x00\x00\x01\xa0\x80")
+
+
+def frames() -> Iterator[bytes]:
+    for kind in (*membership.KINDS.values(), *rpc.KINDS.values()):
+        yield from (encode(message, TAG) for message in examples(kind, 2))
+    yield pack([1, TAG, "rpc.cancel", {"call_id": 3}, "later", 5])
+
+
+def member_bodies() -> Iterator[bytes]:
+    for i, kind in enumerate(MEMBER_KINDS):
+        yield from (bytes([i]) + pack(to_wire(m)) for m in examples(membership.KINDS[kind]))
+
+
+def rpc_bodies() -> Iterator[bytes]:
+    for i, kind in enumerate(RPC_KINDS):
+        yield from (bytes([i]) + pack(to_wire(m)) for m in examples(rpc.KINDS[kind]))
+
+
+def state_bodies() -> Iterator[bytes]:
+    plain = FakeNode("n1").record()
+    full = FakeNode("n2").record(epoch=3, incarnation=2, version=40)
+    fields = {
+        "roles": (RoleClaim(role="host", fence=7, since_ms=1), RoleClaim(role="api", fence=9, since_ms=2)),
+        "api_urls": ("http://10.0.0.2:8774",),
+        "labels": {"row": "3", "ssd": "yes"},
+        "inventory": Inventory(vcpus=8, memory_mb=32_768, disk_gb=400, hypervisor="QEMU"),
+        "rack": "r7",
+        "uptime_ms": 99,
+    }
+    for presence in membership.Presence:
+        yield body_of(plain, presence=presence)
+        yield body_of(type(full)(**{**_shallow(full), **fields}), presence=presence)
+
+
+def loads_and_removals() -> Iterator[bytes]:
+    yield from (membership.encode_load(to_wire(load)) for load in examples(Load))
+    yield membership.encode_removal(fabric_id="f", node_id=FakeNode("n1").node_id, removed_ms=5)
+
+
+def certificates() -> Iterator[bytes]:
+    for certificate in examples(NodeCertificate):
+        body = certificate_body(certificate)
+        yield body
+        yield encode_signed(SignedCertificate(body=body, signature=bytes(64)))
+
+
+def join_frames() -> Iterator[bytes]:
+    yield from (join.encode_request(request) for request in examples(join.JoinRequest))
+    yield from (join.encode_reply(reply) for reply in examples(join.JoinReply))
+    yield from (join.encode_reply(refusal) for refusal in examples(join.JoinRefusal))
+
+
+def join_tokens() -> Iterator[bytes]:
+    yield from (join.token_text(token).encode() for token in examples(join.JoinTokenText))
+
+
+def commands() -> Iterator[bytes]:
+    for kind in all_commands().values():
+        yield from (encode_command(command) for command in examples(kind, 2))
+
+
+def _shallow(record: Any) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
