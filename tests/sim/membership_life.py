@@ -11,7 +11,7 @@ from tests.sim.membership_faults import FrameFaults
 from tests.sim.membership_node import Pulse
 from tests.sim.membership_scenes import names, settled
 from tests.sim.membership_time import NEVER_MS
-from tests.sim.membership_world import World
+from tests.sim.membership_world import BLAME_GRACE_MS, World
 
 TROUBLES = 40
 NODES = (4, 16)
@@ -66,7 +66,7 @@ class Life:
     def _make_peace(self) -> None:
         world = self.world
         world.network.faults = None
-        world.heal()
+        self._heal()
         for machine, node in world.nodes.items():
             world.slow_down(machine, 0)
             if node.core is None:
@@ -141,17 +141,19 @@ class Life:
         self.world.cut(one, other)
         # Enough of these together are a split nobody drew: they excuse both.
         for machine in (one, other):
-            self.world.nodes[machine].blameless_from_ms = NEVER_MS
+            self.world.nodes[machine].is_half_deaf = True
 
     def _split(self) -> None:
+        self._heal()
         machines = list(self.world.nodes)
         self.world.split(self.world.rng.sample(machines, self.world.rng.randrange(1, len(machines))))
 
     def _heal(self) -> None:
+        """The other side's verdicts, seconds old, meet those they are about: dedicated scenarios look closer."""
         self.world.heal()
-        for node in self.world.running():
-            if node.pulse is Pulse.RUNNING and node.machine not in self.world.network.silent:
-                node.blameless_from_ms = self.world.now_ms + 3_000
+        self.world.nobody_is_blamed_until_ms = self.world.now_ms + BLAME_GRACE_MS
+        for node in self.world.nodes.values():
+            node.is_half_deaf = False
 
     def _spoil(self) -> None:
         rng = self.world.rng
@@ -181,7 +183,8 @@ class Life:
         machine = self._someone(runs=True)
         links = [] if machine is None else list(self.world.nodes[machine].links.values())
         if links:
-            self.world.rng.choice(links).is_wedged = True
+            link = self.world.rng.choice(links)
+            link.is_wedged = link.owner.is_half_deaf = link.peer.is_half_deaf = True
 
     def _slow(self) -> None:
         machine = self._someone(runs=True)

@@ -76,7 +76,7 @@ class SimNode:
         self.last_arrival_ms = 0
         # What checks and tests want to know:
         self.blameless_from_ms = NEVER_MS  # since when nobody has a reason to call it down
-        self.is_half_deaf = False  # by a test's word: what it sees counts for nothing
+        self.is_half_deaf = False  # by a test's word: it is right to call it down, and wrong what it calls so
         self.refused: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()  # frames that were none
         self.sent_bytes = 0

@@ -7,6 +7,7 @@ process and its machine are, `membership_checks.py` what must hold.
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -75,7 +76,10 @@ class World:
         self.nodes: dict[str, SimNode] = {}  # by machine
         self.names: dict[NodeId, str] = {}
         self.sides: dict[str, int] = {}  # of a split, by machine; empty: none
-        self.healed_ms, self.healed_sides = 0, self.sides
+        self.healed: deque[tuple[int, dict[str, int]]] = deque(
+            maxlen=8
+        )  # splits that are over, and since when
+        self.nobody_is_blamed_until_ms = 0
         self.wrongs: list[str] = []  # broken invariants, noticed when they broke
         self.downs = 0  # DOWN verdicts heard by somebody, right ones included
         self.is_watched = True  # False where a test makes DOWN verdicts on purpose
@@ -335,7 +339,7 @@ class World:
 
     def heal(self) -> None:
         self._tell_story("all cables are whole")
-        self.healed_ms, self.healed_sides = self.now_ms, self.sides
+        self.healed.append((self.now_ms, self.sides))
         self.sides = {}
         self.network.cuts.clear()
         self.network.changed(self.nodes.values())
@@ -460,7 +464,8 @@ class World:
         )
         if state in DOWN_STATES:
             self.downs += 1
-            if self.is_watched and subject not in node.buried:
+            is_watched = self.is_watched and self.now_ms >= self.nobody_is_blamed_until_ms
+            if is_watched and subject not in node.buried:
                 self._blame(node, member)
             node.buried.add(subject)
         elif state is not MemberState.SUSPECT:
@@ -475,7 +480,7 @@ class World:
                 continue  # the news of its new life is under way
             if self._were_parted(viewer, subject) or viewer.machine in self.network.silent:
                 continue  # nobody can tell a cut from a death, and who is cut off can tell nothing
-            if viewer.is_half_deaf:
+            if viewer.is_half_deaf or subject.is_half_deaf:
                 continue
             is_catching_up = now_ms < viewer.back_ms + BLAME_GRACE_MS
             if is_catching_up and subject.blameless_from_ms > viewer.absent_ms:
@@ -487,8 +492,7 @@ class World:
     def _were_parted(self, one: SimNode, other: SimNode) -> bool:
         """By a split, now or a moment ago."""
         sides = [self.sides]
-        if self.now_ms < self.healed_ms + BLAME_GRACE_MS:
-            sides.append(self.healed_sides)
+        sides += [old for ended_ms, old in self.healed if self.now_ms < ended_ms + BLAME_GRACE_MS]
         return any(side.get(one.machine, 0) != side.get(other.machine, 0) for side in sides)
 
     def _tell_story(self, text: str) -> None:

@@ -15,7 +15,7 @@ from tests.sim.seeds import seeds
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("seed", seeds(50))
+@pytest.mark.parametrize("seed", seeds(25))
 def test_a_fabric_that_suffered_everything_is_whole_in_peace(seed: int) -> None:
     Life(seed).live()
 
