@@ -149,7 +149,8 @@ class Life:
         self.world.split(self.world.rng.sample(machines, self.world.rng.randrange(1, len(machines))))
 
     def _heal(self) -> None:
-        """The other side's verdicts, seconds old, meet those they are about: dedicated scenarios look closer."""
+        """The other side's verdicts, seconds old, meet those they are about: dedicated scenarios look
+        closer."""
         self.world.heal()
         self.world.nobody_is_blamed_until_ms = self.world.now_ms + BLAME_GRACE_MS
         for node in self.world.nodes.values():
