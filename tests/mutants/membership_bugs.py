@@ -117,7 +117,7 @@ MEMBERSHIP_BUGS = (
         "a vote that nobody signed is counted",
         S,
         "court.py",
-        "        if vote.voter == context.my_id or not self._is_genuine(vote):\n",
+        "        if vote.voter == context.my_id or not is_genuine(context, vote):\n",
         "        if vote.voter == context.my_id:\n",
         COURT,
     ),
@@ -166,7 +166,7 @@ MEMBERSHIP_BUGS = (
     bug(
         "a node that hears nobody accuses everybody",
         S,
-        "court.py",
+        "doubt.py",
         "        if heard == 0 and context.living() - 1 > config.doubt_suspects_min:\n",
         "        if False:\n",
         COURT,

@@ -154,7 +154,7 @@ class Life:
         self.world.heal()
         self.world.nobody_is_blamed_until_ms = self.world.now_ms + BLAME_GRACE_MS
         for node in self.world.nodes.values():
-            node.is_half_deaf = False
+            node.is_half_deaf = any(link.is_wedged for link in (*node.links.values(), *node.inbound))
 
     def _spoil(self) -> None:
         rng = self.world.rng

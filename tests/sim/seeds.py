@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import os
 
+QUICK_MOST = 50  # what `quick` of a cheap scenario is
+
 
 def seeds(quick: int) -> range:
     one = os.environ.get("SEED")
     if one:
         return range(int(one), int(one) + 1)
     return range(int(os.environ.get("SEEDS") or quick))
+
+
+def few_seeds(quick: int) -> range:
+    """Of a scenario that is too dear for all: `quick` of fifty, in a long run, too."""
+    wanted = os.environ.get("SEEDS")
+    if os.environ.get("SEED") or not wanted:
+        return seeds(quick)
+    return range(max(1, int(wanted) * quick // QUICK_MOST))

@@ -21,7 +21,7 @@ from tests.sim.membership_network import Packet
 from tests.sim.membership_node import Disk
 from tests.sim.membership_scenes import names, settled
 from tests.sim.membership_world import World
-from tests.sim.seeds import seeds
+from tests.sim.seeds import few_seeds, seeds
 
 JOIN_SPREAD_MS = 300  # how far apart the first and the last of a mass join knock
 ALIVE = MemberState.ALIVE
@@ -55,7 +55,7 @@ def test_thirty_nodes_join_at_once_and_none_is_left_behind(seed: int) -> None:
     whole_and_right(world)
 
 
-@pytest.mark.parametrize("seed", seeds(3))
+@pytest.mark.parametrize("seed", few_seeds(3))
 def test_a_hundred_nodes_join_at_once(seed: int) -> None:
     world = World(seed)
     assert mass_join(world, 100) <= 3_000
@@ -74,7 +74,7 @@ def test_the_door_dies_when_half_have_joined(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", seeds(1))
+@pytest.mark.parametrize("seed", few_seeds(1))
 def test_five_hundred_nodes_join_through_a_door_that_dies(seed: int) -> None:
     world = World(seed)
     assert mass_join(world, 500, door_dies=True) <= 5_000
@@ -84,7 +84,7 @@ def test_five_hundred_nodes_join_through_a_door_that_dies(seed: int) -> None:
     everybody_is_alive(world)
 
 
-@pytest.mark.parametrize("seed", seeds(10))
+@pytest.mark.parametrize("seed", few_seeds(10))
 def test_one_node_joins_a_running_fabric_through_any_member(seed: int) -> None:
     world = settled(12, seed)
     world.join("late", through=world.rng.choice(names(12)))
@@ -117,7 +117,7 @@ def test_join_with_dead_seeds_and_the_snapshot_of_a_long_gone_fabric(seed: int) 
         require(world, ALIVE not in states, f"{node.machine} was raised from the dead: {states}")
 
 
-@pytest.mark.parametrize("seed", seeds(10))
+@pytest.mark.parametrize("seed", few_seeds(10))
 def test_nobody_gets_in_without_a_certificate_or_with_another_fabrics_frames(seed: int) -> None:
     world = settled(6, seed)
     intruder = world.node("intruder")

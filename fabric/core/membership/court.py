@@ -9,17 +9,17 @@ case. A verdict carries its votes, so that nobody has to believe whoever relays 
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from math import log
 
+from fabric.core.membership.ballots import deputies, genuine_votes, is_genuine, own_vote
 from fabric.core.membership.broadcast import Broadcaster
+from fabric.core.membership.case import DOWN_FINDINGS, Case, window_ms
 from fabric.core.membership.context import Context
+from fabric.core.membership.doubt import Doubt
 from fabric.core.membership.links import Links
 from fabric.core.membership.looks import Looks
-from fabric.core.membership.model import GONE_STATES, MemberState
+from fabric.core.membership.model import MemberState
 from fabric.core.membership.table import Entry, rank_of
 from proto.ids import NodeId
 from proto.membership import (
@@ -31,7 +31,6 @@ from proto.membership import (
     Suspect,
     Verdict,
     Vote,
-    vote_body,
 )
 
 ASK_AGAIN_MS = 1_000  # votes are still missing: the accuser looks and asks again
@@ -41,48 +40,8 @@ CASE_LIFE_MS = 20_000  # a case that gathers no votes any more is dropped: whoev
 RELAY_PATIENCE_MS = 250  # who is no party to the case leaves it so long to those who are
 OLD_VERDICT_MS = 2_000
 HELD_MS = 1_500  # time for the owner to hear of an old verdict and to refute it
-ACCUSATIONS_MAX = 24  # of silent or stalled members by this node within the doubt window: twice its links
 AHEAD_MAX = 1 << 16  # epochs or incarnations a restored node may be behind
 CANCELS_MAX = 3  # cases one voter may end by "reachable" while nobody else reaches the accused
-DOWN_FINDINGS = frozenset({Finding.REFUSED, Finding.SILENT, Finding.STALLED})
-
-
-def window_ms(confirmations: int, wanted: int, *, low_ms: int, high_ms: int) -> int:
-    """How long the accused has to refute, in milliseconds, from the first vote on. Falls from `high_ms` to
-    `low_ms` as independent votes confirm; the first confirmation counts most.
-
-    Raises:
-        ValueError: `low_ms` exceeds `high_ms`, or `wanted` is below one.
-
-    Source: Lifeguard (2017), "Local Health Aware Suspicion".
-    """
-    if low_ms > high_ms or wanted < 1:
-        raise ValueError(f"need low <= high and wanted >= 1, got {low_ms}, {high_ms}, {wanted}")
-    if wanted == 1 or confirmations >= wanted:
-        return low_ms
-    share = log(max(confirmations, 1)) / log(wanted)
-    return max(low_ms, int(high_ms - share * (high_ms - low_ms)))
-
-
-@dataclass(slots=True, eq=False)
-class Case:
-    target: NodeId
-    epoch: int
-    incarnation: int
-    opened_ms: int
-    last_vote_ms: int
-    votes: dict[NodeId, Vote] = field(default_factory=dict)
-    is_mine: bool = False  # this node accused, or looked and voted
-    attempt: int = 0
-
-    def confirming(self) -> list[Vote]:
-        return [vote for vote in self.votes.values() if vote.finding in DOWN_FINDINGS]
-
-    def base_finding(self) -> Finding:
-        """What most votes say; a refusal outweighs as many silences, for it is evidence and they are none."""
-        findings = [vote.finding for vote in self.confirming()]
-        order = (Finding.REFUSED, Finding.STALLED, Finding.SILENT)
-        return max(order, key=lambda finding: (findings.count(finding), -order.index(finding)))
 
 
 class Court:
@@ -92,6 +51,7 @@ class Court:
         links: Links,
         looks: Looks,
         broadcaster: Broadcaster,
+        doubt: Doubt,
         forget: Callable[[Entry], None],
     ) -> None:
         self._context = context
@@ -100,13 +60,11 @@ class Court:
         self._broadcaster = broadcaster
         self._forget = forget
         self._cases: dict[NodeId, Case] = {}
-        self._my_silences: deque[tuple[int, NodeId]] = deque()  # whom this node found silent, lately
         self._lately: deque[int] = deque()  # when cases were opened: many at once are a storm
-        self._accused_ms: deque[int] = deque()
+        self._doubt = doubt
         self._held: dict[NodeId, tuple[Verdict, NodeId]] = {}  # old verdicts about the living, and who told
         self._ripe: set[NodeId] = set()
         self._cancels: dict[tuple[NodeId, NodeId], int] = {}  # (target, voter) -> cases ended by that voter
-        self.heard_lately: Callable[[], int] = lambda: 0  # distinct members heard first-hand just now
 
     # What the rest asks.
 
@@ -120,7 +78,7 @@ class Court:
         return len(self._lately) > max(config.doubt_suspects_min, self._context.living() // 10)
 
     def is_deputy(self, target: NodeId) -> bool:
-        return self._context.my_id in self._deputies(target)
+        return self._context.my_id in deputies(self._context, target)
 
     def accuse(self, target: NodeId, finding: Finding, *, is_seconded: bool = False) -> None:
         """This node looked and did not reach it. `is_seconded`: nor did those it asked."""
@@ -130,7 +88,7 @@ class Court:
             return
         if not self._is_worth_it(entry, finding):
             return
-        if finding is not Finding.REFUSED and self._doubts_itself(target):
+        if finding is not Finding.REFUSED and self._doubt.doubts_itself(target):
             context.counters["self_doubts"] += 1
             return
         if context.now_ms - entry.refuted_ms < context.config.link_shunned_ms and not is_seconded:
@@ -138,12 +96,12 @@ class Court:
             return
         if self._is_said_already(entry, finding):
             return
-        if finding is not Finding.REFUSED and not self._may_accuse():
+        if finding is not Finding.REFUSED and not self._doubt.may_accuse():
             context.counters["accusations_braked"] += 1
             return
         case = self._case(entry)
         context.counters["suspicions"] += 1
-        vote = self._vote(case, finding)
+        vote = own_vote(context, case, finding)
         self._add(case, vote, entry)
         context.send(target, Suspect(votes=(vote,)))  # Lifeguard's buddy system: the accused hears it first
         self._broadcaster.flood_suspicion(vote, None)
@@ -154,16 +112,6 @@ class Court:
             return False
         mine = case.votes.get(self._context.my_id)
         return self._has_enough(case) or (mine is not None and mine.finding is finding and not case.attempt)
-
-    def _may_accuse(self) -> bool:
-        """A brake: suspicions cost everybody work, and work delays answers, which makes suspicions."""
-        now_ms, config = self._context.now_ms, self._context.config
-        while self._accused_ms and self._accused_ms[0] < now_ms - config.doubt_window_ms:
-            self._accused_ms.popleft()
-        if len(self._accused_ms) >= ACCUSATIONS_MAX:
-            return False
-        self._accused_ms.append(now_ms)
-        return True
 
     def _ask_for_second(self, entry: Entry) -> None:
         """It refuted us a moment ago, so what we find may be a one-way cut: others have to find it, too."""
@@ -185,7 +133,7 @@ class Court:
                 is_accused |= (
                     vote.finding is not Finding.REACHABLE
                     and self._is_current_me(vote)
-                    and self._is_genuine(vote)
+                    and is_genuine(self._context, vote)
                 )
                 continue
             self._on_vote(sender, vote, opens=opens)
@@ -196,8 +144,8 @@ class Court:
         is_doomed = False
         for verdict in verdicts:
             if verdict.target == self._context.my_id:
-                is_genuine = self._is_current_me(verdict) and any(map(self._is_genuine, verdict.votes))
-                is_doomed |= is_genuine or self._is_later_me(verdict)
+                is_signed = any(is_genuine(self._context, vote) for vote in verdict.votes)
+                is_doomed |= (self._is_current_me(verdict) and is_signed) or self._is_later_me(verdict)
             else:
                 self._on_verdict(sender, verdict)
         return is_doomed
@@ -244,7 +192,7 @@ class Court:
                 self._judge(case, entry)
         # votes beyond those wanted that are still passed on, in case some voter is not known everywhere
         elif context.now_ms - case.last_vote_ms >= CASE_LIFE_MS:
-            is_known_here_only = set(case.votes) == {context.my_id} and self.heard_lately() > 0
+            is_known_here_only = set(case.votes) == {context.my_id} and self._doubt.heard_lately() > 0
             self._close(target)
             if (
                 is_known_here_only
@@ -284,7 +232,7 @@ class Court:
             # each node passes on the first few votes, so each node gets as many: further ones cost only
             # time
             return
-        if vote.voter == context.my_id or not self._is_genuine(vote):
+        if vote.voter == context.my_id or not is_genuine(context, vote):
             context.refuse(sender, "bad_vote")
             return
         if vote.finding is Finding.REACHABLE:
@@ -337,10 +285,10 @@ class Court:
         entry = context.table.get(case.target)
         if entry is None or self._cases.get(case.target) is not case:
             return
-        if finding in (Finding.SILENT, Finding.STALLED) and self._doubts_itself(case.target):
+        if finding in (Finding.SILENT, Finding.STALLED) and self._doubt.doubts_itself(case.target):
             return
         context.counters["votes"] += 1
-        vote = self._vote(case, finding)
+        vote = own_vote(context, case, finding)
         if finding is Finding.REACHABLE:
             self._broadcaster.flood_vote(vote, None)
             self._on_reachable(case, entry, vote)
@@ -377,27 +325,6 @@ class Court:
             self._context.timers.set(("case", case.target), max(self._context.now_ms, due_ms))
         else:  # the window is over and votes are missing: asking again has its own pace
             self._context.timers.set_earlier(("case", case.target), self._context.now_ms + ASK_AGAIN_MS)
-
-    def _vote(self, case: Case, finding: Finding) -> Vote:
-        mine = case.votes.get(self._context.my_id)
-        attempt = case.attempt if mine is None else max(case.attempt, mine.attempt + 1)
-        body = vote_body(
-            target=case.target,
-            epoch=case.epoch,
-            incarnation=case.incarnation,
-            attempt=attempt,
-            voter=self._context.my_id,
-            finding=finding,
-        )
-        return Vote(
-            target=case.target,
-            epoch=case.epoch,
-            incarnation=case.incarnation,
-            attempt=attempt,
-            voter=self._context.my_id,
-            finding=finding,
-            signature=self._context.trust.sign(body),
-        )
 
     def _due_ms(self, case: Case, entry: Entry) -> int:
         config = self._context.config
@@ -517,7 +444,7 @@ class Court:
         """Its votes do not suffice here, and yet they are votes: with our own they may."""
         if not self._is_worth_it(entry, verdict.votes[0].finding):
             return
-        votes = [v for v in verdict.votes if self._is_about(v, verdict) and self._is_genuine(v)]
+        votes = genuine_votes(self._context, verdict)
         votes = [v for v in votes if v.voter != self._context.my_id]
         if not votes:
             return
@@ -528,18 +455,9 @@ class Court:
         if self._context.my_id not in case.votes:
             self._look(case)
 
-    @staticmethod
-    def _is_about(vote: Vote, verdict: Verdict) -> bool:
-        same = (vote.target, vote.epoch, vote.incarnation) == (
-            verdict.target,
-            verdict.epoch,
-            verdict.incarnation,
-        )
-        return same and vote.finding in DOWN_FINDINGS and vote.voter != verdict.target
-
     def _is_proven(self, verdict: Verdict) -> bool:
-        votes = (vote for vote in verdict.votes if self._is_about(vote, verdict) and self._is_genuine(vote))
-        return len({vote.voter for vote in votes}) >= self._wanted(verdict.target)
+        voters = {vote.voter for vote in genuine_votes(self._context, verdict)}
+        return len(voters) >= self._wanted(verdict.target)
 
     def _apply(self, verdict: Verdict, entry: Entry) -> None:
         context = self._context
@@ -578,24 +496,6 @@ class Court:
         is_stalled = entry.verdict is not None and entry.verdict.doom is Doom.STALLED
         return is_stalled and self._context.now_ms - entry.verdict_ms >= self._context.config.stalled_down_ms
 
-    def _is_genuine(self, vote: Vote) -> bool:
-        if vote.voter == self._context.my_id:
-            owner = self._context.table.me.state
-        else:
-            voter = self._context.table.get(vote.voter)
-            if voter is None:
-                return False
-            owner = voter.signed.state
-        body = vote_body(
-            target=vote.target,
-            epoch=vote.epoch,
-            incarnation=vote.incarnation,
-            attempt=vote.attempt,
-            voter=vote.voter,
-            finding=vote.finding,
-        )
-        return self._context.trust.is_spoken_by(owner, body, vote.signature)
-
     def _is_current_me(self, about: Vote | Verdict) -> bool:
         record = self._context.table.me.record
         # Nobody can know a later self of ours but by a record we signed, and that is shown with
@@ -609,54 +509,3 @@ class Court:
         ahead = (verdict.epoch - record.epoch, verdict.incarnation - record.incarnation)
         is_near = max(ahead) <= AHEAD_MAX
         return ahead > (0, 0) and ahead[0] >= 0 and is_near and self._is_proven(verdict)
-
-    def _deputies(self, target: NodeId) -> list[NodeId]:
-        """The members nearest to the target by XOR of ids, as Kademlia measures distance: all who know the
-        same members agree, and it costs one operation a member where rendezvous hashing costs a hash."""
-        context = self._context
-        number = int(target, 16)
-        living = [
-            (entry.number ^ number, entry.node_id)
-            for entry in context.table
-            if entry.state is MemberState.ALIVE and entry.node_id != target
-        ]
-        living.append((int(context.my_id, 16) ^ number, context.my_id))
-        return [node_id for _, node_id in heapq.nsmallest(context.config.deputies, living)]
-
-    def _doubts_itself(self, target: NodeId) -> bool:
-        """Many at once are silent to this node: then it may be this node that is cut off, and it holds its
-        tongue until enough others are heard. Source: design/gossip.md 4.4."""
-        context, config = self._context, self._context.config
-        now_ms = context.now_ms
-        while self._my_silences and self._my_silences[0][0] < now_ms - config.doubt_window_ms:
-            self._my_silences.popleft()
-        if all(node_id != target for _, node_id in self._my_silences):
-            self._my_silences.append((now_ms, target))
-        heard = self.heard_lately()
-        if heard == 0 and context.living() - 1 > config.doubt_suspects_min:
-            self._ask_around()
-            return True  # cut off, or all others died at once: from here nobody could tell
-        silent = {node_id for _, node_id in self._my_silences}
-        if len(silent) <= max(
-            config.doubt_suspects_min, context.living() * config.doubt_suspects_percent // 100
-        ):
-            return False
-        here = sum(1 for entry in context.table if entry.state not in GONE_STATES and not entry.is_suspected)
-        if heard >= max(1, min(config.votes_wanted, here - len(silent))):
-            return False
-        self._ask_around()
-        return True
-
-    def _ask_around(self) -> None:
-        """Who answers now shows that this node is not cut off."""
-        context = self._context
-        silent = {node_id for _, node_id in self._my_silences}
-        others = [
-            entry.node_id
-            for entry in context.table
-            if entry.state is MemberState.ALIVE
-            and entry.node_id not in silent
-            and entry.node_id not in self._looks
-        ]
-        for node_id in context.rng.sample(others, min(context.config.deputies, len(others))):
-            self._looks.start(node_id, lambda finding, by_others: None)

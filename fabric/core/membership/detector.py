@@ -9,6 +9,7 @@ from __future__ import annotations
 from fabric.core.membership.anti_entropy import AntiEntropy, with_age
 from fabric.core.membership.context import Context
 from fabric.core.membership.court import Court
+from fabric.core.membership.doubt import Doubt
 from fabric.core.membership.links import Link, Links
 from fabric.core.membership.looks import Looks
 from fabric.core.membership.model import DOWN_STATES, GONE_STATES, MemberState
@@ -38,6 +39,7 @@ class Detector:
         court: Court,
         anti_entropy: AntiEntropy,
         tombstones: Tombstones,
+        doubt: Doubt,
     ) -> None:
         self._context = context
         self._links = links
@@ -54,7 +56,7 @@ class Detector:
         self._measures = 0
         self._lates_seen = 0
         self._unheard_looked_ms = -1_000_000_000
-        court.heard_lately = self.heard_lately
+        doubt.heard_lately = self.heard_lately
 
     def start(self) -> None:
         config, context = self._context.config, self._context

@@ -13,6 +13,7 @@ from fabric.core.membership.config import MembershipConfig
 from fabric.core.membership.context import Context
 from fabric.core.membership.court import Court
 from fabric.core.membership.detector import Detector
+from fabric.core.membership.doubt import Doubt
 from fabric.core.membership.events import (
     Effect,
     Event,
@@ -91,12 +92,24 @@ class Membership:
         self._broadcaster = Broadcaster(context, self._links)
         self._looks = Looks(context, self._links)
         self._tombstones = Tombstones(context)
+        self._doubt = Doubt(context, self._looks)
         self._court = Court(
-            context, self._links, self._looks, self._broadcaster, self._tombstones.forget_ghost
+            context,
+            self._links,
+            self._looks,
+            self._broadcaster,
+            self._doubt,
+            self._tombstones.forget_ghost,
         )
         self._anti_entropy = AntiEntropy(context, self._links, self._broadcaster)
         self._detector = Detector(
-            context, self._links, self._looks, self._court, self._anti_entropy, self._tombstones
+            context,
+            self._links,
+            self._looks,
+            self._court,
+            self._anti_entropy,
+            self._tombstones,
+            self._doubt,
         )
         self._own = OwnRecord(context, self._broadcaster)
         self._own_load = OwnLoad(context, self._broadcaster)

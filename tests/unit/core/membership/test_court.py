@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fabric.core.membership.case import window_ms
 from fabric.core.membership.config import MembershipConfig
-from fabric.core.membership.court import window_ms
 from fabric.core.membership.events import LinkLost
 from fabric.core.membership.model import MemberState
 from proto.membership import (
