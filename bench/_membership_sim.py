@@ -15,6 +15,9 @@ from typing import Any
 from bench._knowledge import Spread
 from bench._membership_plan import Plan
 from bench._membership_runs import Times
+from bench._mesh_agent import LATE_S
+from bench._updates import IN_TIME_SHARE
+from fabric.core.membership.config import MembershipConfig
 from fabric.core.membership.events import LocalChanged
 from fabric.core.membership.model import MemberState
 from tests.sim.membership_scenes import SETTLE_MS, names
@@ -25,6 +28,11 @@ STEP_MS = 10
 KNOW_MS = 60_000
 JOIN_SPREAD_MS = 300  # between the first and the last knock of a mass join
 CALM_MS = 3_000
+UPDATES_PER_S = 500
+UPDATES_MS = 8_000
+UPDATES_SIZE_MAX = 300  # a larger fabric's take minutes of the processor
+UPDATE_CHARS = 280  # about 500 bytes with the load's own numbers and the envelope
+LOOKED_AT_EACH = 4
 RUNS_MAX = 3  # virtual time wobbles less than a busy machine
 DOWN = (MemberState.AGENT_DOWN, MemberState.HOST_DOWN)
 
@@ -34,7 +42,7 @@ def simulated(size: int, plan: Plan, rows: frozenset[str], seed: int) -> dict[st
     figures: dict[str, Any] = {}
     if "join" in rows:
         figures["join"] = _times([_join(size, seed + run) for run in range(min(RUNS_MAX, plan.joins))])
-    world = World(seed)
+    world = World(seed, config=MembershipConfig(load_interval_ms=1, fabric_loads_per_s=1_000_000))
     machines = names(size)
     for machine in machines:
         world.node(machine)
@@ -50,6 +58,8 @@ def simulated(size: int, plan: Plan, rows: frozenset[str], seed: int) -> dict[st
         figures["kill"], figures["restart"] = _times(deaths), _times(births)
     if "silent" in rows:
         figures["silent"] = _times([_silence(world, rng) for _ in range(min(RUNS_MAX, plan.silences))])
+    if "updates" in rows and size <= UPDATES_SIZE_MAX:
+        figures["updates"] = _updates(world, rng)
     if "half" in rows:
         figures["half"] = _times([_kill_half(world, rng)])
     return figures
@@ -112,6 +122,34 @@ def _silence(world: World, rng: Random) -> int:
     took_ms = _until(world, lambda: world.everyone_sees(victim, *DOWN))
     world.run(CALM_MS)
     return took_ms
+
+
+def _updates(world: World, rng: Random) -> dict[str, Any]:
+    """UPDATES_PER_S said by all in turn. Looked at now and then: who knows of somebody's word, or of a newer
+    one, LATE_S after it was said?"""
+    tellers = world.running()
+    rng.shuffle(tellers)
+    spoken: list[list[tuple[int, int]]] = [[] for _ in tellers]  # (when, number) of each
+    known = asked = 0
+    start_ms, number = world.now_ms, 0
+    while world.now_ms - start_ms < UPDATES_MS:
+        teller = number % len(tellers)
+        spoken[teller].append((world.now_ms, number))
+        world.tell(tellers[teller], LocalChanged(extra={"number": str(number), "text": "x" * UPDATE_CHARS}))
+        number += 1
+        world.run(round(number * 1_000 / UPDATES_PER_S) - (world.now_ms - start_ms))
+        if number % LOOKED_AT_EACH == 0:
+            viewer, teller = rng.sample(range(len(tellers)), 2)
+            due = [said for at_ms, said in spoken[teller] if at_ms <= world.now_ms - LATE_S * 1_000]
+            member = world.member(tellers[viewer].machine, tellers[teller].machine)
+            if due and member is not None:
+                asked += 1
+                known += int(member.load.extra.get("number", -1)) >= due[-1]
+    world.run(CALM_MS)
+    return {
+        "best_per_s": UPDATES_PER_S if known >= IN_TIME_SHARE * asked else 0,
+        "in_time_share": known / asked,
+    }
 
 
 def _kill_half(world: World, rng: Random) -> int:
