@@ -1,7 +1,8 @@
 """Whole agents (`fabric agent`, without guests), founded and joined by the commands a user types.
 
-What an agent knows is its log's "member changed" lines. It takes part as soon as it starts, so there is no
-moment between being up and joining to measure from.
+What an agent knows is its log's "member changed" lines; level DEBUG, for at INFO it says nothing of members
+it hears of for the first time. It takes part as soon as it starts, so there is no moment between being up and
+joining to measure from.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ host = false
 address = "{address}"
 [api]
 listen = "127.0.0.1"
+[log]
+level = "DEBUG"
 """
 
 

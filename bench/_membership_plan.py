@@ -12,20 +12,20 @@ STARVED = {"starved_4_8s": (4, 8.0, 0.5), "starved_4_2s": (4, 2.0, 1.0), "starve
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     joins: int = 5
-    kills: int = 7
-    silences: int = 5
-    halves: int = 3
+    kills: int = 5
+    silences: int = 3
+    halves: int = 2
     records: int = 10
-    holds: int = 3
+    holds: int = 2
     hold_ms: int = 8_000
     starved_sizes: tuple[int, ...] = (30,)
     starved_s: float = 60.0
-    calm_s: float = 20.0  # after a start, before anything is measured
-    idle_s: float = 60.0
-    updates_s: float = 15.0
+    calm_s: float = 15.0  # after a start, before anything is measured
+    idle_s: float = 40.0
+    updates_s: float = 10.0
     update_bytes: int = 500
-    serf_rates: tuple[float, ...] = (1, 2, 3, 5, 8, 12, 20, 35, 60, 100)
-    mesh_rates: tuple[float, ...] = (50, 100, 200, 350, 500, 750, 1_000)
+    serf_rates: tuple[float, ...] = (1, 3, 5, 8, 12, 20, 35, 60)
+    mesh_rates: tuple[float, ...] = (50, 100, 250, 500, 1_000)
 
 
 FULL = Plan()

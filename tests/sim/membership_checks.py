@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fabric.core.membership.model import DOWN_STATES, GONE_STATES, MemberState
+from proto.ids import NodeId
 from tests.sim.membership_node import SimNode
 from tests.sim.membership_world import World
 
@@ -90,7 +91,7 @@ def overlay_is_one_piece(world: World) -> None:
     require(world, not crowded, f"too many links: {crowded}")
 
 
-def pinned_up(node: SimNode) -> list[str]:
+def pinned_up(node: SimNode) -> list[NodeId]:
     return [link.to for link in node.links.values() if link.is_pinned and link.is_up]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fabric.core.membership.events import LeaveRequested, LocalChanged
+from fabric.core.membership.events import LeaveRequested, LocalChanged, PeerAdmitted
 from fabric.core.membership.model import Capacity
 from tests.sim.membership_checks import nobody_was_wronged, whole_and_right
 from tests.sim.membership_faults import FrameFaults
@@ -75,6 +75,10 @@ class Life:
                 world.resume(machine)
             if machine in world.network.silent:
                 world.plug_in(machine)
+        # Whoever knew a newcomer may be dead: the conductor's log remembers (`fabric.runtime.readmission`).
+        conductor = world.running()[0]
+        for node in world.running()[1:]:
+            world.tell(conductor, PeerAdmitted(node.running.own_state))
 
     def _someone(self, *, runs: bool) -> str | None:
         """One that runs, or one that does not."""

@@ -84,7 +84,7 @@ def test_five_hundred_nodes_join_through_a_door_that_dies(seed: int) -> None:
     everybody_is_alive(world)
 
 
-@pytest.mark.parametrize("seed", few_seeds(10))
+@pytest.mark.parametrize("seed", few_seeds(3))
 def test_one_node_joins_a_running_fabric_through_any_member(seed: int) -> None:
     world = settled(12, seed)
     world.join("late", through=world.rng.choice(names(12)))
@@ -117,7 +117,7 @@ def test_join_with_dead_seeds_and_the_snapshot_of_a_long_gone_fabric(seed: int) 
         require(world, ALIVE not in states, f"{node.machine} was raised from the dead: {states}")
 
 
-@pytest.mark.parametrize("seed", few_seeds(10))
+@pytest.mark.parametrize("seed", few_seeds(3))
 def test_nobody_gets_in_without_a_certificate_or_with_another_fabrics_frames(seed: int) -> None:
     world = settled(6, seed)
     intruder = world.node("intruder")
