@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
@@ -48,17 +47,11 @@ Parse = Callable[[int, bytes, int], Heard | None]  # observer, line, arrival
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
-    """How long it took until the first, the middle and the last observer knew everything expected of it."""
+class Learned:
+    """How long it took until the last observer knew all that was expected of it."""
 
-    first_s: float
-    median_s: float
-    all_s: float  # infinite when somebody never learned it
+    after_s: float  # infinite when somebody never learned it
     missing: int  # facts never heard
-
-    @property
-    def is_complete(self) -> bool:
-        return self.missing == 0
 
 
 @dataclass
@@ -71,16 +64,10 @@ class Expectation:
             self.outstanding.discard(heard.fact)
             self.heard_ns[heard.fact] = heard.at_ns
 
-    def spread(self, since_ns: int) -> Spread:
-        last: dict[int, int] = {}
-        for fact, at_ns in self.heard_ns.items():
-            last[fact.observer] = max(last.get(fact.observer, 0), at_ns)
-        late = {fact.observer for fact in self.outstanding}
-        ends = sorted((at_ns - since_ns) / 1e9 for observer, at_ns in last.items() if observer not in late)
-        ends += [float("inf")] * len(late)
-        if not ends:
-            raise ValueError("nothing was expected")
-        return Spread(ends[0], statistics.median(ends), ends[-1], len(self.outstanding))
+    def learned(self, since_ns: int) -> Learned:
+        last_ns = max(self.heard_ns.values(), default=since_ns)
+        after_s = float("inf") if self.outstanding else (last_ns - since_ns) / 1e9
+        return Learned(after_s, len(self.outstanding))
 
 
 class Knowledge:

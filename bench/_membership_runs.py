@@ -11,10 +11,11 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from bench._cluster import Cluster, closing
-from bench._knowledge import Fact, Kind, Spread, everyone
+from bench._knowledge import Fact, Kind, Learned, everyone
 from bench._mesh_cluster import MeshCluster
 
 RECORD_BYTES = 300
@@ -35,9 +36,9 @@ class Times:
     each_s: tuple[float, ...]
 
     @classmethod
-    def of(cls, spreads: Sequence[Spread]) -> Times:
-        each = tuple(round(min(spread.all_s, KNOW_TIMEOUT_S), 4) for spread in spreads)
-        lost = sum(not spread.is_complete for spread in spreads)
+    def of(cls, learned: Sequence[Learned]) -> Times:
+        each = tuple(round(min(one.after_s, KNOW_TIMEOUT_S), 4) for one in learned)
+        lost = sum(one.missing > 0 for one in learned)
         return cls(statistics.median(each), max(each), len(each), lost, each)
 
 
@@ -46,36 +47,34 @@ def timed(
     facts: Iterable[Fact],
     act: Callable[[], None],
     timeout_s: float = KNOW_TIMEOUT_S,
-) -> Spread:
+) -> Learned:
     expected = cluster.knowledge.expect(facts)
     since_ns = time.monotonic_ns()
     act()
-    return cluster.knowledge.wait(expected, timeout_s).spread(since_ns)
+    return cluster.knowledge.wait(expected, timeout_s).learned(since_ns)
 
 
 def mass_join(make: Make, runs: int) -> Times:
     """All processes are up; then all join at once through machine 0. Until all list all."""
-    spreads = []
+    learned = []
     for _ in range(runs):
         with closing(make()) as cluster:
             cluster.start(cluster.machines)
             facts = everyone(cluster.machines, Kind.ALIVE, cluster.machines)
-            spreads.append(timed(cluster, facts, lambda c=cluster: c.join(c.machines)))  # type: ignore[misc]
-    return Times.of(spreads)
+            learned.append(timed(cluster, facts, partial(cluster.join, cluster.machines)))
+    return Times.of(learned)
 
 
 def records(cluster: Cluster, rng: Random, runs: int) -> Times:
     """One agent says something new; until every other agent has it."""
-    spreads = []
+    learned = []
     for number in range(runs):
         teller = rng.choice(cluster.running)
         token = f"r{number}-{rng.randrange(1 << 30)}"
         facts = [Fact(other, Kind.RECORD, token) for other in cluster.running if other != teller]
-        spreads.append(
-            timed(cluster, facts, lambda who=teller, t=token: cluster.publish(who, t, RECORD_BYTES))  # type: ignore[misc]
-        )
+        learned.append(timed(cluster, facts, partial(cluster.publish, teller, token, RECORD_BYTES)))
         cluster.knowledge.listen(CALM_S * rng.random())
-    return Times.of(spreads)
+    return Times.of(learned)
 
 
 def kill_and_restart(cluster: Cluster, rng: Random, runs: int) -> tuple[Times, Times]:
@@ -85,9 +84,7 @@ def kill_and_restart(cluster: Cluster, rng: Random, runs: int) -> tuple[Times, T
     for _ in range(runs):
         victim = rng.choice(cluster.running)
         others = [machine for machine in cluster.running if machine != victim]
-        deaths.append(
-            timed(cluster, everyone(others, Kind.DOWN, [victim]), lambda v=victim: cluster.kill([v]))  # type: ignore[misc]
-        )
+        deaths.append(timed(cluster, everyone(others, Kind.DOWN, [victim]), partial(cluster.kill, [victim])))
         cluster.knowledge.listen(CALM_S)
         births.append(_restart(cluster, [victim], others))
         cluster.settle()
@@ -97,41 +94,41 @@ def kill_and_restart(cluster: Cluster, rng: Random, runs: int) -> tuple[Times, T
 
 def silence(cluster: Cluster, rng: Random, runs: int) -> Times:
     """Every packet of one machine is dropped, both ways, until all others know."""
-    spreads = []
+    learned = []
     for _ in range(runs):
         victim = rng.choice(cluster.running)
         others = [machine for machine in cluster.running if machine != victim]
         facts = everyone(others, Kind.DOWN, [victim])
-        spreads.append(timed(cluster, facts, lambda v=victim: cluster.star.silence([v])))  # type: ignore[misc]
+        learned.append(timed(cluster, facts, partial(cluster.star.silence, [victim])))
         cluster.kill([victim])
         cluster.star.unsilence([victim])
         _restart(cluster, [victim], others)
         cluster.settle()
         cluster.knowledge.listen(CALM_S)
-    return Times.of(spreads)
+    return Times.of(learned)
 
 
 def kill_half(cluster: Cluster, rng: Random, runs: int) -> Times:
     """Half of all agents at once, until each survivor knows of each of the dead."""
-    spreads = []
+    learned = []
     for _ in range(runs):
         dead = rng.sample(cluster.running, cluster.size // 2)
         others = [machine for machine in cluster.running if machine not in dead]
         facts = everyone(others, Kind.DOWN, dead)
-        spreads.append(timed(cluster, facts, lambda d=dead: cluster.kill(d)))  # type: ignore[misc]
+        learned.append(timed(cluster, facts, partial(cluster.kill, dead)))
         _restart(cluster, dead, others)
         cluster.settle()
         cluster.knowledge.listen(CALM_S)
-    return Times.of(spreads)
+    return Times.of(learned)
 
 
-def _restart(cluster: Cluster, machines: Sequence[int], others: Sequence[int]) -> Spread:
+def _restart(cluster: Cluster, machines: Sequence[int], others: Sequence[int]) -> Learned:
     """From the processes being up until all others list them again."""
     expected = cluster.knowledge.expect(everyone(others, Kind.ALIVE, machines))
     cluster.start(machines)
     since_ns = time.monotonic_ns()
     cluster.join(machines)
-    return cluster.knowledge.wait(expected, KNOW_TIMEOUT_S).spread(since_ns)
+    return cluster.knowledge.wait(expected, KNOW_TIMEOUT_S).learned(since_ns)
 
 
 @dataclass(frozen=True, slots=True)

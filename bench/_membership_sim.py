@@ -12,7 +12,7 @@ from dataclasses import asdict
 from random import Random
 from typing import Any
 
-from bench._knowledge import Spread
+from bench._knowledge import Learned
 from bench._membership_plan import Plan
 from bench._membership_runs import Times
 from bench._mesh_agent import LATE_S
@@ -66,7 +66,7 @@ def simulated(size: int, plan: Plan, rows: frozenset[str], seed: int) -> dict[st
 
 
 def _times(each_ms: list[int] | tuple[int, ...]) -> dict[str, Any]:
-    return asdict(Times.of([Spread(ms / 1_000, ms / 1_000, ms / 1_000, 0) for ms in each_ms]))
+    return asdict(Times.of([Learned(ms / 1_000, 0) for ms in each_ms]))
 
 
 def _until(world: World, holds: Callable[[], bool]) -> int:

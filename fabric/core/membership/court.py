@@ -28,6 +28,7 @@ from proto.membership import (
     Down,
     DropReason,
     Finding,
+    Presence,
     Suspect,
     Verdict,
     Vote,
@@ -382,12 +383,9 @@ class Court:
         entry = context.table.get(verdict.target)
         if entry is None or entry.state is MemberState.FORGOTTEN:
             return
-        record, old = entry.signed.record, entry.verdict
-        about = (verdict.epoch, verdict.incarnation)
-        if about < (record.epoch, record.incarnation):
+        if self._is_outranked(verdict, entry):
             return
-        if old is not None and ((old.epoch, old.incarnation), rank_of(old)) >= (about, rank_of(verdict)):
-            return
+        record, about = entry.signed.record, (verdict.epoch, verdict.incarnation)
         if self._is_old_news(verdict, entry):
             self._hold(verdict, entry, sender)
             return
@@ -423,7 +421,7 @@ class Court:
         """Its owner has not refuted it: see for ourselves. Only what the look confirms is believed."""
         verdict, sender = self._held.pop(target)
         entry = self._context.table.get(target)
-        if entry is None or entry.verdict is not None or not self._is_of_now(verdict, entry):
+        if entry is None or self._is_outranked(verdict, entry):
             return
 
         def found(finding: Finding, by_others: bool) -> None:
@@ -436,9 +434,14 @@ class Court:
 
         self._looks.start(target, found, is_indirect=True)
 
-    def _is_of_now(self, verdict: Verdict, entry: Entry) -> bool:
-        record = entry.signed.record
-        return (verdict.epoch, verdict.incarnation) >= (record.epoch, record.incarnation)
+    @staticmethod
+    def _is_outranked(verdict: Verdict, entry: Entry) -> bool:
+        """By a newer word of its owner, a farewell, or a verdict at least as high."""
+        record, old = entry.signed.record, entry.verdict
+        about = (verdict.epoch, verdict.incarnation)
+        if about < (record.epoch, record.incarnation) or entry.signed.presence is not Presence.HERE:
+            return True
+        return old is not None and ((old.epoch, old.incarnation), rank_of(old)) >= (about, rank_of(verdict))
 
     def _hear_votes(self, verdict: Verdict, entry: Entry) -> None:
         """Its votes do not suffice here, and yet they are votes: with our own they may."""

@@ -298,6 +298,7 @@ class Learner:
                 entry.verdict = None
         if signed.presence is not Presence.HERE:
             self._court.on_gone(entry.node_id)
+            entry.verdict = None  # a farewell says more than whoever missed it
         context.rejudge(entry)
         context.table.rehash(entry)
         if new.endpoint != old.endpoint or new.curve_public != old.curve_public:

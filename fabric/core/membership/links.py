@@ -308,7 +308,9 @@ class Links:
 
     def _may_ask(self, entry: Entry) -> bool:
         node_id = entry.node_id
-        taken = node_id in self.linked or node_id in self._asked or node_id in self._shunned
+        # With hardly a link left nobody is too bad to be asked.
+        is_shunned = node_id in self._shunned and len(self.linked) >= LOW_DEGREE
+        taken = node_id in self.linked or node_id in self._asked or is_shunned
         return not taken and self._is_here(entry)
 
     def _is_here(self, entry: Entry) -> bool:
