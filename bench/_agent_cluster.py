@@ -55,6 +55,7 @@ def parse(observer: int, line: bytes, arrived_ns: int) -> Heard | None:
 class AgentCluster(Cluster):
     name = "agent"
     can_publish = False
+    joins_by_itself = True
 
     def __init__(self, star: Star, size: int, folder: Path) -> None:
         super().__init__(star, size, Path(tempfile.mkdtemp(dir=folder)))

@@ -22,6 +22,7 @@ class Cluster(ABC):
 
     name: str
     can_publish = True
+    joins_by_itself = False  # as soon as it starts: nobody can tell when it was up
 
     def __init__(self, star: Star, size: int, folder: Path) -> None:
         assert size <= star.count

@@ -124,7 +124,9 @@ class Bench:
             done({"record": asdict(runs.records(cluster, rng, plan.records))})
         if "kill" in rows:
             deaths, births = runs.kill_and_restart(cluster, rng, plan.kills)
-            done({"kill": asdict(deaths), "restart": asdict(births)})
+            done({"kill": asdict(deaths)})
+            if not cluster.joins_by_itself:
+                done({"restart": asdict(births)})
         if "silent" in rows:
             done({"silent": asdict(runs.silence(cluster, rng, plan.silences))})
         if "half" in rows:

@@ -13,8 +13,8 @@ RECEIVE_QUEUE_FRAMES_MAX = 1_000  # for each inbound connection; then TCP holds 
 BACKLOG_CONNECTIONS_MAX = 1_024  # a whole fabric may dial at once; the default is 100
 HANDSHAKE_TIMEOUT_MS = 3_000  # a connection that says nothing is dropped; the default is 30 s
 # beats tell a silent neighbour sooner; this finds half-open connections, and costs bytes
-HEARTBEAT_INTERVAL_MS = 10_000
-HEARTBEAT_TIMEOUT_MS = 15_000
+HEARTBEAT_INTERVAL_MS = 5_000
+HEARTBEAT_TIMEOUT_MS = 7_500
 CONNECT_TIMEOUT_MS = 2_000
 # Above a frame's own bound, so that one which is too long by a little is dropped and counted like any other
 # bad frame. libzmq cuts the connection of one that is longer still, before it takes any memory and without
