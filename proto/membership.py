@@ -255,11 +255,12 @@ class Welcome:
     root: bytes
     members: int
     you: tuple[NodeState, ...] = ()  # what I know of you, when it is newer than what you said
+    you_age_ms: int = 0  # how long ago that was said, as far as I know
     verdict: tuple[Verdict, ...] = ()  # and the verdict about you that you have to refute
 
     def __post_init__(self) -> None:
         _check_root(self.root)
-        _check_numbers(self.members)
+        _check_numbers(self.members, self.you_age_ms)
         if len(self.you) > 1 or len(self.verdict) > 1:
             raise ValueError("you, verdict: at most one")
 

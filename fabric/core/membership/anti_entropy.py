@@ -262,7 +262,7 @@ class AntiEntropy:
         if may_tell and (entry.signed.order > their_order or not any(their_order)):
             age_ms = 0
             if entry.signed.presence is not Presence.HERE:
-                age_ms = max(0, self._context.now_ms - entry.left_ms)
+                age_ms = max(0, self._context.now_ms - entry.said_ms)
             parcel.add(entry.signed.state, age_ms)
         if may_tell and entry.load is not None and entry.load.order > (theirs.epoch, theirs.load):
             parcel.loads.append(entry.load)

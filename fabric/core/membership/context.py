@@ -68,7 +68,7 @@ class Context:
         self.table.gone_count += (state in GONE_STATES) - (before in GONE_STATES)
         self.table.rehash(entry)
         if state is MemberState.LEAVING:
-            self.timers.set(("grace", entry.node_id), entry.left_ms + self.config.restart_grace_ms)
+            self.timers.set(("grace", entry.node_id), entry.said_ms + self.config.restart_grace_ms)
         self.emit(Notify(entry.member(), before))
 
     def living(self) -> int:

@@ -256,6 +256,7 @@ class Court:
         self._cancels[key] = self._cancels.get(key, 0) + 1
         if self._cancels[key] > CANCELS_MAX and len(case.confirming()) >= self._wanted(case.target):
             self._context.counters["votes_outvoted"] += 1
+            case.votes[vote.voter] = vote  # seen: it must not be passed on again and again
             return
         self._close(case.target)
         self._context.counters["suspicions_cancelled"] += 1

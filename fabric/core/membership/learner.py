@@ -84,7 +84,7 @@ class Learner:
         if message.eager and (message.states or message.loads):
             self._broadcaster.on_pushed(sender, was_new=was_new)
 
-    def take_other_self(self, state: NodeState) -> None:
+    def take_other_self(self, state: NodeState, age_ms: int) -> None:
         """A peer shows us a word of our own id: newer than ours, or of another process."""
         signed = self._read(state, self._context.my_id)
         if signed is None or signed.record.node_id != self._context.my_id:
@@ -93,7 +93,7 @@ class Learner:
             signed.order >= self._context.table.me.order
             and signed.state.body != self._context.table.me.state.body
         ):
-            self._outgrow(signed)
+            self._own.on_other_self(signed, age_ms)
 
     def turn_to_rival(self, entry: Entry) -> None:
         """Another process with this id goes on speaking. Dial that one for a moment and show it the newer
@@ -110,7 +110,11 @@ class Learner:
         context, table = self._context, self._context.table
         self._tell_transport(signed.record)
         welcome = Welcome(
-            state=table.me.state, root=table.root, members=len(table), you=(entry.signed.state,)
+            state=table.me.state,
+            root=table.root,
+            members=len(table),
+            you=(entry.signed.state,),
+            you_age_ms=now_ms - entry.said_ms,
         )
         context.send(entry.node_id, welcome)
         context.wake_in(("rival", entry.node_id), RIVAL_MS)
@@ -178,7 +182,7 @@ class Learner:
             self._context.refuse(source, "removed")
             return None
         if node_id == self._context.my_id:
-            self._take_own(signed, source)
+            self._take_own(signed, age_ms)
             return None
         entry = self._context.table.get(node_id)
         if entry is None:
@@ -252,7 +256,7 @@ class Learner:
             changed_ms=now_ms,
             heard_ms=now_ms,
             is_vouched=vouches and signed.record.epoch > 0,
-            left_ms=now_ms - age_ms,
+            said_ms=now_ms - age_ms,
             changed_epoch_ms=now_ms,
         )
         entry.state = entry.judged(now_ms, context.config)
@@ -262,7 +266,7 @@ class Learner:
         self._current[signed.state.signature] = entry.node_id
         self._tell_transport(signed.record)
         if entry.state is MemberState.LEAVING:
-            context.timers.set(("grace", entry.node_id), entry.left_ms + context.config.restart_grace_ms)
+            context.timers.set(("grace", entry.node_id), entry.said_ms + context.config.restart_grace_ms)
         context.emit(Notify(entry.member(), None))
         self._links.review()
         self._keep()
@@ -282,7 +286,7 @@ class Learner:
             entry.load = None
         entry.signed = signed
         entry.heard_ms = context.now_ms
-        entry.left_ms = context.now_ms - age_ms
+        entry.said_ms = context.now_ms - age_ms
         if vouches:
             context.table.vouch(entry)
         if entry.state is MemberState.FORGOTTEN:
@@ -311,14 +315,10 @@ class Learner:
             context.emit(Notify(entry.member(), before))
         self._keep()
 
-    def _take_own(self, signed: SignedRecord, source: NodeId) -> None:
+    def _take_own(self, signed: SignedRecord, age_ms: int) -> None:
         me = self._context.table.me
-        if signed.state == me.state or signed.order < me.order:
-            return
-        self._outgrow(signed)
-
-    def _outgrow(self, signed: SignedRecord) -> None:
-        self._own.on_other_self(signed)
+        if signed.state != me.state and signed.order >= me.order:
+            self._own.on_other_self(signed, age_ms)
 
     # Loads.
 

@@ -480,10 +480,10 @@ class Membership:
                     return True
                 self._welcome(entry, state)
                 self._anti_entropy.on_met(sender, root)
-            case Welcome(state=state, root=root, you=you, verdict=verdict):
+            case Welcome(state=state, root=root, you=you, you_age_ms=age_ms, verdict=verdict):
                 self._learner.take(state, sender)
                 for mine in you:
-                    self._learner.take_other_self(mine)
+                    self._learner.take_other_self(mine, age_ms)
                 self._take_verdicts(sender, verdict)
                 self._anti_entropy.on_met(sender, root)
             case LinkReq():
@@ -548,6 +548,7 @@ class Membership:
                 root=table.root,
                 members=len(table),
                 you=(entry.signed.state,) if is_older else (),
+                you_age_ms=context.now_ms - entry.said_ms if is_older else 0,
                 verdict=(with_age(entry, context.now_ms),) if doomed else (),
             ),
         )

@@ -25,13 +25,14 @@ class OwnRecord:
         self._context = context
         self._broadcaster = broadcaster
         self._started_ms = 0
+        self._published_ms = 0
         self._outgrown: set[bytes] = set()  # boot ids of other selves met in this life
         self.on_new_epoch: Callable[[], None] = lambda: None
         self.presence = Presence.HERE
         self.is_quarantined = False
 
     def start(self) -> None:
-        self._started_ms = self._context.now_ms
+        self._started_ms = self._published_ms = self._context.now_ms
 
     def change(self, change: LocalChanged) -> None:
         me = self._context.table.me.record
@@ -78,14 +79,15 @@ class OwnRecord:
         self._context.table.set_me(signed)
         return signed
 
-    def on_other_self(self, signed: SignedRecord) -> None:
-        """A believed word of our own id that we did not say and that is newer than, or as new as, ours."""
+    def on_other_self(self, signed: SignedRecord, age_ms: int) -> None:
+        """A believed word of our own id that we did not say and that is newer than, or as new as, ours; it
+        was said `age_ms` ago, as whoever brought it says."""
         if self.presence is not Presence.HERE or self.is_quarantined:
             return
         theirs, me = signed.record, self._context.table.me.record
         if theirs.boot_id == me.boot_id and theirs.order <= me.order:
             return
-        if theirs.boot_id and theirs.boot_id in self._outgrown and self._is_older(theirs):
+        if theirs.boot_id and theirs.boot_id in self._outgrown and self._is_older(theirs, age_ms):
             self.is_quarantined = True
             self._context.counters["clones"] += 1
             self._context.emit(
@@ -100,10 +102,13 @@ class OwnRecord:
     def begin_new_epoch(self) -> None:
         self._take_epoch(self._context.table.me.record.epoch + 1)
 
-    def _is_older(self, theirs: NodeRecord) -> bool:
-        """Whether the other process has run longer; of two that started together the lower boot id yields."""
-        mine_ms = self._context.now_ms - self._started_ms
-        return (theirs.uptime_ms, theirs.boot_id) > (mine_ms, self._context.table.me.record.boot_id)
+    def _is_older(self, theirs: NodeRecord, age_ms: int) -> bool:
+        """Whether the other process has run longer; of two that started together the lower boot id yields.
+        Its word outbids our last one, so it was not said before that, whatever age is claimed."""
+        now_ms = self._context.now_ms
+        theirs_ms = theirs.uptime_ms + min(age_ms, now_ms - self._published_ms)
+        mine_ms = now_ms - self._started_ms
+        return (theirs_ms, theirs.boot_id) > (mine_ms, self._context.table.me.record.boot_id)
 
     def _take_epoch(self, epoch: int) -> None:
         epoch = min(epoch, NUMBER_MAX)
@@ -113,6 +118,7 @@ class OwnRecord:
         self.on_new_epoch()
 
     def _publish(self, record: NodeRecord, *, urgent: bool = False) -> None:
+        self._published_ms = self._context.now_ms
         record = replace(record, uptime_ms=self._context.now_ms - self._started_ms)
         self._context.table.set_me(sign_record(record, self._context.trust.sign))
         self._broadcaster.push_state(self._context.my_id, None)

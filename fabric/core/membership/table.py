@@ -47,7 +47,7 @@ class Entry:
     verdict: Verdict | None = None
     outbid: int = 0  # number of a verdict that had too few votes for us: ours has to be higher to settle it
     verdict_ms: int = 0  # when it was reached, as far as known
-    left_ms: int = 0  # when the farewell was said, as far as known
+    said_ms: int = 0  # when the record was said, as far as known
     is_ghost: bool = False  # forgotten because nobody else seemed to know it
     is_suspected: bool = False  # a case is open in the court
     rtt_us: int | None = None
@@ -89,7 +89,7 @@ class Entry:
         if self.signed.presence is Presence.LEFT:
             return MemberState.LEFT
         if self.signed.presence is Presence.LEAVING:
-            is_over = now_ms - self.left_ms >= config.restart_grace_ms
+            is_over = now_ms - self.said_ms >= config.restart_grace_ms
             return MemberState.LEFT if is_over else MemberState.LEAVING
         if self.verdict is not None:
             return _STATE_OF[self.verdict.doom]

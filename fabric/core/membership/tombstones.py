@@ -27,7 +27,7 @@ class Tombstones:
             if entry.state in DOWN_STATES:
                 is_over = context.now_ms - entry.verdict_ms >= context.config.down_kept_ms
             elif entry.state is MemberState.LEFT:
-                is_over = context.now_ms - entry.left_ms >= context.config.left_kept_ms
+                is_over = context.now_ms - entry.said_ms >= context.config.left_kept_ms
             else:
                 continue
             if is_over:

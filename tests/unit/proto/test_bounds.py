@@ -35,7 +35,7 @@ VERDICT = membership.Verdict(
     target=ID,
     epoch=MOST,
     incarnation=MOST,
-    number=MOST,
+    number=membership.VERDICT_NUMBER_MAX,
     doom=membership.Doom.AGENT_DOWN,
     votes=(VOTE,) * membership.VERDICT_VOTES_MAX,
     age_ms=MOST,
@@ -47,7 +47,9 @@ VERSIONS = membership.Versions(
 REMOVAL = membership.Removal(body=bytes(membership.REMOVAL_BYTES_MAX), signature=bytes(64))
 LONGEST: list[Message] = [
     membership.Hello(state=STATE, root=ROOT, members=MOST),
-    membership.Welcome(state=STATE, root=ROOT, members=MOST, you=(STATE,), verdict=(VERDICT,)),
+    membership.Welcome(
+        state=STATE, root=ROOT, members=MOST, you=(STATE,), you_age_ms=MOST, verdict=(VERDICT,)
+    ),
     membership.LinkReq(priority=True, degree=MOST),
     membership.LinkOk(degree=MOST),
     membership.LinkNo(candidates=(ID,) * membership.CANDIDATES_MAX),

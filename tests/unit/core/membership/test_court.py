@@ -128,6 +128,24 @@ def test_one_voter_cannot_keep_a_dead_member_alive_for_ever() -> None:
     assert world.sees("x") is HOST_DOWN
 
 
+def test_a_vote_that_is_outvoted_is_passed_on_once() -> None:
+    """It once was passed on each time it came, by all to all: five times as many every hop."""
+    world = LoneCore(PEERS)
+    for round_ in range(8):
+        for voter in ("a", "b", "d"):
+            world.hear(voter, Suspect(votes=(vote_of(voter, "x", Finding.SILENT, attempt=round_),)))
+        vote = vote_of("c", "x", Finding.REACHABLE, attempt=round_)
+        world.hear("c", Ballot(votes=(vote,)))
+    assert world.core.counters["votes_outvoted"] > 0
+    world.wait(100)
+    assert vote in [told for ballot in said(world.effects, Ballot, to="e") for told in ballot.votes]
+    told_before = len(world.effects)
+    for sender in ("a", "e", "c"):
+        world.hear(sender, Ballot(votes=(vote,)))
+    world.wait(100)
+    assert vote not in [told for ballot in said(world.effects[told_before:], Ballot) for told in ballot.votes]
+
+
 def test_the_accused_refutes_with_a_higher_incarnation_and_is_alive() -> None:
     world = accused(Finding.SILENT, "a", "b", "c")
     world.learn(state_of(record_of("x", version=2, incarnation=1)), sender="a")

@@ -13,7 +13,17 @@ from fabric.core.membership.events import (
     RaiseEpoch,
 )
 from fabric.core.membership.model import MemberState
-from proto.membership import REMOVALS_MAX, LoadState, Presence, State, Version, Versions, Want
+from proto.membership import (
+    REMOVALS_MAX,
+    ROOT_BYTES,
+    LoadState,
+    Presence,
+    State,
+    Version,
+    Versions,
+    Want,
+    Welcome,
+)
 from tests.fixtures.lone_core import LoneCore, done, record_of, said, state_of
 from tests.fixtures.membership_nodes import fake_certificate, fake_node_id, fake_removal
 
@@ -141,6 +151,33 @@ def test_of_two_living_owners_the_older_stays() -> None:
         effects = world.learn(state_of(clone), sender="a")
         assert not done(effects, Quarantine)
     assert world.core.me.epoch == 46
+
+
+@pytest.mark.parametrize(("age_ms", "is_younger"), [(0, False), (20_000, True), (1 << 40, True)])
+def test_the_age_of_another_owners_word_counts(age_ms: int, is_younger: bool) -> None:
+    """It had run 45 s when it spoke; this node had run 60 s then, and now."""
+    world = LoneCore(("a",))
+    world.wait(30_000, beating=("a",))
+    world.learn(state_of(record_of("me", epoch=41, boot_id=b"theother", uptime_ms=16_000)), sender="a")
+    world.wait(30_000, beating=("a",))
+    clone = state_of(record_of("me", epoch=43, boot_id=b"theother", uptime_ms=45_000))
+    welcome = Welcome(
+        state=state_of(record_of("a")), root=bytes(ROOT_BYTES), members=2, you=(clone,), you_age_ms=age_ms
+    )
+    effects = world.hear("a", welcome)
+    assert bool(done(effects, Quarantine)) is is_younger
+
+
+def test_an_age_before_our_own_last_word_is_a_lie() -> None:
+    """Its word outbids ours, so it was said after it."""
+    world = LoneCore(("a",))
+    world.wait(60_000, beating=("a",))
+    world.learn(state_of(record_of("me", epoch=41, boot_id=b"theother", uptime_ms=10)), sender="a")
+    clone = state_of(record_of("me", epoch=43, boot_id=b"theother", uptime_ms=10))
+    welcome = Welcome(
+        state=state_of(record_of("a")), root=bytes(ROOT_BYTES), members=2, you=(clone,), you_age_ms=1 << 40
+    )
+    assert not done(world.hear("a", welcome), Quarantine)
 
 
 def test_a_load_counts_for_its_own_epoch_only() -> None:
