@@ -8,6 +8,7 @@ from tests.mutants.bug import Bug, Harm
 S, L = Harm.SAFETY, Harm.LIVENESS
 
 CORE = "fabric/core/membership/"
+INTRODUCTIONS = "tests/unit/core/membership/test_introductions.py"
 COURT, LEARNER = "tests/unit/core/membership/test_court.py", "tests/unit/core/membership/test_learner.py"
 OWN_LOAD, TIMERS = "tests/unit/core/membership/test_own_load.py", "tests/unit/core/membership/test_timers.py"
 DEATHS, CABLES = "tests/sim/test_membership_deaths.py", "tests/sim/test_membership_cables.py"
@@ -203,6 +204,22 @@ MEMBERSHIP_BUGS = (
         "in self._outgrown and self._is_older(theirs, age_ms):\n",
         "in self._outgrown and False:\n",
         LEARNER,
+    ),
+    bug(
+        "a young door tells its newcomers to nobody but its links",
+        L,
+        "learner.py",
+        "        self._introductions.add(node_id)\n",
+        "",
+        INTRODUCTIONS,
+    ),
+    bug(
+        "a newcomer waits for the next batch of news",
+        L,
+        "learner.py",
+        "        self._broadcaster.push_state(node_id, None)\n        self._broadcaster.flush()\n",
+        "        self._broadcaster.push_state(node_id, None)\n",
+        INTRODUCTIONS,
     ),
     bug(
         "a vote that is outvoted is passed on for ever",

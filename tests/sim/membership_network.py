@@ -26,8 +26,8 @@ TAG = fabric_tag(FabricId("sim"))
 
 HOP_MS = (1, 2)  # one way on a LAN, scheduling included
 RESET_MS = (1, 7)  # until the survivors know of a kill (design/gossip.md 3)
-HEARTBEAT_LOST_MS = (2_500, 3_500)  # timeout, and up to one interval until the next ping
-HEARTBEAT_MS = 1_000
+HEARTBEAT_LOST_MS = (7_500, 12_500)  # timeout, and up to one interval until the next ping
+NEXT_FRAME_MS = 1_300  # a link that is used carries a beat that often
 CONNECT_TIMEOUT_MS = 2_000
 KNOCK_TIMEOUT_MS = 500
 HANDSHAKE_TIMEOUT_MS = 3_000
@@ -170,8 +170,8 @@ class Network:
         self.machines[node.machine] = None
         self.listeners[node.endpoint] = node
         self.silent.discard(node.machine)
-        for link in list(node.inbound):  # half-open since the former life: the next ping is answered by RST
-            wait_ms = self._rng.randint(1, HEARTBEAT_MS)
+        for link in list(node.inbound):  # half-open since the former life: the next frame is answered by RST
+            wait_ms = self._rng.randint(1, NEXT_FRAME_MS)
             self._schedule.after(wait_ms, self._break, (link, link.serial))
 
     def ended(self, node: SimNode) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.sim.membership_life import Life
-from tests.sim.seeds import few_seeds
+from tests.sim.seeds import few_seeds, seeds
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("seed", few_seeds(4))
+@pytest.mark.parametrize("seed", seeds(50))
 def test_a_fabric_that_suffered_everything_is_whole_in_peace(seed: int) -> None:
     Life(seed).live()
 

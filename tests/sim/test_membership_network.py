@@ -89,7 +89,7 @@ def test_a_silent_machine_shows_after_the_heartbeats_timeout(cable: Cable) -> No
     start_ms = cable.schedule.now_ms
     cable.network.silent.add("b")
     cable.end_b()
-    cable.run(10_000)
+    cable.run(HEARTBEAT_LOST_MS[1])
     lost = cable.lost_after_ms(start_ms)
     assert HEARTBEAT_LOST_MS[0] <= lost[0][0] <= HEARTBEAT_LOST_MS[1]
     assert not any(refused for _, refused in lost)
@@ -98,11 +98,11 @@ def test_a_silent_machine_shows_after_the_heartbeats_timeout(cable: Cable) -> No
 def test_a_stopped_process_answers_no_heartbeat_and_a_held_one_does(cable: Cable) -> None:
     cable.link()
     cable.block_b(Pulse.HELD)
-    cable.run(10_000)
+    cable.run(HEARTBEAT_LOST_MS[1])
     assert not cable.told
     start_ms = cable.schedule.now_ms
     cable.block_b(Pulse.STOPPED)
-    cable.run(10_000)
+    cable.run(HEARTBEAT_LOST_MS[1])
     assert HEARTBEAT_LOST_MS[0] <= cable.lost_after_ms(start_ms)[0][0] <= HEARTBEAT_LOST_MS[1]
 
 

@@ -31,7 +31,7 @@ class MembershipConfig:
     votes_wanted: int = 3  # Lifeguard's K
     deputies: int = 5  # who looks when somebody is accused: two more than the votes wanted
     stalled_down_ms: int = 30_000  # a stuck agent is called down after so long, never before
-    stranger_interval_ms: int = 5_000  # one member that is no neighbour is pinged
+    stranger_interval_ms: int = 10_000  # one member that is no neighbour is pinged
     storm_interval_ms: int = 100  # ... this often while many die at once: their neighbours may be dead, too
     recheck_interval_ms: int = 10_000  # a dead member's deputies look again: splits heal, diagnoses improve
     unheard_grace_ms: int = 3_000  # members known from disk only are looked at after so long

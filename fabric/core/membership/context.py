@@ -16,6 +16,8 @@ from fabric.core.membership.trust import Trust
 from proto.ids import NodeId
 from proto.membership import MembershipMessage
 
+YOUNG_MS = 10_000  # a node that has run less may not be known to everybody yet
+
 
 class Context:
     def __init__(self, config: MembershipConfig, rng: Random, trust: Trust, table: Table) -> None:
@@ -29,12 +31,17 @@ class Context:
         self.effects: list[Effect] = []
         self.now_ms = 0
         self.now_us = 0
+        self.started_ms = 0
         self.grew_ms = -1_000_000  # when the table last got a new member
         self.lag_ms = 0  # how late the last wake was
 
     @property
     def my_id(self) -> NodeId:
         return self.table.me.record.node_id
+
+    @property
+    def uptime_ms(self) -> int:
+        return self.now_ms - self.started_ms
 
     def emit(self, effect: Effect) -> None:
         self.effects.append(effect)

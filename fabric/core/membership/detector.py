@@ -7,7 +7,7 @@ the three facts.
 from __future__ import annotations
 
 from fabric.core.membership.anti_entropy import AntiEntropy, with_age
-from fabric.core.membership.context import Context
+from fabric.core.membership.context import YOUNG_MS, Context
 from fabric.core.membership.court import Court
 from fabric.core.membership.doubt import Doubt
 from fabric.core.membership.links import Link, Links
@@ -254,6 +254,8 @@ class Detector:
         def found(finding: Finding, by_others: bool) -> None:
             if finding is not Finding.REACHABLE and is_ghost and entry.signed.record.epoch > 0:
                 self._tombstones.forget_ghost(entry)
+            elif finding is Finding.STALLED and self._context.uptime_ms < YOUNG_MS:
+                pass  # its door is open and it does not speak to us: it may not know us yet
             elif finding is not Finding.REACHABLE:
                 self._court.accuse(entry.node_id, finding)
             elif not by_others:

@@ -12,6 +12,7 @@ from fabric.core.membership.broadcast import Broadcaster
 from fabric.core.membership.context import Context
 from fabric.core.membership.court import Court
 from fabric.core.membership.events import AdmitPeer, ExpelPeer, Notify, Quarantine
+from fabric.core.membership.introductions import Introductions
 from fabric.core.membership.links import Links
 from fabric.core.membership.model import GONE_STATES, MemberState, NodeRecord
 from fabric.core.membership.own_load import OwnLoad
@@ -38,6 +39,7 @@ class Learner:
         own_load: OwnLoad,
         anti_entropy: AntiEntropy,
         tombstones: Tombstones,
+        introductions: Introductions,
     ) -> None:
         self._context = context
         self._links = links
@@ -47,6 +49,7 @@ class Learner:
         self._own_load = own_load
         self._anti_entropy = anti_entropy
         self._tombstones = tombstones
+        self._introductions = introductions
         self._current: dict[
             bytes, NodeId
         ] = {}  # signature of each current state: duplicates cost one look-up
@@ -58,10 +61,15 @@ class Learner:
         self._take(state, self._context.my_id, 0, vouches=False)
 
     def admit(self, state: NodeState) -> None:
-        """The authority let it in: everybody should know its key."""
+        """The authority let it in: everybody should know its key. Told at once, before the newcomer gets its
+        answer: this node may die next, and a newcomer nobody knows is refused by all."""
         signed = self._take(state, self._context.my_id, 0, vouches=False)
-        if signed is not None:
-            self._broadcaster.push_state(signed.record.node_id, None)
+        if signed is None:
+            return
+        node_id = signed.record.node_id
+        self._broadcaster.push_state(node_id, None)
+        self._broadcaster.flush()
+        self._introductions.add(node_id)
 
     def take(self, state: NodeState, sender: NodeId, age_ms: int = 0) -> bool:
         """A state by itself, from its owner or relayed. Whether it was news; news goes on."""

@@ -56,7 +56,6 @@ class Links:
         self._shunned: dict[NodeId, int] = {}  # until when
         self._bad: dict[NodeId, int] = {}  # how often a link to it was bad, since it was last good for long
         self._filled_ms = -1_000_000
-        self._started_ms = -1
         self._failures = 0
         self._pinned: frozenset[NodeId] = frozenset()
         self.up: set[NodeId] = set()  # every node we can send to just now, pinned or not
@@ -215,8 +214,6 @@ class Links:
     def swap(self) -> None:
         """One random link is given up, so that views stay random and bad luck does not last."""
         config = self._context.config
-        if self._started_ms < 0:
-            self._started_ms = self._context.now_ms
         spread = config.swap_jitter_ms
         self._context.wake_in("swap", config.swap_interval_ms + self._context.rng.randint(-spread, spread))
         if self._context.living() > config.full_mesh_max and len(self.linked) >= config.links_target:
@@ -239,10 +236,7 @@ class Links:
     def _ask_wanted(self) -> None:
         context, config = self._context, self._context.config
         small = context.living() <= config.full_mesh_max
-        if (
-            context.now_ms - self._started_ms < FIRST_MS
-            and len(self.linked) + len(self._asked) >= FIRST_LINKS
-        ):
+        if context.uptime_ms < FIRST_MS and len(self.linked) + len(self._asked) >= FIRST_LINKS:
             self.review(after_ms=FIRST_MS)
             return  # who was let in a moment ago is not known to everybody yet: they would refuse us
         ring = () if small else self._ring()

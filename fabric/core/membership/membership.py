@@ -29,6 +29,7 @@ from fabric.core.membership.events import (
     Started,
     Woke,
 )
+from fabric.core.membership.introductions import Introductions
 from fabric.core.membership.learner import Learner
 from fabric.core.membership.links import Links
 from fabric.core.membership.looks import Looks
@@ -115,6 +116,7 @@ class Membership:
         self._own_load = OwnLoad(context, self._broadcaster)
         self._own_load.on_exhausted = self._own.begin_new_epoch
         self._own.on_new_epoch = self._own_load.on_new_epoch
+        self._introductions = Introductions(context, self._links)
         self._learner = Learner(
             context,
             self._links,
@@ -124,8 +126,8 @@ class Membership:
             self._own_load,
             self._anti_entropy,
             self._tombstones,
+            self._introductions,
         )
-        self._started_ms = 0
         self._beat_seq = 0
         self._told_verdict: dict[NodeId, int] = {}
         self._is_silent = False  # it has said goodbye, or is quarantined
@@ -224,6 +226,7 @@ class Membership:
                 self._learner.remove(removal, None)
             case LinkUp(node_id):
                 self._links.on_up(node_id)
+                self._introductions.on_reached(node_id)
                 if self._links.is_pinned(node_id) and not self._is_silent:
                     self._context.send(node_id, self._hello())
             case LinkLost(node_id, refused):
@@ -322,7 +325,7 @@ class Membership:
 
     def _on_started(self, known: tuple[NodeState, ...], removals: tuple[Removal, ...]) -> None:
         context = self._context
-        self._started_ms = context.now_ms
+        context.started_ms = context.now_ms
         self._own.start()
         self._beat()
         self._detector.start()
@@ -385,7 +388,7 @@ class Membership:
             record=self.me,
             state=_OWN_STATE[self._own.presence],
             heard_ms=now_ms,
-            changed_ms=self._started_ms,
+            changed_ms=self._context.started_ms,
             load=read_load(self._context.table.my_load),
         )
 

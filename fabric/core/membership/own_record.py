@@ -24,7 +24,6 @@ class OwnRecord:
     def __init__(self, context: Context, broadcaster: Broadcaster) -> None:
         self._context = context
         self._broadcaster = broadcaster
-        self._started_ms = 0
         self._published_ms = 0
         self._outgrown: set[bytes] = set()  # boot ids of other selves met in this life
         self.on_new_epoch: Callable[[], None] = lambda: None
@@ -32,7 +31,7 @@ class OwnRecord:
         self.is_quarantined = False
 
     def start(self) -> None:
-        self._started_ms = self._published_ms = self._context.now_ms
+        self._published_ms = self._context.now_ms
 
     def change(self, change: LocalChanged) -> None:
         me = self._context.table.me.record
@@ -105,10 +104,8 @@ class OwnRecord:
     def _is_older(self, theirs: NodeRecord, age_ms: int) -> bool:
         """Whether the other process has run longer; of two that started together the lower boot id yields.
         Its word outbids our last one, so it was not said before that, whatever age is claimed."""
-        now_ms = self._context.now_ms
-        theirs_ms = theirs.uptime_ms + min(age_ms, now_ms - self._published_ms)
-        mine_ms = now_ms - self._started_ms
-        return (theirs_ms, theirs.boot_id) > (mine_ms, self._context.table.me.record.boot_id)
+        theirs_ms = theirs.uptime_ms + min(age_ms, self._context.now_ms - self._published_ms)
+        return (theirs_ms, theirs.boot_id) > (self._context.uptime_ms, self._context.table.me.record.boot_id)
 
     def _take_epoch(self, epoch: int) -> None:
         epoch = min(epoch, NUMBER_MAX)
@@ -119,7 +116,7 @@ class OwnRecord:
 
     def _publish(self, record: NodeRecord, *, urgent: bool = False) -> None:
         self._published_ms = self._context.now_ms
-        record = replace(record, uptime_ms=self._context.now_ms - self._started_ms)
+        record = replace(record, uptime_ms=self._context.uptime_ms)
         self._context.table.set_me(sign_record(record, self._context.trust.sign))
         self._broadcaster.push_state(self._context.my_id, None)
         if urgent:

@@ -14,7 +14,7 @@ from fabric.cli.screen import Redrawn
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(screen, "is_terminal", lambda: True)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((10, 4)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda fallback=(80, 24): os.terminal_size((10, 4)))
     monkeypatch.delenv("NO_COLOR", raising=False)
 
 
