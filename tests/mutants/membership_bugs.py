@@ -316,7 +316,7 @@ MEMBERSHIP_BUGS = (
         "a timer that is set again fires at its old time",
         L,
         "timers.py",
-        "            if due.get(key) == at:\n",
+        "            if due.get(key) == at_ms:\n",
         "            if key in due:\n",
         TIMERS,
     ),
