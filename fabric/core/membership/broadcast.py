@@ -205,7 +205,6 @@ class Broadcaster:
         """At the end of this event while news is rare, else with the next batch."""
         context, config = self._context, self._context.config
         lane.waiting[node_id] = source
-        lane.missing.pop(node_id, None)
         wait_ms = config.load_batch_ms if lane.is_load else config.batch_ms if self._is_busy() else 0
         context.timers.set_earlier(lane.flush_key, max(context.now_ms, lane.flushed_ms + wait_ms))
 

@@ -115,12 +115,12 @@ class Links:
         if sender in self.linked:
             context.send(sender, LinkOk(degree=len(self.linked)))
             return
+        is_here = self._is_usable(sender)
         is_needed = request.priority or sender in self._asked
-        has_room = len(self.linked) < context.config.links_max
-        if not has_room and is_needed:
+        has_room = is_here and len(self.linked) < context.config.links_max
+        if is_here and not has_room and is_needed:
             has_room = self._evict()
-        entry = context.table.get(sender)
-        if not has_room or entry is None or entry.state in GONE_STATES:
+        if not has_room:
             context.send(sender, LinkNo(candidates=self._candidates(but=sender)))
             return
         self._add(sender)
@@ -128,7 +128,7 @@ class Links:
         context.send(sender, LinkOk(degree=len(self.linked)))
         self.pin()
 
-    def on_ok(self, sender: NodeId) -> bool:
+    def on_ok(self, sender: NodeId, degree: int) -> bool:
         """Whether this made a new link."""
         if self._asked.pop(sender, None) is None:
             if sender not in self.linked:  # too late: we gave up
@@ -140,6 +140,7 @@ class Links:
             self.pin()
             return False
         self._add(sender)
+        self.linked[sender].degree = degree
         self.pin()
         return True
 
@@ -148,7 +149,8 @@ class Links:
             return
         self._shun(sender, self._context.config.link_retry_max_ms)
         self._failures += 1
-        for candidate in answer.candidates:
+        is_enough = len(self.linked) + len(self._asked) >= self._context.config.links_target
+        for candidate in () if is_enough else answer.candidates:
             entry = self._context.table.get(candidate)
             if entry is not None and self._may_ask(entry):
                 self._ask(entry, is_priority=len(self.linked) < LOW_DEGREE)
@@ -236,9 +238,11 @@ class Links:
     def _ask_wanted(self) -> None:
         context, config = self._context, self._context.config
         small = context.living() <= config.full_mesh_max
-        if context.uptime_ms < FIRST_MS and len(self.linked) + len(self._asked) >= FIRST_LINKS:
+        is_first = context.uptime_ms < FIRST_MS
+        if is_first:
             self.review(after_ms=FIRST_MS)
-            return  # who was let in a moment ago is not known to everybody yet: they would refuse us
+            if len(self.linked) + len(self._asked) >= FIRST_LINKS:
+                return  # who was let in a moment ago is not known to everybody yet: they would refuse us
         ring = () if small else self._ring()
         for link in self.linked.values():
             link.is_ring = link.node_id in ring
@@ -246,14 +250,14 @@ class Links:
             entry = context.table.get(node_id)
             if entry is not None and node_id not in self.linked and node_id not in self._asked:
                 self._ask(entry, is_priority=True)
-        target = config.full_mesh_max if small else config.links_target
+        target = config.full_mesh_max if small else FIRST_LINKS if is_first else config.links_target
         missing = target - len(self.linked) - len(self._asked)
-        if missing > 1 and not small and context.now_ms - self._filled_ms >= FILL_MS:
+        if missing > 1 and not small and not is_first and context.now_ms - self._filled_ms >= FILL_MS:
             missing = (missing + 1) // 2  # others ask us meanwhile: asking for all would make twice as many
         elif not small and len(self.linked) + len(self._asked) >= LOW_DEGREE:
             missing = missing if context.now_ms - self._filled_ms >= FILL_MS else 0
         if missing > 0:
-            self._filled_ms = context.now_ms
+            self._filled_ms = -1_000_000 if is_first else context.now_ms
             for entry in self._random(missing):
                 self._ask(entry, is_priority=small or len(self.linked) < LOW_DEGREE)
         if not small:

@@ -491,8 +491,8 @@ class Membership:
                 self._anti_entropy.on_met(sender, root)
             case LinkReq():
                 self._links.on_request(sender, message)
-            case LinkOk():
-                self._links.on_ok(sender)
+            case LinkOk(degree=degree):
+                self._links.on_ok(sender, degree)
             case LinkNo():
                 self._links.on_no(sender, message)
             case LinkDrop(reason=reason):
