@@ -7,14 +7,10 @@ knows whom it speaks to before it says anything, and the conductor knows it was 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
-
-import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from fabric.core.membership.model import NodeRecord
 from fabric.core.membership.record import body_of, node_id_of, read_state
@@ -23,18 +19,16 @@ from fabric.core.nodes.queries import GetJoinToken, GetNode
 from fabric.errors import DeadlineExceededError, FabricError, Outcome
 from fabric.mesh.contract import LinkFact
 from fabric.mesh.curve import CurveKeyPair
-from fabric.mesh.fd_reader import FdReader
 from fabric.mesh.probe import probe
-from fabric.mesh.zmq_options import new_context, set_for_dialler
 from fabric.runtime.authority import Authority, NodeTrust, read_certificate, root_fingerprint
 from fabric.runtime.clock import Clock
+from fabric.runtime.door_knock import NoAnswer, knock
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.node_identity import NodeIdentity
 from proto.commands.nodes import JoinTokenCreate, NodeAdmit
 from proto.errors import WireError
 from proto.ids import RequestId, TokenId, new_request_id, new_uuid
 from proto.join import (
-    REPLY_BYTES_MAX,
     REPLY_STATES_BYTES_MAX,
     SECRET_BYTES,
     JoinRefusal,
@@ -48,19 +42,7 @@ from proto.join import (
 )
 from proto.membership import REMOVALS_MAX, NodeState, Removal
 
-LINK_TIMEOUT_S = 5.0  # for one door to prove its key
-ANSWER_TIMEOUT_S = 25.0  # of one door that did; above the door's own limit
-ASK_AGAIN_S = 5.0
 LOCAL_EXPIRY_SLACK_MS = 24 * 3_600 * 1_000  # a new machine's clock is often wrong: the door's judges
-MONITOR_ENDPOINT = "inproc://door-link"  # in a context of its own
-_LINK_EVENTS = (
-    zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_CLOSED
-)
 
 
 class JoinError(FabricError):
@@ -196,7 +178,7 @@ async def join_with_token(
 ) -> JoinReply:
     """Knocks at the token's doors, those that listen first. `record` is this node's first word about itself.
 
-    Raises JoinError (refused, or nobody answered: not admitted), DeadlineExceededError (unknown: join
+    Raises JoinError (refused, or no door was asked: nothing was done), DeadlineExceededError (unknown: join
     again with the same state directory, which is safe).
     """
     if clock.wall_ms() >= token.expires_ms + LOCAL_EXPIRY_SLACK_MS:
@@ -216,13 +198,10 @@ async def join_with_token(
         signature=identity.sign(body),
     )
     keys = CurveKeyPair(identity.curve_public, identity.curve_secret)
-    frame = await _ask_doors(token, keys, encode_request(request))
-    if frame is not None:
-        return _believed(decode_reply(frame), token, identity, clock)
-    raise DeadlineExceededError(
-        f"no join door answered at {', '.join(token.addresses)}; is the address reachable, and is the agent "
-        "there running? Joining again with the same token is safe."
-    )
+    answer = await _ask_doors(token, keys, encode_request(request))
+    if isinstance(answer, bytes):
+        return _believed(decode_reply(answer), token, identity, clock)
+    raise _no_answer(token, answer)
 
 
 def _believed(
@@ -245,66 +224,38 @@ def _believed(
     return reply
 
 
-async def _ask_doors(token: JoinTokenText, keys: CurveKeyPair, frame: bytes) -> bytes | None:
-    """The first answer; None when there was none. All doors are looked at first, so that a dead address
+async def _ask_doors(token: JoinTokenText, keys: CurveKeyPair, frame: bytes) -> bytes | dict[str, NoAnswer]:
+    """The first answer, or how far each knock came. All doors are looked at first, so that a dead address
     costs nothing while another lives; one that is silent so far may only be slow, and comes last."""
     facts = await asyncio.gather(*(probe(address) for address in token.addresses))
     order = {LinkFact.UP: 0, LinkFact.LOST: 1}
     doors = [
         (order[fact], address) for fact, address in zip(facts, token.addresses, strict=True) if fact in order
     ]
+    failed: dict[str, NoAnswer] = {}
     for _, address in sorted(doors, key=lambda door: door[0]):
-        answer = await _knock(address, keys, token.door_public, frame)
-        if answer is not None:
+        answer = await knock(address, keys, token.door_public, frame)
+        if isinstance(answer, bytes):
             return answer
-    return None
+        failed[address] = answer
+    return failed
 
 
-async def _knock(address: str, keys: CurveKeyPair, door_public: bytes, frame: bytes) -> bytes | None:
-    """One question, one answer; None when the door does not prove its key or nobody answers in time. The
-    question is asked again meanwhile: a door may drop one under load, and answers the same node alike."""
-    context = new_context()
-    socket, monitor = context.socket(zmq.DEALER), context.socket(zmq.PAIR)
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[bytes] = loop.create_future()
-    linked: asyncio.Future[bool] = loop.create_future()  # False: this was not our door, or it hung up
-
-    def read() -> None:
-        data = socket.recv(zmq.NOBLOCK)
-        if not answer.done():
-            answer.set_result(data)
-
-    def read_event() -> None:
-        event = parse_monitor_message(monitor.recv_multipart(zmq.NOBLOCK))["event"]
-        if not linked.done():
-            linked.set_result(event == zmq.EVENT_HANDSHAKE_SUCCEEDED)
-        elif not answer.done():
-            answer.set_exception(ConnectionResetError("the door hung up"))
-
-    set_for_dialler(socket, keys, door_public)
-    socket.setsockopt(zmq.MAXMSGSIZE, REPLY_BYTES_MAX)
-    monitor.setsockopt(zmq.LINGER, 0)
-    socket.monitor(MONITOR_ENDPOINT, _LINK_EVENTS)
-    monitor.connect(MONITOR_ENDPOINT)
-    readers = [FdReader(socket, read), FdReader(monitor, read_event)]
-    try:
-        socket.connect(address)
-        async with asyncio.timeout(LINK_TIMEOUT_S):
-            if not await linked:
-                return None
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            while not answer.done():
-                with contextlib.suppress(zmq.Again):
-                    socket.send(frame, zmq.NOBLOCK)
-                readers[0].poke()
-                await asyncio.wait((answer,), timeout=ASK_AGAIN_S)
-            return answer.result()
-    except (TimeoutError, zmq.ZMQError, ConnectionResetError):
-        return None
-    finally:
-        for reader in readers:
-            reader.close()
-        socket.disable_monitor()
-        socket.close()
-        monitor.close()
-        await asyncio.to_thread(context.term)
+def _no_answer(token: JoinTokenText, failed: dict[str, NoAnswer]) -> FabricError:
+    """Only a door that was asked and did not answer may have done something."""
+    if NoAnswer.UNANSWERED in failed.values():
+        asked = ", ".join(address for address, why in failed.items() if why is NoAnswer.UNANSWERED)
+        return DeadlineExceededError(
+            f"the join door at {asked} was asked and did not answer; this node may be admitted by now. "
+            "Joining again with the same token is safe."
+        )
+    for address, why in failed.items():
+        if why is NoAnswer.OTHER_KEY:
+            return JoinError(
+                f"the door at {address} has another key than this token names (its keys were rotated?): "
+                "make a new token with `fabric token create`; nothing was done"
+            )
+    return JoinError(
+        f"no join door answered at {', '.join(token.addresses)}; is the address reachable, and is the agent "
+        "there running? Nothing was done: the same token may be tried again"
+    )

@@ -49,7 +49,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "zmq": (
         "fabric/mesh/",
         "fabric/runtime/node_identity.py",
-        "fabric/runtime/join.py",
+        "fabric/runtime/door_knock.py",
         "fabric/runtime/join_door.py",
     ),
     "sqlalchemy": ("fabric/store/",),
