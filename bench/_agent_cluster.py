@@ -72,7 +72,7 @@ class AgentCluster(Cluster):
 
     def local(self, machine: int) -> LocalClient:
         """The agent's own local socket."""
-        return LocalClient(self.directory(machine))
+        return LocalClient(self.directory(machine), read_timeout_s=30.0)  # hundreds share this machine
 
     def found(self) -> None:
         """A fabric of machine 0, which runs; the others are admitted and do not run yet."""

@@ -143,10 +143,7 @@ def status(directory: Path, as_json: bool) -> None:
     click.echo(f"api: {', '.join(value['api'])}   driver: {value['driver']}")
     print_table(
         ("NODE", "RUNNING", "PID", "DIR", "LOG"),
-        [
-            (node["name"], "yes" if node["running"] else "no", node["pid"], node["dir"], node["log"])
-            for node in value["nodes"]
-        ],
+        [(node["name"], _running(node), node["pid"], node["dir"], node["log"]) for node in value["nodes"]],
     )
 
 
@@ -209,6 +206,12 @@ def _signal(name: str) -> int:
         raise click.BadParameter(
             f"{name!r} is no signal; examples: KILL, TERM, STOP, CONT, 9", param_hint="--signal"
         ) from error
+
+
+def _running(node: dict[str, Any]) -> str:
+    if not node["running"]:
+        return "no"
+    return "yes" if node["answers"] else "yes, but does not answer"
 
 
 def _shown(status: dict[str, Any]) -> dict[str, Any]:

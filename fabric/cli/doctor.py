@@ -13,6 +13,7 @@ from fabric.cli.screen import coloured
 from fabric.cli.target import node_names, with_client
 from fabric.runtime.local_socket import LocalClient
 
+EXAM_TIMEOUT_S = 30.0  # it takes ten seconds, and the machine may be the trouble
 SHOWN_OF_A_KIND_MAX = 4  # a dead switch is one story, however many nodes are behind it
 HEAD = ("PEER", "STATE", "HEARD", "PORT", "RTT", "32 KIB", "CLOCK", "LAG", "SEES US", "SAME TABLE", "VERSION")
 
@@ -33,7 +34,7 @@ def mesh(client: LocalClient, names: tuple[str, ...], as_json: bool) -> None:
     link that loses large packets may break under the test with 32 KiB, and is made again. Answers within
     about ten seconds on a node that is cut off, too. Exit status 0: all is well, 1: findings."""
     query = urlencode([("node", name) for name in names])
-    report = client.get(f"/doctor/mesh?{query}" if query else "/doctor/mesh")
+    report = client.get(f"/doctor/mesh?{query}" if query else "/doctor/mesh", timeout_s=EXAM_TIMEOUT_S)
     if as_json:
         print_json(report)
     else:

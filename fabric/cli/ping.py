@@ -15,6 +15,7 @@ from fabric.cli.target import node_names, with_client
 from fabric.runtime.local_socket import LocalClient
 
 BYTES_MAX = 64 * 1024  # what peers echo (fabric.runtime.peer_probes)
+ANSWER_S = 5.0  # for the agent itself, beyond what it waits for the peer
 Packet = dict[str, Any]
 _LOST = {
     "fabric.mesh.unreachable": "no link could be made, nothing was sent",
@@ -66,7 +67,7 @@ def ping(
     with contextlib.suppress(KeyboardInterrupt):  # how an endless one is meant to end: with its summary
         for number in itertools.count(1):
             sent = time.monotonic()
-            packet = client.get(f"/ping?{query}") | {"seq": number}
+            packet = client.get(f"/ping?{query}", timeout_s=timeout + ANSWER_S) | {"seq": number}
             packets.append(packet)
             if not as_json:
                 _print(packet, is_first=number == 1)

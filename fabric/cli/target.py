@@ -12,7 +12,7 @@ import click
 
 from fabric import config as configuration
 from fabric.dev.layout import FILE_NAME, DevLayout, LayoutError
-from fabric.runtime.local_socket import AgentNotRunningError, LocalClient
+from fabric.runtime.local_socket import AgentNotRunningError, AgentSilentError, LocalClient
 
 DEV_DIR = Path(".fabric/dev")
 P = ParamSpec("P")
@@ -67,9 +67,12 @@ def with_client(function: Callable[Concatenate[LocalClient, P], R]) -> Callable[
     @functools.wraps(function)
     def wrapped(*args: P.args, **options: P.kwargs) -> R:
         directory, node = options.pop("directory"), options.pop("node")
-        client = LocalClient(state_dir_of(_text(directory), _text(node)))
+        state_dir = state_dir_of(_text(directory), _text(node))
         try:
-            return function(client, *args, **options)
+            return function(LocalClient(state_dir), *args, **options)
+        except AgentSilentError as error:
+            hint = _way_out(error.pid, _text(directory), state_dir)
+            raise click.ClickException(f"{error}\nhint: {hint}") from error
         except AgentNotRunningError as error:
             hint = _next_step(_text(directory))
             raise click.ClickException(f"{error}\nhint: {hint}") from error
@@ -82,6 +85,17 @@ def _next_step(directory: str | None) -> str:
         return "`systemctl start fabric-agent` or `fabric agent --config FILE` starts it"
     option = "" if directory is None else f" --dir {directory}"
     return f"`fabric dev status{option}` shows who runs, `fabric dev start NODE{option}` starts one"
+
+
+def _way_out(pid: int, directory: str | None, state_dir: Path) -> str:
+    """What to do about an agent that runs and does not answer."""
+    go_on = f"`kill -CONT {pid}` lets one go on that was stopped; " if pid else ""
+    layout = DevLayout.read(Path(directory) if directory else DEV_DIR)
+    if layout is None:
+        return f"{go_on}`systemctl restart fabric-agent` starts it anew"
+    option = "" if directory is None else f" --dir {directory}"
+    name = next((node.name for node in layout.nodes if node.dir == state_dir), "NODE")
+    return f"{go_on}or `fabric dev kill {name}{option}` and `fabric dev start {name}{option}`"
 
 
 def node_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:

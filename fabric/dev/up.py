@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ from fabric.runtime.node_identity import write_private
 
 START_TIMEOUT_S = 90.0
 STOP_GRACE_S = 10.0
+BUSY_S = 30.0  # so long an agent may be busy while all of them start on one machine
+LOOK_S = 2.0  # for `status`: an agent that is well answers in milliseconds
 PHYSICAL_NETWORK = "phy0"
 UPLINK = "eth1"
 MARKER_FILE = ".fabric-dev"
@@ -146,7 +149,14 @@ class DevFabric:
 
     def start(self, name: str) -> DevLayout:
         layout = self.layout()
-        if self._node(layout, name).is_running():
+        node = self._node(layout, name)
+        if node.is_running():
+            if not _answers(node):
+                raise DevRefusedError(
+                    f"{name} runs (pid {node.pid}) and does not answer: it is stopped or stuck, or still "
+                    f"starting; `kill -CONT {node.pid}` lets one go on that was stopped, "
+                    f"`fabric dev kill {name}` ends it"
+                )
             self._say(f"{name} is running already")
             return layout
         layout = self._start(self._place(layout.driver), layout, name)
@@ -189,14 +199,19 @@ class DevFabric:
     def status(self) -> dict[str, Any]:
         layout = self.layout()
         value = layout.as_json()
-        for entry, node in zip(value["nodes"], layout.nodes, strict=True):
+        with ThreadPoolExecutor(
+            len(layout.nodes)
+        ) as pool:  # several may be stuck: they are waited for at once
+            answers = list(pool.map(_answers, layout.nodes))
+        for entry, node, does_answer in zip(value["nodes"], layout.nodes, answers, strict=True):
             entry["running"] = node.is_running()
+            entry["answers"] = does_answer
         return value
 
     def members(self, layout: DevLayout) -> list[dict[str, Any]]:
         """In the eyes of the first node that runs."""
         node = next((node for node in layout.nodes if node.is_running()), layout.nodes[0])
-        rows: list[dict[str, Any]] = LocalClient(node.dir).get("/members")
+        rows: list[dict[str, Any]] = LocalClient(node.dir, read_timeout_s=BUSY_S).get("/members")
         return rows
 
     def cloud(self, layout: DevLayout) -> CloudClient:
@@ -273,7 +288,7 @@ class DevFabric:
         run(place.command(node.name, argv), stdin=(self.directory / PASSWORD_FILE).read_text())
 
     def _join(self, place: Place, layout: DevLayout, name: str) -> None:
-        founder = LocalClient(layout.nodes[0].dir)
+        founder = LocalClient(layout.nodes[0].dir, read_timeout_s=BUSY_S)
         token = founder.post("/token", {"ttl_s": 300, "uses": 1})["token"]
         argv = [*_fabric(), "join", "-", "--config", str(self._node(layout, name).config)]
         run(place.command(name, argv), stdin=token)
@@ -303,7 +318,7 @@ class DevFabric:
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             with contextlib.suppress(AgentNotRunningError, FileNotFoundError):
-                status = LocalClient(node.dir).get("/status")
+                status = LocalClient(node.dir, read_timeout_s=BUSY_S).get("/status")
                 if status["ready"]:
                     return status
             if has_ended(node.pid):
@@ -316,7 +331,7 @@ class DevFabric:
         deadline = time.monotonic() + START_TIMEOUT_S
         wanted = {node.name for node in layout.nodes}
         for node in layout.nodes:
-            client = LocalClient(node.dir)
+            client = LocalClient(node.dir, read_timeout_s=BUSY_S)
             while {row["name"] for row in client.get("/members") if _is_in_service(row)} != wanted:
                 if time.monotonic() > deadline:
                     raise StepFailedError(
@@ -383,6 +398,15 @@ def last_line(path: Path) -> str:
     except OSError:
         return "it left no log"
     return lines[-1][-1000:] if lines else "it left no log"
+
+
+def _answers(node: DevNode) -> bool:
+    """Whether its agent runs and says so itself."""
+    try:
+        LocalClient(node.dir, read_timeout_s=LOOK_S).get("/status")
+    except (FabricError, OSError):
+        return False
+    return True
 
 
 def _fabric() -> list[str]:

@@ -52,7 +52,7 @@ class Machine:
 
     @property
     def local(self) -> LocalClient:
-        return LocalClient(self.state_dir)
+        return LocalClient(self.state_dir, read_timeout_s=WAIT_S)
 
     async def start(self) -> Agent:
         agent = self.launch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 
 from fabric.cli.target import state_dir_of
 from fabric.dev.layout import DevLayout, DevNode, LayoutError
+from fabric.runtime import local_socket
+from fabric.runtime.local_socket import LocalClient
+from tests.unit.cli.test_usage import fabric, refused
 
 
 def layout(directory: Path, **pids: int) -> DevLayout:
@@ -85,3 +89,33 @@ def test_a_damaged_layout_is_an_error_not_a_traceback(tmp_path: Path, content: s
 def test_another_process_with_the_same_pid_is_not_taken_for_the_agent(tmp_path: Path) -> None:
     layout(tmp_path, h1=os.getpid(), h2=0)
     assert not layout(tmp_path, h1=os.getpid()).nodes[0].is_running()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fabric.cli.target.LocalClient", functools.partial(LocalClient, read_timeout_s=0.02))
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("command", ["members", "events", "metrics"])
+def test_a_stuck_agent_of_a_development_fabric(tmp_path: Path, command: str) -> None:
+    made = layout(tmp_path, h1=0, h2=0)
+    made.nodes[1].dir.mkdir()
+    listener = local_socket.bind(made.nodes[1].dir)
+    done = fabric(command, "--node", "h2", "--dir", str(tmp_path))
+    listener.close()
+    pid = os.getpid()
+    refused(done, 1, f"the agent (pid {pid}) does not answer: it is stopped or stuck", f"`kill -CONT {pid}`")
+    again = f"`fabric dev kill h2 --dir {tmp_path}` and `fabric dev start h2 --dir {tmp_path}`"
+    assert again in done.stderr
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_stuck_agent_of_a_real_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "fabric.toml"
+    path.write_text(f'[node]\nstate_dir = "{tmp_path}"\n')
+    monkeypatch.setenv("FABRIC_CONFIG", str(path))
+    listener = local_socket.bind(tmp_path)
+    done = fabric("members", env={"FABRIC_CONFIG": str(path)}, cwd=tmp_path)
+    listener.close()
+    refused(done, 1, f"`kill -CONT {os.getpid()}`", "`systemctl restart fabric-agent`")
