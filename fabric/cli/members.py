@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from fabric.runtime.local_socket import AgentNotRunningError, LocalClient
 
 STATES = ("alive", "stalled", "suspect", "agent_down", "host_down", "leaving", "left", "forgotten")
 _WORST_FIRST = ("host_down", "agent_down", "stalled", "suspect", "leaving", "left", "forgotten", "alive")
+WATCH_TIMEOUT_S = 1.5  # a table that is older than two looks must not pass for the present
 Row = dict[str, Any]
 _SORTS: dict[str, Callable[[Row], Any]] = {
     "name": lambda row: row["name"],
@@ -137,9 +139,12 @@ class _Look:
         self._lines = lines
         self._as_json = as_json
         self._screen = Redrawn()
+        self._answered_s = time.monotonic()
+        self._answered_at = ""
+        self._last: list[str] = []
 
     def once(self) -> None:
-        rows, alone = self._ask()
+        rows, alone = self._ask(None)
         if alone:
             click.echo(alone, err=True)
         if self._as_json:
@@ -148,28 +153,36 @@ class _Look:
             for line in self._lines(rows):
                 click.echo(line)
 
-    def once_more(self) -> None:
-        rows, alone = self._ask()
+    def once_more(self, timeout_s: float | None = None) -> None:
+        rows, alone = self._ask(timeout_s)
+        self._answered_s, self._answered_at = time.monotonic(), now_text()
         if self._as_json:
             kind = self._path.removeprefix("/")
-            click.echo(json.dumps({"time": now_text(), "isolated": bool(alone), kind: rows}))
+            click.echo(json.dumps({"time": self._answered_at, "isolated": bool(alone), kind: rows}))
         else:
-            self._screen.draw([now_text(), *([alone] if alone else []), *self._lines(rows)])
+            self._last = [*([alone] if alone else []), *self._lines(rows)]
+            self._screen.draw([self._answered_at, *self._last])
 
     def once_more_or_wait(self) -> None:
-        """An agent that restarts is worth waiting for: whoever watches, watches for such things."""
+        """An agent that restarts or is stuck is worth waiting for: whoever watches, watches for such things.
+        The last table stays, and says how old it is."""
         try:
-            self.once_more()
+            self.once_more(WATCH_TIMEOUT_S)
         except AgentNotRunningError as error:
+            silent_s = time.monotonic() - self._answered_s
             if self._as_json:
-                click.echo(json.dumps({"time": now_text(), "error": str(error)}))
-            else:
-                self._screen.draw([now_text(), str(error), "asking again until it answers; Ctrl-C ends this"])
+                told = {"time": now_text(), "error": str(error), "silent_s": round(silent_s, 1)}
+                click.echo(json.dumps(told))
+                return
+            clock = self._answered_at.partition("T")[2]
+            mark = f"no answer for {silent_s:.0f} s; the table is from {clock}"
+            advice = f"{error}; asking again until it answers, Ctrl-C ends this"
+            self._screen.draw([now_text(), mark, advice, *self._last])
 
-    def _ask(self) -> tuple[list[Row], str]:
+    def _ask(self, timeout_s: float | None) -> tuple[list[Row], str]:
         """The rows, and what must be said when they are only memory."""
-        rows = self._client.get(self._path)
-        status = self._client.get("/status")
+        rows = self._client.get(self._path, timeout_s=timeout_s)
+        status = self._client.get("/status", timeout_s=timeout_s)
         if self._path == "/links":
             rows = [row for row in rows if not self._wanted.names or row["name"] in self._wanted.names]
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -11,12 +12,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fabric.core.membership.model import Capacity, MemberState
+from fabric.runtime import local_socket
 from tests.fixtures.local_agent import local_parts
 from tests.fixtures.membership_nodes import FakeNode
 from tests.fixtures.mesh_view_double import NOW_MS, MeshDouble, link_to, member_named
@@ -172,6 +175,26 @@ def until(process: subprocess.Popen[str], holds: Callable[[dict[str, object]], b
     assert process.stdout is not None
     while not holds(json.loads(process.stdout.readline())):
         pass
+
+
+def test_a_table_of_one_that_fell_silent_is_marked_as_old(asked: Asked, view: MeshDouble) -> None:
+    with asked.answering(local_parts(view)):
+        process = watching(asked.config)
+        guard = guarded(process)
+        assert process.stdout is not None
+        while not process.stdout.readline().startswith("me "):
+            pass
+    with contextlib.closing(local_socket.bind(asked.directory)):  # listens and never accepts, as if stopped
+        began = time.monotonic()
+        while not (line := process.stdout.readline()).startswith("no answer for "):
+            pass
+        while "does not answer: it is stopped or stuck" not in process.stdout.readline():
+            pass
+        assert process.stdout.readline().startswith("NAME")  # what was last known stays in sight
+        assert time.monotonic() - began < WAIT_S / 2
+        assert ended(process) == (0, "")
+    guard.cancel()
+    assert re.fullmatch(r"no answer for \d+ s; the table is from \d\d:\d\d:\d\dZ\n", line)
 
 
 def test_watching_where_nobody_looks_appends_lines(asked: Asked, view: MeshDouble) -> None:
