@@ -21,6 +21,7 @@ ADDRESSES_MAX = 16
 ADDRESS_CHARS_MAX = 255
 SECRET_BYTES = 32
 FINGERPRINT_BYTES = 32
+CHECKSUM_BYTES = 4  # against slips of the hand; who means harm can make a right one
 REQUEST_BYTES_MAX = 32 * 1024
 REPLY_BYTES_MAX = 1 << 20
 REPLY_STATES_BYTES_MAX = 768 * 1024  # gossip tells the rest
@@ -61,6 +62,7 @@ class JoinRequest:
     KIND: ClassVar[str] = "join.request"
     token_id: TokenId
     secret: bytes
+    root_fingerprint: bytes  # as the token has it: a door of another root refuses before it does anything
     node_id: NodeId
     name: str
     curve_public: bytes
@@ -71,6 +73,8 @@ class JoinRequest:
     def __post_init__(self) -> None:
         if not 0 < len(self.token_id) <= 64 or len(self.secret) != SECRET_BYTES:
             raise ValueError("token_id or secret has the wrong length")
+        if len(self.root_fingerprint) != FINGERPRINT_BYTES:
+            raise ValueError("root_fingerprint must be 32 bytes")
         if not is_node_id(self.node_id) or not 0 < len(self.name) <= NAME_CHARS_MAX:
             raise ValueError("node_id or name has the wrong length")
         if len(self.curve_public) != KEY_BYTES or len(self.sign_public) != KEY_BYTES:
@@ -115,7 +119,17 @@ class JoinRefusal:
 
 def token_text(token: JoinTokenText) -> str:
     """One line without spaces, safe in a shell: `fabric1.` and base64url without padding."""
-    return TOKEN_PREFIX + base64.urlsafe_b64encode(pack(to_wire(token))).rstrip(b"=").decode()
+    return sealed(pack(to_wire(token)))
+
+
+def sealed(frame: bytes) -> str:
+    """The text form of a token's record: with its checksum, so that a mangled copy is noticed before it
+    causes any traffic."""
+    return TOKEN_PREFIX + base64.urlsafe_b64encode(frame + _checksum(frame)).rstrip(b"=").decode()
+
+
+def _checksum(frame: bytes) -> bytes:
+    return hashlib.blake2b(frame, digest_size=CHECKSUM_BYTES).digest()
 
 
 def parse_token_text(text: str) -> JoinTokenText:
@@ -125,9 +139,12 @@ def parse_token_text(text: str) -> JoinTokenText:
         raise WireError("not_a_token", f"a join token starts with {TOKEN_PREFIX}")
     data = text.removeprefix(TOKEN_PREFIX)
     try:
-        frame = base64.b64decode(data + "=" * (-len(data) % 4), altchars=b"-_", validate=True)
+        whole = base64.b64decode(data + "=" * (-len(data) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
         raise WireError("malformed", "the join token is damaged; copy it whole") from error
+    frame, checksum = whole[:-CHECKSUM_BYTES], whole[-CHECKSUM_BYTES:]
+    if checksum != _checksum(frame):
+        raise WireError("malformed", "the join token is damaged; copy it whole")
     return from_wire(JoinTokenText, unpack_map(frame), "join token")
 
 

@@ -30,8 +30,12 @@ def join(token: str, path: Path) -> None:
     try:
         parsed = parse_token_text(text)
     except WireError as error:
-        reason = error.detail if error.reason == "not_a_token" else "the join token is damaged; copy it whole"
-        raise click.UsageError(f"TOKEN: {reason}") from error
+        if error.reason == "not_a_token":
+            raise click.UsageError(f"TOKEN: {error.detail}") from error
+        raise click.UsageError(
+            "TOKEN: the join token is damaged, or an earlier version made it; nothing was done. Copy it "
+            "whole, or make a new one with `fabric token create`"
+        ) from error
     config = load_or_write(path)
     prepare_directory(config.state_dir)
     identity = asyncio.run(ask_to_join(config.state_dir, node_facts(config), parsed, SystemClock()))

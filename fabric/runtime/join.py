@@ -107,6 +107,11 @@ class Admission:
     async def admit(self, request: JoinRequest) -> JoinReply:
         """Raises JoinError, CommandRejectedError, WireError: all of them refuse."""
         now_ms = self._clock.wall_ms()
+        if not hmac.compare_digest(request.root_fingerprint, root_fingerprint(self._authority.root_public)):
+            raise JoinError(
+                "the token names the root of another fabric than this door's; nothing was done. Make a new "
+                "token with `fabric token create`"
+            )
         token = await self._state.read(GetJoinToken(token_id=request.token_id))
         offered = secret_hash(request.secret)
         if token is None or not hmac.compare_digest(token.secret_hash, offered):
@@ -190,6 +195,7 @@ async def join_with_token(
     request = JoinRequest(
         token_id=token.token_id,
         secret=token.secret,
+        root_fingerprint=token.root_fingerprint,
         node_id=identity.node_id,
         name=record.name,
         curve_public=identity.curve_public,

@@ -104,7 +104,7 @@ def join(data: bytes) -> None:
 
 def join_token(data: bytes) -> None:
     text = data.decode(errors="replace")
-    for candidate in (text, joining.TOKEN_PREFIX + text):
+    for candidate in (text, joining.TOKEN_PREFIX + text, joining.sealed(data)):
         with refusals():
             token = joining.parse_token_text(candidate)
             assert joining.parse_token_text(joining.token_text(token)) == token

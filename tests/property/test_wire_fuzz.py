@@ -29,6 +29,7 @@ from proto.join import (
     encode_reply,
     encode_request,
     parse_token_text,
+    sealed,
     token_text,
 )
 from proto.membership import LoadState, NodeState, State, decode_load, decode_removal
@@ -129,6 +130,12 @@ def test_join_token_texts(text: str) -> None:
     for candidate in (text, "fabric1." + text):
         with contextlib.suppress(WireError):
             parse_token_text(candidate)
+
+
+@given(PLAIN)
+def test_join_tokens_with_a_right_checksum(value: object) -> None:
+    with contextlib.suppress(WireError):
+        parse_token_text(sealed(pack(value)))
 
 
 @given(st.integers(0, 600), st.integers(0, 255))

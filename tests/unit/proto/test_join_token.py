@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
+from proto.codec import pack
 from proto.errors import WireError
 from proto.ids import TokenId
-from proto.join import JoinTokenText, parse_token_text, secret_hash, token_text
+from proto.join import TOKEN_PREFIX, JoinTokenText, parse_token_text, secret_hash, token_text
+from proto.records import to_wire
 
 TOKEN = JoinTokenText(
     addresses=("tcp://10.0.0.1:7001", "tcp://[fd00::1]:7001"),
@@ -39,6 +43,23 @@ def test_any_truncation_is_refused() -> None:
     for length in range(len(text) - 1):
         with pytest.raises(WireError):
             parse_token_text(text[:length])
+
+
+def test_any_flipped_bit_is_refused() -> None:
+    text = token_text(TOKEN)
+    record = text.removeprefix(TOKEN_PREFIX)
+    whole = base64.urlsafe_b64decode(record + "=" * (-len(record) % 4))
+    for position in range(len(whole) * 8):
+        mangled = bytearray(whole)
+        mangled[position // 8] ^= 1 << position % 8
+        with pytest.raises(WireError):
+            parse_token_text(TOKEN_PREFIX + base64.urlsafe_b64encode(mangled).decode().rstrip("="))
+
+
+def test_a_record_without_its_checksum_is_refused() -> None:
+    record = base64.urlsafe_b64encode(pack(to_wire(TOKEN))).decode().rstrip("=")
+    with pytest.raises(WireError, match="damaged"):
+        parse_token_text(TOKEN_PREFIX + record)
 
 
 def test_secret_is_not_shown() -> None:
