@@ -127,7 +127,7 @@ MEMBERSHIP_BUGS = (
     bug(
         "a verdict is believed without its votes",
         S,
-        "court.py",
+        "verdicts.py",
         "        if not self._is_proven(verdict):\n            "
         'context.refuse(sender, "verdict_not_proven")\n',
         '        if False:\n            context.refuse(sender, "verdict_not_proven")\n',
@@ -136,9 +136,9 @@ MEMBERSHIP_BUGS = (
     bug(
         "one vote is enough for a verdict",
         S,
-        "court.py",
-        "        return min(self._context.config.votes_wanted, able)\n",
-        "        return 1\n",
+        "ballots.py",
+        "    return min(context.config.votes_wanted, able)\n",
+        "    return 1\n",
         COURT,
     ),
     bug(
@@ -161,8 +161,7 @@ MEMBERSHIP_BUGS = (
         "one liar keeps a dead member alive for ever",
         L,
         "court.py",
-        "        if self._cancels[key] > CANCELS_MAX and "
-        "len(case.confirming()) >= self._wanted(case.target):\n",
+        "        if self._cancels[key] > CANCELS_MAX and len(case.confirming()) >= wanted:\n",
         "        if False:\n",
         COURT,
     ),
@@ -177,7 +176,7 @@ MEMBERSHIP_BUGS = (
     bug(
         "a lie about our own future self is outbid to the end of numbers",
         S,
-        "court.py",
+        "verdicts.py",
         "        return ahead > (0, 0) and ahead[0] >= 0 and is_near and self._is_proven(verdict)\n",
         "        return ahead > (0, 0)\n",
         COURT,
@@ -259,7 +258,7 @@ MEMBERSHIP_BUGS = (
     bug(
         "a stuck agent is called down like a dead one",
         S,
-        "court.py",
+        "verdicts.py",
         "            Finding.STALLED: Doom.STALLED,\n",
         "            Finding.STALLED: Doom.AGENT_DOWN,\n",
         COURT,

@@ -24,6 +24,17 @@ def deputies(context: Context, target: NodeId) -> list[NodeId]:
     return [node_id for _, node_id in heapq.nsmallest(context.config.deputies, living)]
 
 
+def votes_wanted(context: Context, target: NodeId) -> int:
+    """As many votes as asked for, or as there are members left to vote, this node included."""
+    able = 1
+    for entry in context.table:
+        if entry.state in (MemberState.ALIVE, MemberState.STALLED) and entry.node_id != target:
+            able += 1
+            if able >= context.config.votes_wanted:
+                break
+    return min(context.config.votes_wanted, able)
+
+
 def own_vote(context: Context, case: Case, finding: Finding) -> Vote:
     """What this node found, signed. A later look of the same case has a higher attempt."""
     mine = case.votes.get(context.my_id)

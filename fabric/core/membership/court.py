@@ -1,10 +1,10 @@
-"""Accusations, votes and verdicts.
+"""Accusations and votes, until they amount to a verdict.
 
 A case is about one (member, epoch, incarnation). The accuser's signed vote opens it everywhere; the accused
 hears it first and refutes with a higher incarnation; its deputies look for themselves and vote. The window
 falls from six times to once its base as independent votes confirm (Lifeguard, "Local Health Aware
 Suspicion"), and a verdict needs the votes, whatever the time. One vote that reached the accused ends the
-case. A verdict carries its votes, so that nobody has to believe whoever relays it.
+case.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from fabric.core.membership.ballots import deputies, genuine_votes, is_genuine, own_vote
+from fabric.core.membership.ballots import deputies, genuine_votes, is_genuine, own_vote, votes_wanted
 from fabric.core.membership.broadcast import Broadcaster
 from fabric.core.membership.case import DOWN_FINDINGS, Case, window_ms
 from fabric.core.membership.context import Context
@@ -20,15 +20,12 @@ from fabric.core.membership.doubt import Doubt
 from fabric.core.membership.links import Links
 from fabric.core.membership.looks import Looks
 from fabric.core.membership.model import MemberState
-from fabric.core.membership.table import Entry, rank_of
+from fabric.core.membership.table import Entry
+from fabric.core.membership.verdicts import Verdicts, is_current_me
 from proto.ids import NodeId
 from proto.membership import (
-    VERDICT_NUMBER_MAX,
-    Doom,
-    Down,
     DropReason,
     Finding,
-    Presence,
     Suspect,
     Verdict,
     Vote,
@@ -39,9 +36,6 @@ ASK_AGAIN_MS = 1_000  # votes are still missing: the accuser looks and asks agai
 VOTES_SPARE = 2
 CASE_LIFE_MS = 20_000  # a case that gathers no votes any more is dropped: whoever is dead is accused again
 RELAY_PATIENCE_MS = 250  # who is no party to the case leaves it so long to those who are
-OLD_VERDICT_MS = 2_000
-HELD_MS = 1_500  # time for the owner to hear of an old verdict and to refute it
-AHEAD_MAX = 1 << 16  # epochs or incarnations a restored node may be behind
 CANCELS_MAX = 3  # cases one voter may end by "reachable" while nobody else reaches the accused
 
 
@@ -53,6 +47,7 @@ class Court:
         looks: Looks,
         broadcaster: Broadcaster,
         doubt: Doubt,
+        verdicts: Verdicts,
         forget: Callable[[Entry], None],
     ) -> None:
         self._context = context
@@ -63,8 +58,10 @@ class Court:
         self._cases: dict[NodeId, Case] = {}
         self._lately: deque[int] = deque()  # when cases were opened: many at once are a storm
         self._doubt = doubt
-        self._held: dict[NodeId, tuple[Verdict, NodeId]] = {}  # old verdicts about the living, and who told
-        self._ripe: set[NodeId] = set()
+        self._verdicts = verdicts
+        verdicts.on_applied = self._close
+        verdicts.on_unproven = self._hear_votes
+        verdicts.on_stalled = self.accuse
         self._cancels: dict[tuple[NodeId, NodeId], int] = {}  # (target, voter) -> cases ended by that voter
 
     # What the rest asks.
@@ -87,7 +84,7 @@ class Court:
         entry = context.table.get(target)
         if entry is None or entry.state in (MemberState.LEFT, MemberState.LEAVING, MemberState.FORGOTTEN):
             return
-        if not self._is_worth_it(entry, finding):
+        if not self._verdicts.is_worth_it(entry, finding):
             return
         if finding is not Finding.REFUSED and self._doubt.doubts_itself(target):
             context.counters["self_doubts"] += 1
@@ -133,23 +130,12 @@ class Court:
             if vote.target == self._context.my_id:
                 is_accused |= (
                     vote.finding is not Finding.REACHABLE
-                    and self._is_current_me(vote)
+                    and is_current_me(self._context, vote)
                     and is_genuine(self._context, vote)
                 )
                 continue
             self._on_vote(sender, vote, opens=opens)
         return is_accused
-
-    def on_verdicts(self, sender: NodeId, verdicts: tuple[Verdict, ...]) -> bool:
-        """Whether one of them is about this node."""
-        is_doomed = False
-        for verdict in verdicts:
-            if verdict.target == self._context.my_id:
-                is_signed = any(is_genuine(self._context, vote) for vote in verdict.votes)
-                is_doomed |= (self._is_current_me(verdict) and is_signed) or self._is_later_me(verdict)
-            else:
-                self._on_verdict(sender, verdict)
-        return is_doomed
 
     def on_reborn(self, entry: Entry, *, is_refutation: bool) -> None:
         """Its owner spoke with a higher epoch or incarnation: the case is over. When it refutes what we
@@ -190,7 +176,7 @@ class Court:
             if not is_party and context.now_ms < due_ms + RELAY_PATIENCE_MS:
                 context.timers.set(("case", target), due_ms + RELAY_PATIENCE_MS)
             else:
-                self._judge(case, entry)
+                self._verdicts.reach(case, entry)
         # votes beyond those wanted that are still passed on, in case some voter is not known everywhere
         elif context.now_ms - case.last_vote_ms >= CASE_LIFE_MS:
             is_known_here_only = set(case.votes) == {context.my_id} and self._doubt.heard_lately() > 0
@@ -226,7 +212,7 @@ class Court:
             known = case.votes.get(vote.voter)
             if known is not None and known.attempt >= vote.attempt:
                 return  # seen; it was passed on then
-        elif not opens or not self._is_worth_it(entry, vote.finding):
+        elif not opens or not self._verdicts.is_worth_it(entry, vote.finding):
             return
         is_down = vote.finding in DOWN_FINDINGS
         if case is not None and is_down and vote.attempt == 0 and self._has_enough(case):
@@ -254,7 +240,8 @@ class Court:
         keep a member alive for ever against all others."""
         key = (case.target, vote.voter)
         self._cancels[key] = self._cancels.get(key, 0) + 1
-        if self._cancels[key] > CANCELS_MAX and len(case.confirming()) >= self._wanted(case.target):
+        wanted = votes_wanted(self._context, case.target)
+        if self._cancels[key] > CANCELS_MAX and len(case.confirming()) >= wanted:
             self._context.counters["votes_outvoted"] += 1
             case.votes[vote.voter] = vote  # seen: it must not be passed on again and again
             return
@@ -267,7 +254,7 @@ class Court:
 
     def _has_votes(self, case: Case, entry: Entry) -> bool:
         """A lone voter that never heard the accused in this life may just hold an old address of it."""
-        wanted = self._wanted(case.target)
+        wanted = votes_wanted(self._context, case.target)
         if wanted == 1 and entry.spoke_ms is None and len(self._context.table) > 2:
             return False
         return len(case.confirming()) >= wanted
@@ -337,116 +324,14 @@ class Court:
         low_ms = (config.suspicion_refused_ms if is_refused else config.suspicion_silent_ms) * flapping
         return case.opened_ms + window_ms(
             len(case.confirming()),
-            self._wanted(case.target),
+            votes_wanted(self._context, case.target),
             low_ms=low_ms,
             high_ms=low_ms * config.suspicion_max_factor,
         )
 
-    def _wanted(self, target: NodeId) -> int:
-        """As many votes as asked for, or as there are members left to vote, this node included."""
-        able = 1
-        for entry in self._context.table:
-            if entry.state in (MemberState.ALIVE, MemberState.STALLED) and entry.node_id != target:
-                able += 1
-                if able >= self._context.config.votes_wanted:
-                    break
-        return min(self._context.config.votes_wanted, able)
-
-    def _judge(self, case: Case, entry: Entry) -> None:
-        context = self._context
-        old = entry.verdict
-        finding = case.base_finding()
-        doom = {
-            Finding.REFUSED: Doom.AGENT_DOWN,
-            Finding.SILENT: Doom.HOST_DOWN,
-            Finding.STALLED: Doom.STALLED,
-        }[finding]
-        if doom is Doom.STALLED and old is not None and self._is_stalled_long(entry):
-            doom = Doom.AGENT_DOWN
-        number = 1
-        if old is not None and (old.epoch, old.incarnation) == (case.epoch, case.incarnation):
-            number = old.number + 1
-        number = min(max(number, entry.outbid + 1), VERDICT_NUMBER_MAX)
-        votes = sorted(case.confirming(), key=lambda vote: (vote.finding is not finding, vote.voter))
-        verdict = Verdict(
-            target=case.target,
-            epoch=case.epoch,
-            incarnation=case.incarnation,
-            number=number,
-            doom=doom,
-            votes=tuple(votes[: context.config.votes_wanted]),
-        )
-        self._apply(verdict, entry)
-        self._broadcaster.flood_verdict(verdict, None)
-
-    def _on_verdict(self, sender: NodeId, verdict: Verdict) -> None:
-        context = self._context
-        entry = context.table.get(verdict.target)
-        if entry is None or entry.state is MemberState.FORGOTTEN:
-            return
-        if self._is_outranked(verdict, entry):
-            return
-        record, about = entry.signed.record, (verdict.epoch, verdict.incarnation)
-        if self._is_old_news(verdict, entry):
-            self._hold(verdict, entry, sender)
-            return
-        if not self._is_proven(verdict):
-            context.refuse(sender, "verdict_not_proven")
-            if about == (record.epoch, record.incarnation):
-                entry.outbid = max(entry.outbid, verdict.number)
-            self._hear_votes(verdict, entry)
-            return
-        self._apply(verdict, entry)
-        self._broadcaster.flood_verdict(verdict, sender)
-
-    def _is_old_news(self, verdict: Verdict, entry: Entry) -> bool:
-        """A verdict reached long ago about a member that lives for us: a split has healed, or a laggard is
-        back."""
-        is_alive = entry.state in (MemberState.ALIVE, MemberState.STALLED)
-        return is_alive and verdict.age_ms >= OLD_VERDICT_MS and verdict.target not in self._ripe
-
-    def _hold(self, verdict: Verdict, entry: Entry, sender: NodeId) -> None:
-        """It is passed on at once, to the accused too, and believed only when its owner has not refuted it
-        meanwhile."""
-        if verdict.target in self._held and rank_of(self._held[verdict.target][0]) >= rank_of(verdict):
-            return
-        if not self._is_proven(verdict):
-            self._context.refuse(sender, "verdict_not_proven")
-            return
-        self._held[verdict.target] = (verdict, sender)
-        self._context.send(verdict.target, Down(verdicts=(verdict,)))
-        self._broadcaster.flood_verdict(verdict, sender)
-        self._context.wake_in(("held", verdict.target), HELD_MS)
-
-    def on_held_due(self, target: NodeId) -> None:
-        """Its owner has not refuted it: see for ourselves. Only what the look confirms is believed."""
-        verdict, sender = self._held.pop(target)
-        entry = self._context.table.get(target)
-        if entry is None or self._is_outranked(verdict, entry):
-            return
-
-        def found(finding: Finding, by_others: bool) -> None:
-            if finding is Finding.STALLED:
-                self.accuse(target, finding)
-            elif finding is not Finding.REACHABLE and not by_others:
-                self._ripe.add(target)
-                self._on_verdict(sender, verdict)
-                self._ripe.discard(target)
-
-        self._looks.start(target, found, is_indirect=True)
-
-    @staticmethod
-    def _is_outranked(verdict: Verdict, entry: Entry) -> bool:
-        """By a newer word of its owner, a farewell, or a verdict at least as high."""
-        record, old = entry.signed.record, entry.verdict
-        about = (verdict.epoch, verdict.incarnation)
-        if about < (record.epoch, record.incarnation) or entry.signed.presence is not Presence.HERE:
-            return True
-        return old is not None and ((old.epoch, old.incarnation), rank_of(old)) >= (about, rank_of(verdict))
-
     def _hear_votes(self, verdict: Verdict, entry: Entry) -> None:
         """Its votes do not suffice here, and yet they are votes: with our own they may."""
-        if not self._is_worth_it(entry, verdict.votes[0].finding):
+        if not self._verdicts.is_worth_it(entry, verdict.votes[0].finding):
             return
         votes = genuine_votes(self._context, verdict)
         votes = [v for v in votes if v.voter != self._context.my_id]
@@ -459,24 +344,6 @@ class Court:
         if self._context.my_id not in case.votes:
             self._look(case)
 
-    def _is_proven(self, verdict: Verdict) -> bool:
-        voters = {vote.voter for vote in genuine_votes(self._context, verdict)}
-        return len(voters) >= self._wanted(verdict.target)
-
-    def _apply(self, verdict: Verdict, entry: Entry) -> None:
-        context = self._context
-        self._close(verdict.target)
-        entry.verdict = verdict
-        entry.verdict_ms = context.now_ms - verdict.age_ms
-        context.table.vouch(entry)
-        context.counters[f"verdicts.{verdict.doom.value}"] += 1
-        context.rejudge(entry)
-        context.table.rehash(entry)
-        if verdict.doom is not Doom.STALLED:
-            self._links.forget(verdict.target)
-        context.timers.set_earlier("recheck", context.now_ms + context.config.recheck_interval_ms // 2)
-        context.timers.set_earlier("tombstones", context.now_ms + context.config.down_kept_ms)
-
     def _close(self, target: NodeId) -> bool:
         case = self._cases.pop(target, None)
         self._context.timers.cancel(("case", target))
@@ -484,32 +351,3 @@ class Court:
         if entry is not None:
             entry.is_suspected = False
         return case is not None
-
-    def _is_worth_it(self, entry: Entry, finding: Finding) -> bool:
-        """A dead member is accused again only when what is found would change the verdict."""
-        verdict = entry.verdict
-        if verdict is None or entry.outbid >= verdict.number:
-            return True
-        if verdict.doom is Doom.STALLED:
-            return finding is not Finding.STALLED or self._is_stalled_long(entry)
-        if verdict.doom is Doom.AGENT_DOWN:
-            return finding is Finding.SILENT
-        return finding in (Finding.REFUSED, Finding.STALLED)
-
-    def _is_stalled_long(self, entry: Entry) -> bool:
-        is_stalled = entry.verdict is not None and entry.verdict.doom is Doom.STALLED
-        return is_stalled and self._context.now_ms - entry.verdict_ms >= self._context.config.stalled_down_ms
-
-    def _is_current_me(self, about: Vote | Verdict) -> bool:
-        record = self._context.table.me.record
-        # Nobody can know a later self of ours but by a record we signed, and that is shown with
-        # `Welcome.you`.
-        return (about.epoch, about.incarnation) == (record.epoch, record.incarnation)
-
-    def _is_later_me(self, verdict: Verdict) -> bool:
-        """About a self we do not remember: our disk was restored. A lone liar could drive our numbers to
-        their end this way, so it takes a proven verdict, and one that is not far ahead."""
-        record = self._context.table.me.record
-        ahead = (verdict.epoch - record.epoch, verdict.incarnation - record.incarnation)
-        is_near = max(ahead) <= AHEAD_MAX
-        return ahead > (0, 0) and ahead[0] >= 0 and is_near and self._is_proven(verdict)

@@ -40,6 +40,7 @@ from fabric.core.membership.record import read_load, sign_record
 from fabric.core.membership.table import Entry, Table
 from fabric.core.membership.tombstones import Tombstones
 from fabric.core.membership.trust import Trust
+from fabric.core.membership.verdicts import Verdicts
 from proto.ids import NodeId
 from proto.membership import (
     Ack,
@@ -94,12 +95,14 @@ class Membership:
         self._looks = Looks(context, self._links)
         self._tombstones = Tombstones(context)
         self._doubt = Doubt(context, self._looks)
+        self._verdicts = Verdicts(context, self._links, self._looks, self._broadcaster)
         self._court = Court(
             context,
             self._links,
             self._looks,
             self._broadcaster,
             self._doubt,
+            self._verdicts,
             self._tombstones.forget_ghost,
         )
         self._anti_entropy = AntiEntropy(context, self._links, self._broadcaster)
@@ -289,7 +292,7 @@ class Membership:
             case ("case", target):
                 self._court.on_due(NodeId(str(target)))
             case ("held", target):
-                self._court.on_held_due(NodeId(str(target)))
+                self._verdicts.on_held_due(NodeId(str(target)))
             case ("rival", target):
                 self._learner.turn_back(NodeId(str(target)))
             case ("grace", target):
@@ -562,6 +565,6 @@ class Membership:
             self._own.outbid_incarnation(*newest)
 
     def _take_verdicts(self, sender: NodeId, verdicts: tuple[Verdict, ...]) -> None:
-        if verdicts and self._court.on_verdicts(sender, verdicts):
+        if verdicts and self._verdicts.hear(sender, verdicts):
             newest = max((v.epoch, v.incarnation) for v in verdicts if v.target == self.me.node_id)
             self._own.outbid_incarnation(*newest)
