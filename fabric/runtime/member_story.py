@@ -14,9 +14,10 @@ from fabric.runtime.events import EventLog
 from proto.ids import NodeId
 
 SPOKE_LATELY_S = 10.0
+STUCK_S = 29.0  # stalled so long, it is called down for that alone (membership's `stalled_down_ms`, 30 s)
 _REASONS = {
     MemberState.STALLED: "its machine answers and its agent does not",
-    MemberState.AGENT_DOWN: "its machine answers and no agent runs there",
+    MemberState.AGENT_DOWN: "its machine answers and refuses: no agent runs there",
     MemberState.HOST_DOWN: "nothing answers there",
     MemberState.LEAVING: "its agent was stopped; it may be back soon",
 }
@@ -88,7 +89,19 @@ class MemberStory:
             if self._is_removed(member.record.node_id):
                 return "removed", "the fabric removed it; its keys are of no use any more"
             return state.value, "it was gone for so long that only its key is remembered"
+        if state is MemberState.AGENT_DOWN and before is MemberState.STALLED and told is not None:
+            return state.value, self._stuck(told)
         return state.value, _REASONS[state]
+
+    def _stuck(self, told: _Told) -> str:
+        """A stalled agent is down when it has been stalled for long, or when it is killed meanwhile."""
+        stalled_s = self._away_s(told)
+        if stalled_s >= STUCK_S:
+            return f"its agent has not answered for {stalled_s:.0f} s while its machine does: stuck"
+        return "its agent was stuck, and has ended now or been so for too long"
+
+    def _away_s(self, told: _Told) -> float:
+        return max(0, self._clock.monotonic_ms() - told.changed_ms) / 1_000
 
     def _alive(self, member: Member, before: MemberState | None, told: _Told | None) -> tuple[str, str]:
         record = member.record
@@ -100,7 +113,7 @@ class MemberStory:
             if told is not None and record.incarnation > told.incarnation and not restarted:
                 return "refuted", f"it answered the accusation with incarnation {record.incarnation}"
             return "alive", f"it was heard{again}"
-        away_s = 0 if told is None else max(0, self._clock.monotonic_ms() - told.changed_ms) / 1_000
+        away_s = 0.0 if told is None else self._away_s(told)
         word = "down" if before in DOWN_STATES else before.value
         return "alive", f"back after {away_s:.1f} s {word}{again}"
 

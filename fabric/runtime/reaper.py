@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _BELIEVED = {
     MemberState.STALLED: "stalled: its machine answers and its agent does not",
     MemberState.SUSPECT: "suspect: it does not answer, and that is being looked into",
-    MemberState.AGENT_DOWN: "agent_down: its machine answers and no agent runs there",
+    MemberState.AGENT_DOWN: "agent_down: its machine answers, its agent is gone or stuck",
     MemberState.HOST_DOWN: "host_down: nothing answers there",
     MemberState.LEAVING: "leaving: its agent was stopped",
     MemberState.LEFT: "left: its agent was stopped and did not come back",

@@ -63,6 +63,25 @@ def test_a_neighbour_fallen_silent_says_for_how_long() -> None:
     assert reason.startswith("others do not reach it")
 
 
+def test_a_stuck_agent_is_not_said_to_be_gone() -> None:
+    told = Told()
+    told.after(replace(a(MemberState.STALLED), changed_ms=NOW_MS - 30_100), MemberState.ALIVE)
+    assert told.after(a(MemberState.AGENT_DOWN), MemberState.STALLED) == [
+        ("member.agent_down", "its agent has not answered for 30 s while its machine does: stuck")
+    ]
+
+
+def test_a_stuck_agent_that_is_down_sooner_may_have_been_killed() -> None:
+    told = Told()
+    told.after(replace(a(MemberState.STALLED), changed_ms=NOW_MS - 8_000), MemberState.ALIVE)
+    assert told.after(a(MemberState.AGENT_DOWN), MemberState.STALLED) == [
+        ("member.agent_down", "its agent was stuck, and has ended now or been so for too long")
+    ]
+    assert Told().after(a(MemberState.AGENT_DOWN), MemberState.SUSPECT) == [
+        ("member.agent_down", "its machine answers and refuses: no agent runs there")
+    ]
+
+
 def test_one_that_was_admitted_and_starts_later() -> None:
     told = Told()
     assert told.after(a(MemberState.SUSPECT, epoch=0), None)[0][0] == "member.admitted"

@@ -24,7 +24,8 @@ REASONS = [
     (MemberState.HOST_DOWN, "host h1 did not report within 600 s; it is host_down: nothing answers there"),
     (
         MemberState.AGENT_DOWN,
-        "host h1 did not report within 600 s; it is agent_down: its machine answers and no agent runs there",
+        "host h1 did not report within 600 s; "
+        "it is agent_down: its machine answers, its agent is gone or stuck",
     ),
     (
         MemberState.STALLED,
