@@ -105,7 +105,8 @@ def members(
 
     AGE is the time since this node had evidence of that node's life. HEARD says how: over a link of its own
     (link), or told by others (gossip). INCARNATION is starts of the agent, and accusations it refuted since.
-    NAME shows these nodes only; the first 4 or more digits of an id will do.
+    NAME shows these nodes only; the first 4 or more digits of an id will do. With --links, SINCE is how long
+    the link has been up or down.
 
     With --watch --json: one JSON object a line."""
     wanted = Wanted(names, frozenset(states), frozenset(zones), sort)
@@ -233,7 +234,7 @@ def _link_cells(row: Row) -> tuple[object, ...]:
         f"{row['lag_ms']}ms",
         "eager" if row["eager"] else "lazy",
         "yes" if row["ring"] else "no",
-        age(row["since_s"]),
+        age(row["changed_s"]),
         (row["address"] or "-").removeprefix("tcp://"),
         row["id"][:8],
     )

@@ -132,8 +132,8 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     if link is not None:
         kinds = [word for word, is_so in (("ring", link["ring"]), ("tree", link["eager"])) if is_so]
-        health = "bad" if link["bad"] else "up" if link["up"] else "down"
-        lines.append(("link", f"{health} for {age(link['since_s'])} ({', '.join(kinds) or 'plain'})"))
+        health = f"{'bad, ' if link['bad'] else ''}{'up' if link['up'] else 'down'}"
+        lines.append(("link", f"{health} for {age(link['changed_s'])} ({', '.join(kinds) or 'plain'})"))
     if certificate is not None:
         left_s = certificate["expires_in_s"]
         until = datetime.fromtimestamp(certificate["not_after"], UTC).isoformat(timespec="seconds")

@@ -43,6 +43,7 @@ def _link(link: LinkView, now_ms: int) -> dict[str, Any]:
         "ring": link.is_ring,
         "bad": link.is_bad,
         "since_s": max(0, now_ms - link.since_ms) / 1_000,
+        "changed_s": max(0, now_ms - link.changed_ms) / 1_000,
         "lag_ms": link.lag_ms,
     }
 

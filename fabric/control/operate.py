@@ -107,6 +107,7 @@ def _link(link: LinkView, member: Member | None, now_ms: int) -> dict[str, Any]:
         "bad": link.is_bad,
         "heard_s": _age_s(link.heard_ms, now_ms),
         "since_s": _age_s(link.since_ms, now_ms),
+        "changed_s": _age_s(link.changed_ms, now_ms),
         "rtt_ms": _ms(link.rtt_us),
         "lag_ms": link.lag_ms,
     }

@@ -33,6 +33,7 @@ LOW_DEGREE = 3  # below it a request has priority
 class Link:
     node_id: NodeId
     since_ms: int
+    changed_ms: int  # when `is_up` last changed
     heard_ms: int
     is_up: bool = False  # our half
     is_eager: bool = True
@@ -86,6 +87,7 @@ class Links:
                     is_eager=link.is_eager,
                     is_ring=link.is_ring,
                     since_ms=link.since_ms,
+                    changed_ms=link.changed_ms,
                     heard_ms=link.heard_ms,
                     rtt_us=None if entry is None else entry.rtt_us,
                     lag_ms=link.lag_ms,
@@ -99,14 +101,14 @@ class Links:
     def on_up(self, node_id: NodeId) -> None:
         self.up.add(node_id)
         link = self.linked.get(node_id)
-        if link is not None:
-            link.is_up = True
+        if link is not None and not link.is_up:
+            link.is_up, link.changed_ms = True, self._context.now_ms
 
     def on_lost(self, node_id: NodeId) -> None:
         self.up.discard(node_id)
         link = self.linked.get(node_id)
-        if link is not None:
-            link.is_up = False
+        if link is not None and link.is_up:
+            link.is_up, link.changed_ms = False, self._context.now_ms
 
     # What peers say.
 
@@ -328,7 +330,8 @@ class Links:
     def _add(self, node_id: NodeId) -> None:
         now_ms = self._context.now_ms
         self._asked.pop(node_id, None)
-        link = Link(node_id=node_id, since_ms=now_ms, heard_ms=now_ms, is_up=node_id in self.up)
+        is_up = node_id in self.up
+        link = Link(node_id=node_id, since_ms=now_ms, changed_ms=now_ms, heard_ms=now_ms, is_up=is_up)
         self.linked[node_id] = link
         self._context.timers.set_earlier("silence", now_ms + self._context.config.silence_ms)
         self.review()

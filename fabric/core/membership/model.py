@@ -157,7 +157,8 @@ class LinkView:
     is_up: bool  # our half: frames can be sent
     is_eager: bool  # on the broadcast tree
     is_ring: bool  # kept for connectivity, never evicted
-    since_ms: int  # monotonic
+    since_ms: int  # monotonic, when it became a link
+    changed_ms: int  # monotonic, when `is_up` last changed
     heard_ms: int  # monotonic, last beat or other word
     rtt_us: int | None
     lag_ms: int  # how late the neighbour says its event loop is

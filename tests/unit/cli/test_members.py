@@ -42,7 +42,10 @@ def view() -> MeshDouble:
             member_named("a", zone="z2", state=MemberState.HOST_DOWN, heard_ms=NOW_MS - 75_000),
             member_named("c", zone="z1", state=MemberState.FORGOTTEN, heard_ms=0),
         ],
-        [link_to("b", is_ring=True), link_to("a", is_up=False, is_bad=True, is_eager=False, rtt_us=None)],
+        [
+            link_to("b", is_ring=True),
+            link_to("a", is_up=False, is_bad=True, is_eager=False, rtt_us=None, changed_ms=NOW_MS - 11_000),
+        ],
     )
 
 
@@ -101,6 +104,7 @@ def test_links(asked: Asked, view: MeshDouble) -> None:
     assert column(done, "LINK") == ["up", "bad"]
     assert column(done, "TREE") == ["eager", "lazy"]
     assert column(done, "RING") == ["yes", "no"]
+    assert column(done, "SINCE") == ["1m00s", "11s"]  # up, and down; not how long they have been links
     assert [row["name"] for row in rows] == ["b", "a"]
     assert misused.returncode == 2
 

@@ -9,7 +9,7 @@ from string import ascii_lowercase
 import pytest
 
 from fabric.core.membership.config import MembershipConfig
-from fabric.core.membership.events import Effect, LinkUp, PeerAdmitted, PinLinks, Send, Woke
+from fabric.core.membership.events import Effect, LinkLost, LinkUp, PeerAdmitted, PinLinks, Send, Woke
 from fabric.core.membership.links import ASK_TIMEOUT_MS, CANDIDATES, FIRST_LINKS, FIRST_MS, QUIET_MS
 from proto.ids import NodeId
 from proto.membership import (
@@ -531,3 +531,24 @@ def test_a_refusal_makes_no_more_links_than_wanted() -> None:
     asked = world.asked(world.wait(FIRST_MS + SOON_MS))
     effects = world.hear(asked[0], LinkNo(candidates=(fake_node_id(others_of(MANY)[12]),)))
     assert world.asked(effects) == []
+
+
+def test_a_link_knows_since_when_it_is_up_or_down() -> None:
+    """It is told again at each failed redial, which is no change."""
+    world = Fabric(FEW)
+    world.link("a")
+    made_ms, a = world.now_ms, fake_node_id("a")
+
+    def seen() -> tuple[int, bool, int]:
+        (link,) = (link for link in world.core.links(world.now_ms) if link.node_id == a)
+        return link.since_ms, link.is_up, link.changed_ms
+
+    changed = []
+    for event in (LinkUp(a), LinkLost(a, refused=False), LinkUp(a)):
+        world.now_ms += 400
+        changed.append(world.now_ms)
+        world.tell(event)
+        assert seen() == (made_ms, isinstance(event, LinkUp), changed[-1])
+        world.now_ms += 100
+        world.tell(event)
+        assert seen()[2] == changed[-1]

@@ -1,0 +1,58 @@
+"""`fabric node`: what it shows of one node, and what it says after it has done something."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from fabric.control import node_view
+from fabric.core.membership.model import MemberState
+from tests.fixtures.local_agent import DeskDouble, local_parts
+from tests.fixtures.mesh_view_double import NOW_MS, MeshDouble, TwoClocks, link_to, member_named
+from tests.unit.cli.asking import Asked, asked
+
+__all__ = ["asked"]  # a fixture, used by its name
+
+
+@dataclass
+class Desk(DeskDouble):
+    """Shows from what this node believes."""
+
+    view: MeshDouble
+    clock: TwoClocks = field(default_factory=TwoClocks)
+
+    def show(self, text: str) -> dict[str, Any]:
+        return node_view.node(self.view, self.clock, text)
+
+
+def shown(asked: Asked, view: MeshDouble, name: str) -> dict[str, str]:
+    with asked.answering(local_parts(view, nodes=Desk(view))):
+        done = asked("node", "show", name)
+    assert done.returncode == 0, done.stderr
+    lines = [line.partition("  ") for line in done.stdout.splitlines()]
+    return {label: value.strip() for label, _, value in lines}
+
+
+@pytest.mark.parametrize(
+    ("is_up", "is_bad", "said"),
+    [
+        (True, False, "up for 11s (tree)"),
+        (False, False, "down for 11s (tree)"),
+        (True, True, "bad, up for 11s (tree)"),
+    ],
+)
+def test_a_link_says_since_when_it_is_up_or_down(asked: Asked, is_up: bool, is_bad: bool, said: str) -> None:
+    link = link_to("a", is_up=is_up, is_bad=is_bad, changed_ms=NOW_MS - 11_000)
+    view = MeshDouble([member_named("me"), member_named("a")], [link])
+    assert shown(asked, view, "a")["link"] == said
+    with asked.answering(local_parts(view, nodes=Desk(view))):
+        found = json.loads(asked("node", "show", "a", "--json").stdout)
+    assert (found["link"]["since_s"], found["link"]["changed_s"]) == (60.0, 11.0)
+
+
+def test_the_state_says_since_when(asked: Asked) -> None:
+    a = member_named("a", state=MemberState.STALLED, changed_ms=NOW_MS - 12_000)
+    assert shown(asked, MeshDouble([member_named("me"), a]), "a")["state"] == "stalled for 12s"
