@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from fabric.agent_roles import conductor_of
-from fabric.control import node_view, operate
-from fabric.core.nodes.model import JoinToken, Node
+from fabric.control import node_view, operate, token_view
+from fabric.core.nodes.model import Node
 from fabric.runtime.clock import Clock
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.mesh_view import MeshView
@@ -65,18 +65,25 @@ class AgentNodes:
         rotation = self._rotation()
         if rotation is None:
             raise RotationError("this agent is still starting; try again")
+        admin, now_ms = self._admin(), self._clock.wall_ms()
+        kept = () if admin is None else await admin.tokens()  # first: afterwards this life of the agent ends
+        dead = token_view.usable_count(kept, door_public=self._my_key(), now_ms=now_ms)
         await rotation.rotate()
-        return {"id": self._fleet.me}
+        return {"id": self._fleet.me, "tokens_dead": dead}
 
     async def tokens(self) -> list[dict[str, Any]]:
-        return [self._token(token) for token in await self._need_admin("join tokens are kept").tokens()]
+        rows = await self._need_admin("join tokens are kept").tokens()
+        door_public, now_ms = self._my_key(), self._clock.wall_ms()
+        return [token_view.token(row, door_public=door_public, now_ms=now_ms) for row in rows]
 
     async def revoke_token(self, token_id: str) -> None:
         await self._need_admin("join tokens are kept").revoke_token(TokenId(token_id))
 
-    def _token(self, token: JoinToken) -> dict[str, Any]:
-        left_s = (token.expires_ms - self._clock.wall_ms()) // 1_000
-        return {"id": token.token_id, "uses_left": token.uses_left, "expires_in_s": left_s}
+    def _my_key(self) -> bytes:
+        """The conductor's door has the conductor's own key."""
+        me = self._fleet.member(self._fleet.me)
+        assert me is not None, "a node knows itself"
+        return me.record.curve_public
 
     def _need_admin(self, what: str) -> NodeAdmin:
         """Raises IdentityError, which names the conductor."""

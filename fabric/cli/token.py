@@ -12,6 +12,7 @@ from fabric.cli.target import with_client
 from fabric.runtime.local_socket import LocalClient
 
 TTL_S_MAX = 30 * 86_400  # what the agent takes (fabric.api.local)
+_STATUS = {"used_up": "used up", "old_door_key": "dead: the door's keys were rotated, make a new one"}
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -59,12 +60,13 @@ def list_tokens(client: LocalClient, as_json: bool) -> None:
         print_json(rows)
         return
     print_table(
-        ("ID", "USES LEFT", "EXPIRES"),
+        ("ID", "USES LEFT", "EXPIRES", "STATUS"),
         [
             (
                 row["id"],
                 row["uses_left"],
                 f"in {age(left)}" if (left := row["expires_in_s"]) > 0 else "expired",
+                _STATUS.get(row["status"], row["status"]),
             )
             for row in rows
         ],

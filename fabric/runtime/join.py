@@ -66,7 +66,11 @@ async def create_token(
     secret, token_id = secrets.token_bytes(SECRET_BYTES), TokenId(new_uuid())
     expires_ms = now_ms + ttl_s * 1000
     command = JoinTokenCreate(
-        token_id=token_id, secret_hash=secret_hash(secret), expires_ms=expires_ms, uses=uses
+        token_id=token_id,
+        secret_hash=secret_hash(secret),
+        expires_ms=expires_ms,
+        uses=uses,
+        door_public=door_public,
     )
     await state.propose(command, request_id=new_request_id())
     return token_text(

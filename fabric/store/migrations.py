@@ -15,7 +15,7 @@ Step = Callable[[Connection], None]
 
 def _nodes_with_generations(connection: Connection) -> None:
     """1 to 2: certificates have generations, nodes their first state, and removed nodes are remembered."""
-    is_postgres = connection.dialect.name == "postgresql"
+    is_postgres = _is_postgres(connection)
     blob, empty = ("BYTEA", "''") if is_postgres else ("BLOB", "x''")
     words = 'TEXT COLLATE "C"' if is_postgres else "TEXT"
     for column in (
@@ -36,4 +36,17 @@ def _nodes_with_generations(connection: Connection) -> None:
     )
 
 
-STEPS: Mapping[int, Step] = {1: _nodes_with_generations}  # from which version
+def _tokens_with_door_keys(connection: Connection) -> None:
+    """2 to 3: a join token remembers the key of the door it opens."""
+    column = "BYTEA NOT NULL DEFAULT ''" if _is_postgres(connection) else "BLOB NOT NULL DEFAULT x''"
+    connection.execute(text(f"ALTER TABLE join_tokens ADD COLUMN door_public {column}"))
+
+
+def _is_postgres(connection: Connection) -> bool:
+    return connection.dialect.name == "postgresql"
+
+
+STEPS: Mapping[int, Step] = {  # from which version
+    1: _nodes_with_generations,
+    2: _tokens_with_door_keys,
+}

@@ -8,7 +8,7 @@ from fabric.store import tables as t
 from fabric.store.errors import SchemaVersionError
 from fabric.store.migrations import STEPS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def create_schema(connection: Connection) -> None:

@@ -16,6 +16,7 @@ class JoinTokenCreate(Command):
     secret_hash: bytes  # blake2b-32 of the one-time secret; the secret itself never enters the log
     expires_ms: int
     uses: int = 1
+    door_public: bytes = b""  # the door's key, which the token names; empty in older entries
 
 
 @command

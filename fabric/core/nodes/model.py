@@ -41,6 +41,7 @@ class JoinToken:
     secret_hash: bytes
     expires_ms: int
     uses_left: int
+    door_public: bytes  # the key of the door it opens; empty for those made before it was kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

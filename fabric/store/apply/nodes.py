@@ -38,6 +38,7 @@ def create_join_token(context: ApplyContext, command: JoinTokenCreate) -> Result
             "secret_hash": command.secret_hash,
             "expires_ms": command.expires_ms,
             "uses_left": command.uses,
+            "door_public": command.door_public,
         },
     )
     return {}

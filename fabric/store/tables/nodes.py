@@ -39,6 +39,7 @@ join_tokens = Table(
     Column("secret_hash", LargeBinary, nullable=False),
     Column("expires_ms", INT, nullable=False),
     Column("uses_left", INT, nullable=False),
+    Column("door_public", LargeBinary, nullable=False),  # empty in rows older than this column
 )
 
 hosts = Table(

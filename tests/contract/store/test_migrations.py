@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy
 from sqlalchemy import Connection, MetaData, Table, UniqueConstraint, inspect
 
-from fabric.core.nodes.queries import ListNodes, ListRemovedNodes
+from fabric.core.nodes.queries import ListJoinTokens, ListNodes, ListRemovedNodes
 from fabric.store import tables as t
 from fabric.store.errors import SchemaVersionError
 from fabric.store.migrations import STEPS
@@ -18,7 +18,10 @@ from fabric.store.query import answer
 from fabric.store.schema import SCHEMA_VERSION, create_schema
 from fabric.store.sqlite import open_writer
 
-NEW_IN_2 = frozenset({"generation", "body", "signature"})  # columns of `nodes`
+NEW_COLUMNS = {
+    "nodes": frozenset({"generation", "body", "signature"}),  # in version 2
+    "join_tokens": frozenset({"door_public"}),  # in version 3
+}
 
 Columns = dict[str, dict[str, tuple[str, bool]]]
 
@@ -38,9 +41,14 @@ def first_tables(connection: Connection) -> None:
     """The tables as version 1 made them, with one node."""
     old = MetaData(naming_convention=t.metadata.naming_convention)
     for table in t.metadata.sorted_tables:
-        if table.name == "nodes":
-            kept = [column._copy() for column in table.columns if column.name not in NEW_IN_2]
-            Table("nodes", old, *kept, UniqueConstraint("name"), UniqueConstraint("curve_public"))
+        if table.name in NEW_COLUMNS:
+            kept = [column._copy() for column in table.columns if column.name not in NEW_COLUMNS[table.name]]
+            unique = [
+                UniqueConstraint(*c.columns.keys())
+                for c in table.constraints
+                if isinstance(c, UniqueConstraint)
+            ]
+            Table(table.name, old, *kept, *unique)
         elif table.name != "removed_nodes":
             table.to_metadata(old)
     old.create_all(connection)
@@ -48,6 +56,8 @@ def first_tables(connection: Connection) -> None:
     connection.execute(t.position.insert(), first)
     node = {"node_id": "n", "name": "h1", "curve_public": b"key", "certificate": b"cert", "admitted_ms": 5}
     connection.execute(old.tables["nodes"].insert(), node)
+    token = {"token_id": "t", "secret_hash": b"h", "expires_ms": 9, "uses_left": 1}
+    connection.execute(old.tables["join_tokens"].insert(), token)
     connection.commit()
 
 
@@ -70,6 +80,8 @@ def test_old_tables_become_todays_and_keep_their_rows(connection: Connection) ->
     (node,) = answer(connection, ListNodes())
     assert (node.name, node.generation, node.body, node.signature) == ("h1", 1, b"", b"")
     assert answer(connection, ListRemovedNodes()) == ()
+    (token,) = answer(connection, ListJoinTokens())
+    assert (token.token_id, token.uses_left, token.door_public) == ("t", 1, b"")
     assert connection.execute(t.position.select()).one().schema_version == SCHEMA_VERSION
     migrated = shape(connection)
     t.metadata.drop_all(connection)

@@ -37,7 +37,13 @@ TOKEN = TokenId("token-1")
 
 
 def token(world: StoreWorld, uses: int = 1) -> JoinTokenCreate:
-    return JoinTokenCreate(token_id=TOKEN, secret_hash=b"h", expires_ms=world.clock.now_ms + 1_000, uses=uses)
+    return JoinTokenCreate(
+        token_id=TOKEN,
+        secret_hash=b"h",
+        expires_ms=world.clock.now_ms + 1_000,
+        uses=uses,
+        door_public=b"d",
+    )
 
 
 async def test_the_founder_needs_no_token_and_others_do(bare: StoreWorld) -> None:
@@ -92,7 +98,9 @@ def renew(generation: int, certificate: bytes, **changes: Any) -> NodeRenew:
 
 async def test_a_revoked_token_admits_nobody(world: StoreWorld) -> None:
     await world.do(token(world, uses=9))
-    assert [made.token_id for made in await world.ask(ListJoinTokens())] == [TOKEN]
+    assert [(made.token_id, made.door_public) for made in await world.ask(ListJoinTokens())] == [
+        (TOKEN, b"d")
+    ]
     await world.do(JoinTokenRevoke(token_id=TOKEN))
     await world.refuse(node_admit("c" * 32, token_id=TOKEN), "not_found", "unknown")
     await world.refuse(JoinTokenRevoke(token_id=TOKEN), "not_found")

@@ -1,0 +1,73 @@
+"""What an operator asks of an agent about nodes: what a rotation of the conductor's keys costs is told."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from fabric.agent_nodes import AgentNodes
+from fabric.core.nodes.model import JoinToken
+from fabric.runtime.node_admin import NodeAdmin
+from fabric.runtime.node_identity import IdentityError
+from fabric.runtime.rotation import Rotation
+from proto.ids import TokenId
+from tests.fixtures.mesh_view_double import MeshDouble, TwoClocks, member_named
+
+
+class Admin:
+    def __init__(self, *rows: JoinToken) -> None:
+        self.rows = rows
+
+    async def tokens(self) -> tuple[JoinToken, ...]:
+        return self.rows
+
+
+class Rotated:
+    is_done = False
+
+    async def rotate(self) -> None:
+        self.is_done = True
+
+
+def desk(admin: Admin | None, rotation: Rotated) -> AgentNodes:
+    return AgentNodes(
+        MeshDouble([ME]),
+        CLOCK,
+        admin=lambda: cast(NodeAdmin | None, admin),
+        state=lambda: None,
+        rotation=lambda: cast(Rotation, rotation),
+    )
+
+
+def row(token_id: str, **changes: Any) -> JoinToken:
+    fields: dict[str, Any] = {
+        "token_id": TokenId(token_id),
+        "secret_hash": b"h",
+        "expires_ms": CLOCK.wall_ms() + 60_000,
+        "uses_left": 1,
+        "door_public": ME.record.curve_public,
+    }
+    return JoinToken(**fields | changes)
+
+
+ME, CLOCK = member_named("me"), TwoClocks()
+
+
+async def test_a_rotation_of_the_conductor_tells_how_many_tokens_it_kills() -> None:
+    rotation = Rotated()
+    admin = Admin(row("a"), row("b"), row("c", uses_left=0), row("d", door_public=b"older" * 6 + b"00"))
+    assert await desk(admin, rotation).rotate_key() == {"id": ME.record.node_id, "tokens_dead": 2}
+    assert rotation.is_done
+
+
+async def test_another_nodes_rotation_kills_none() -> None:
+    assert (await desk(None, Rotated()).rotate_key())["tokens_dead"] == 0
+
+
+async def test_tokens_of_an_older_door_key_are_marked() -> None:
+    admin = Admin(row("a"), row("b", door_public=b"older" * 6 + b"00"))
+    found = await desk(admin, Rotated()).tokens()
+    assert [(token["id"], token["status"]) for token in found] == [("a", "usable"), ("b", "old_door_key")]
+    with pytest.raises(IdentityError):
+        await desk(None, Rotated()).tokens()
