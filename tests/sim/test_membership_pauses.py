@@ -78,7 +78,7 @@ def test_laggard_restarts_over_an_old_disk_and_raises_nobody(seed: int) -> None:
 
 
 @pytest.mark.parametrize("clock_runs", [True, False])
-@pytest.mark.parametrize("seed", few_seeds(10))
+@pytest.mark.parametrize("seed", seeds(50))
 def test_suspended_for_ten_minutes(clock_runs: bool, seed: int) -> None:
     """Its monotonic clock jumps, or lost the time. Wall clocks cannot matter: the core has none."""
     world = settled(8, seed)

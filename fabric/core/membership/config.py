@@ -31,7 +31,8 @@ class MembershipConfig:
     votes_wanted: int = 3  # Lifeguard's K
     deputies: int = 5  # who looks when somebody is accused: two more than the votes wanted
     stalled_down_ms: int = 30_000  # a stuck agent is called down after so long, never before
-    stranger_interval_ms: int = 10_000  # one member that is no neighbour is pinged
+    stranger_interval_ms: int = 5_000  # one member that is no neighbour is knocked at
+    stranger_ping_every: int = 3  # ... and each so many of them is pinged, and roots compared
     storm_interval_ms: int = 100  # ... this often while many die at once: their neighbours may be dead, too
     recheck_interval_ms: int = 10_000  # a dead member's deputies look again: splits heal, diagnoses improve
     unheard_grace_ms: int = 3_000  # members known from disk only are looked at after so long
@@ -110,6 +111,7 @@ class MembershipConfig:
         need(
             0 <= self.swap_jitter_ms < self.swap_interval_ms, "swap_jitter_ms must be below swap_interval_ms"
         )
+        need(self.stranger_ping_every >= 1, "stranger_ping_every must be at least 1")
         need(self.eager_min >= 1, "eager_min must be at least 1")
         need(self.fabric_loads_per_s >= 1, "fabric_loads_per_s must be at least 1")
         need(1 < self.members_max <= 65_536, "members_max must be 2 to 65536")

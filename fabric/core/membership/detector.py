@@ -48,6 +48,7 @@ class Detector:
         self._anti_entropy = anti_entropy
         self._tombstones = tombstones
         self._strangers: list[NodeId] = []  # SWIM's shuffled round
+        self._strangers_seen = 0
         self._dead_round: list[NodeId] = []
         self._mute: dict[NodeId, int] = {}
         self._unheard_by_us: dict[NodeId, int] = {}
@@ -188,10 +189,12 @@ class Detector:
     # Everybody else.
 
     def look_at_stranger(self) -> None:
-        """One living member that is no neighbour. While many die at once this goes fast and by knocks only:
-        all neighbours of a dead member may be dead, too."""
+        """One living member that is no neighbour. Mostly by a knock alone, which costs no handshake; while
+        many die at once this goes fast: all neighbours of a dead member may be dead, too."""
         context = self._context
         is_storm = self._court.is_storm()
+        self._strangers_seen += 1
+        is_close = not is_storm and self._strangers_seen % context.config.stranger_ping_every == 0
         wait_ms = context.config.storm_interval_ms if is_storm else context.config.stranger_interval_ms
         context.wake_in("stranger", context.jittered(wait_ms, 50))
         target = self._next_stranger()
@@ -200,7 +203,7 @@ class Detector:
         node_id = target.node_id
 
         def found(finding: Finding, by_others: bool) -> None:
-            if is_storm and finding is Finding.SILENT:
+            if not is_close and finding is Finding.SILENT:
                 self._looks.start(node_id, found_closely, is_indirect=True)
             else:
                 found_closely(finding, by_others)
@@ -211,7 +214,7 @@ class Detector:
             elif not by_others and target.root and target.root != context.table.root:
                 self._anti_entropy.compare(node_id)
 
-        self._looks.start(node_id, found, has_second_chance=not is_storm, knock_only=is_storm)
+        self._looks.start(node_id, found, has_second_chance=is_close, knock_only=not is_close)
 
     def _next_stranger(self) -> Entry | None:
         table = self._context.table
