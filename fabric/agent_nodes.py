@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from fabric.agent_roles import conductor_of
-from fabric.control import node_view, operate, token_view
+from fabric.control import conductor, node_view, operate, token_view
 from fabric.core.nodes.model import Node
+from fabric.errors import NoQuorumError
 from fabric.runtime.clock import Clock
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.mesh_view import MeshView
@@ -55,7 +56,7 @@ class AgentNodes:
             self._need_admin("other nodes are drained")
         assert state is not None
         command = HostUpdate(host_id=self._fleet.me, enabled=False, disabled_reason=reason)
-        await state.propose(command, request_id=new_request_id())
+        await self._propose(state, command)
         return {"id": self._fleet.me, "name": member.record.name}
 
     async def undrain(self, text: str) -> dict[str, Any]:
@@ -79,6 +80,16 @@ class AgentNodes:
     async def revoke_token(self, token_id: str) -> None:
         await self._need_admin("join tokens are kept").revoke_token(TokenId(token_id))
 
+    async def _propose(self, state: HardState, command: HostUpdate) -> None:
+        """Raises NoQuorumError, which names who should conduct: at once where that one is known not to."""
+        trouble = conductor.trouble(self._fleet)
+        if trouble is not None:
+            raise NoQuorumError(f"{trouble}; nothing was done")
+        try:
+            await state.propose(command, request_id=new_request_id())
+        except NoQuorumError as error:
+            raise NoQuorumError(f"{conductor.trouble(self._fleet) or error}; nothing was done") from error
+
     def _my_key(self) -> bytes:
         """The conductor's door has the conductor's own key."""
         me = self._fleet.member(self._fleet.me)
@@ -94,10 +105,10 @@ class AgentNodes:
 
 
 def where_to_ask(fleet: MeshView, what: str) -> str:
-    conductor = conductor_of(fleet)
-    member = None if conductor is None else fleet.member(conductor)
+    conducting = conductor_of(fleet)
+    member = None if conducting is None else fleet.member(conducting)
     if member is None:
-        return f"no node conducts now, and {what} by the one that does; try again"
+        return f"{what} on the conductor: {conductor.trouble(fleet)}; nothing was done"
     return f"{what} on {member.record.name}, the conductor: ask there"
 
 

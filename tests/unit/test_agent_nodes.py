@@ -1,4 +1,5 @@
-"""What an operator asks of an agent about nodes: what a rotation of the conductor's keys costs is told."""
+"""What an operator asks of an agent about nodes: what a rotation of the conductor's keys costs, and who is
+missing when nobody conducts."""
 
 from __future__ import annotations
 
@@ -7,11 +8,15 @@ from typing import Any, cast
 import pytest
 
 from fabric.agent_nodes import AgentNodes
+from fabric.core.membership.model import Member, MemberState
 from fabric.core.nodes.model import JoinToken
+from fabric.errors import NoQuorumError
+from fabric.runtime.hard_state import HardState
 from fabric.runtime.node_admin import NodeAdmin
 from fabric.runtime.node_identity import IdentityError
 from fabric.runtime.rotation import Rotation
 from proto.ids import TokenId
+from tests.fixtures.compute_doubles import StateDouble
 from tests.fixtures.mesh_view_double import MeshDouble, TwoClocks, member_named
 
 
@@ -71,3 +76,30 @@ async def test_tokens_of_an_older_door_key_are_marked() -> None:
     assert [(token["id"], token["status"]) for token in found] == [("a", "usable"), ("b", "old_door_key")]
     with pytest.raises(IdentityError):
         await desk(None, Rotated()).tokens()
+
+
+def host_desk(state: StateDouble, chief: Member) -> AgentNodes:
+    """On a node that does not conduct."""
+    return AgentNodes(
+        MeshDouble([ME, chief]),
+        CLOCK,
+        admin=lambda: None,
+        state=lambda: cast(HardState, state),
+        rotation=lambda: None,
+    )
+
+
+async def test_without_a_conductor_a_drain_is_refused_at_once_and_says_who_is_missing() -> None:
+    state = StateDouble()
+    gone = host_desk(state, member_named("h1", ("conductor", 3), state=MemberState.HOST_DOWN))
+    with pytest.raises(NoQuorumError, match=r"h1 conducts .* is host_down; .*; nothing was done"):
+        await gone.drain("me", "disk")
+    with pytest.raises(IdentityError, match=r"draining is ended on the conductor: h1 .* nothing was done"):
+        await gone.undrain("me")
+    assert state.commands == []
+
+
+async def test_a_conductor_that_goes_while_it_is_asked_is_named_too() -> None:
+    state = StateDouble(is_away=True)
+    with pytest.raises(NoQuorumError, match="no conductor; nothing was done"):
+        await host_desk(state, member_named("h1", ("conductor", 3))).drain("me", "disk")
