@@ -13,6 +13,7 @@ from fabric import __version__
 from fabric.api.local.mesh import MeshParts
 from fabric.api.local.metrics import MetricsServer
 from fabric.config import Config
+from fabric.core.membership.model import Member, MemberState
 from fabric.mesh.rpc import MeshRpc
 from fabric.mesh.switchboard import Switchboard
 from fabric.runtime.clock import Clock
@@ -23,6 +24,7 @@ from fabric.runtime.mesh_exam import ExamSources
 from fabric.runtime.mesh_watch import MeshWatch
 from fabric.runtime.metrics import MetricSources, scrape
 from fabric.runtime.peer_probes import PeerProbes
+from fabric.runtime.unstarted import is_news
 from fabric.runtime.watchdog import LoopLag
 
 LATELY_MS = 300_000  # what still counts as happening: a stranger redials within seconds
@@ -48,7 +50,12 @@ class OperatorSide:
         self._fleet = fleet
         self._switchboard = switchboard
         story = MemberStory(events, clock, is_removed=lambda node_id: fleet.member(node_id) is None)
-        fleet.watch(story.changed)
+
+        def tell(member: Member, before: MemberState | None) -> None:
+            if is_news(member, before):
+                story.changed(member, before)
+
+        fleet.watch(tell)
         self._watch = MeshWatch(fleet, self.dropped, events, clock, name=config.node_name)
 
         def lag_ms() -> int:

@@ -16,9 +16,11 @@ from fabric.runtime.clock import Clock
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.mesh_view import MeshView, is_cut_off
+from fabric.runtime.unstarted import is_unstarted
 from proto.ids import NodeId
 
 ID_PREFIX_CHARS_MIN = 4
+NOT_STARTED = "admitted, not started yet"
 ANSWERING_STATES = frozenset({MemberState.ALIVE, MemberState.SUSPECT})  # a suspicion is only a question
 
 
@@ -79,6 +81,7 @@ def _member(member: Member, me: NodeId, now_ms: int) -> dict[str, Any]:
         "state_age_s": _age_s(member.changed_ms, now_ms),
         "labels": dict(record.labels),
         "api_urls": list(record.api_urls),
+        "note": NOT_STARTED if is_unstarted(member) else "",
     }
 
 

@@ -64,6 +64,14 @@ def test_members_have_the_stable_shape() -> None:
     assert list(row["capacity"])[:8] == [*capacity, "hypervisor"]
 
 
+def test_a_member_that_has_not_started_says_so() -> None:
+    rows = (member("a"), member("b", epoch=0, state=MemberState.AGENT_DOWN))
+    assert [row["note"] for row in operate.members(fleet(rows), TwoClocks())] == [
+        "",
+        "admitted, not started yet",
+    ]
+
+
 def test_members_tell_how_they_are_known() -> None:
     rows = (
         member("a", epoch=3, incarnation=2, rack="r7", changed_ms=NOW_MS - 9_000),
