@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from fabric.cli import cut_off
 from fabric.cli.output import json_option, print_json, print_table
 from fabric.cli.target import with_client
 from fabric.runtime.local_socket import LocalClient
@@ -15,6 +16,7 @@ from fabric.runtime.local_socket import LocalClient
 def capacity(client: LocalClient, as_json: bool) -> None:
     """Show used and total of every host, as the hosts themselves say."""
     rows = client.get("/capacity")
+    cut_off.say(client)
     if as_json:
         print_json(rows)
         return

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
+from fabric.cli import cut_off
 from fabric.cli.output import json_option, print_json, print_table
 from fabric.cli.target import with_client
 from fabric.runtime.local_socket import LocalClient
@@ -17,6 +18,7 @@ from fabric.runtime.local_socket import LocalClient
 def leaders(client: LocalClient, as_json: bool) -> None:
     """List the holders of the fabric's roles, since when, and the fence of each grant."""
     rows = client.get("/leaders")
+    cut_off.say(client)
     if not rows:
         click.echo("no node that this node believes to be there holds a role", err=True)
     if as_json:

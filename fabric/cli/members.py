@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from fabric.cli import cut_off
 from fabric.cli.output import age, json_option, millis, print_json, table_lines
 from fabric.cli.screen import Redrawn, coloured, now_text, repeat
 from fabric.cli.target import node_names, with_client
@@ -104,9 +105,9 @@ def members(
     """List every node this node knows, with its state and how long ago it was heard.
 
     AGE is the time since this node had evidence of that node's life. HEARD says how: over a link of its own
-    (link), or told by others (gossip). INCARNATION is starts of the agent, and accusations it refuted since.
-    NAME shows these nodes only; the first 4 or more digits of an id will do. With --links, SINCE is how long
-    the link has been up or down.
+    (link), over one that is down now (lost), or told by others (gossip). INCARNATION is starts of the
+    agent, and accusations it refuted since. NAME shows these nodes only; the first 4 or more digits of an
+    id will do. With --links, SINCE is how long the link has been up or down.
 
     With --watch --json: one JSON object a line."""
     wanted = Wanted(names, frozenset(states), frozenset(zones), sort)
@@ -183,17 +184,12 @@ class _Look:
     def _ask(self, timeout_s: float | None) -> tuple[list[Row], str]:
         """The rows, and what must be said when they are only memory."""
         rows = self._client.get(self._path, timeout_s=timeout_s)
-        status = self._client.get("/status", timeout_s=timeout_s)
+        alone = cut_off.notice(self._client, timeout_s=timeout_s)
         if self._path == "/links":
             rows = [row for row in rows if not self._wanted.names or row["name"] in self._wanted.names]
         else:
             rows = self._wanted.of(rows)
-        if not status["mesh"]["isolated"]:
-            return rows, ""
-        return rows, (
-            f"this node hears nobody: {status['name']} is cut off, and what it shows of others is what it "
-            "knew; `fabric doctor mesh` looks why"
-        )
+        return rows, alone
 
 
 def _member_lines(rows: Sequence[Row]) -> list[str]:

@@ -8,12 +8,14 @@ from urllib.parse import quote
 
 import click
 
+from fabric.cli import cut_off
 from fabric.cli.output import age, json_option, millis, print_json
 from fabric.cli.target import with_client
 from fabric.runtime.local_socket import LocalClient
 
 NODE_CHARS_MAX = 64
 DAY_S = 86_400
+_HEARD = {"lost": "a link that is down now"}
 
 
 class NodeName(click.ParamType[str]):
@@ -42,6 +44,7 @@ def node() -> None:
 def show(client: LocalClient, target: str, as_json: bool) -> None:
     """Show all that the asked node knows of one node: what it says, and how it is believed to be."""
     found = client.get(f"/members/{_quoted(target)}")
+    cut_off.say(client)
     if as_json:
         print_json(found)
         return
@@ -113,7 +116,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("name", found["name"]),
         ("id", found["id"]),
         ("state", f"{found['state']} for {age(found['state_age_s'])}"),
-        ("heard", f"{age(found['age_s'])} ago, by {found['heard']}"),
+        ("heard", f"{age(found['age_s'])} ago, by {_HEARD.get(found['heard'], found['heard'])}"),
         ("round trip", millis(found["rtt_ms"])),
         ("address", found["address"]),
         ("zone, rack", f"{found['zone']}, {found['rack'] or '-'}"),

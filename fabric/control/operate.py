@@ -5,6 +5,7 @@ The JSON shapes here are stable (issue 2): later work may add keys, never rename
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,12 +46,13 @@ def find(fleet: Fleet, text: str) -> Member:
     raise NoSuchNodeError(f"this node knows no node {text!r}; `fabric members` lists those it knows")
 
 
-def members(fleet: Fleet, clock: Clock) -> list[dict[str, Any]]:
+def members(view: MeshView, clock: Clock) -> list[dict[str, Any]]:
     now_ms = clock.monotonic_ms()
-    return [_member(member, fleet.me, now_ms) for member in fleet.members()]
+    up = {link.node_id for link in view.links() if link.is_up}
+    return [_member(member, _heard(member, view.me, up), now_ms) for member in view.members()]
 
 
-def _member(member: Member, me: NodeId, now_ms: int) -> dict[str, Any]:
+def _member(member: Member, heard: str, now_ms: int) -> dict[str, Any]:
     record, capacity = member.record, member.capacity
     return {
         "id": record.node_id,
@@ -77,7 +79,7 @@ def _member(member: Member, me: NodeId, now_ms: int) -> dict[str, Any]:
         "epoch": record.epoch,
         "rack": record.rack,
         "rtt_ms": _ms(member.rtt_us),
-        "heard": _heard(member, me),
+        "heard": heard,
         "state_age_s": _age_s(member.changed_ms, now_ms),
         "labels": dict(record.labels),
         "api_urls": list(record.api_urls),
@@ -85,11 +87,16 @@ def _member(member: Member, me: NodeId, now_ms: int) -> dict[str, Any]:
     }
 
 
-def _heard(member: Member, me: NodeId) -> str:
-    """How this node knows: it is that node, it is linked to it, or others told."""
+def _heard(member: Member, me: NodeId, up: Set[NodeId]) -> str:
+    """How this node knows: it is that node, a link tells, a link told that is down now, or others told."""
     if member.record.node_id == me:
         return "self"
-    return "link" if member.is_linked else "gossip"
+    if not member.is_linked:
+        return "gossip"
+    if member.record.node_id in up:
+        return "link"
+    is_first_hand = member.spoke_ms is not None and member.spoke_ms >= member.heard_ms
+    return "lost" if is_first_hand else "gossip"
 
 
 def links(view: MeshView, clock: Clock) -> list[dict[str, Any]]:

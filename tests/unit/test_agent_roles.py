@@ -78,7 +78,7 @@ def test_members_tell_how_they_are_known() -> None:
         member("b", rtt_us=1_234, is_linked=True),
         member("c", capacity=Capacity(vcpus=4, load_milli=1_500, is_draining=True)),
     )
-    own, linked, told = operate.members(fleet(rows), TwoClocks())
+    own, linked, told = operate.members(MeshDouble(list(rows), [link_to("b")]), TwoClocks())
     assert (own["heard"], own["epoch"], own["incarnation"], own["rack"]) == ("self", 3, 2, "r7")
     assert own["state_age_s"] == 9.0
     assert (linked["heard"], linked["rtt_ms"]) == ("link", 1.234)

@@ -24,6 +24,7 @@ from tests.fixtures.local_agent import local_parts
 from tests.fixtures.membership_nodes import FakeNode
 from tests.fixtures.mesh_view_double import NOW_MS, MeshDouble, link_to, member_named
 from tests.unit.cli.asking import Asked, asked, column, environment
+from tests.unit.cli.desk import Desk
 
 __all__ = ["asked"]  # a fixture, used by its name
 
@@ -107,6 +108,26 @@ def test_links(asked: Asked, view: MeshDouble) -> None:
     assert column(done, "SINCE") == ["1m00s", "11s"]  # up, and down; not how long they have been links
     assert [row["name"] for row in rows] == ["b", "a"]
     assert misused.returncode == 2
+
+
+def test_heard_claims_no_link_that_is_down(asked: Asked) -> None:
+    lost = member_named("a", is_linked=True, heard_ms=NOW_MS - 9_000, spoke_ms=NOW_MS - 9_000)
+    told = member_named("b", is_linked=True, heard_ms=NOW_MS - 500, spoke_ms=NOW_MS - 9_000)
+    links = [link_to("a", is_up=False), link_to("b", is_up=False)]
+    with asked.answering(local_parts(MeshDouble([member_named("me"), lost, told], links))):
+        assert column(asked("members"), "HEARD") == ["lost", "gossip", "self"]
+
+
+@pytest.mark.parametrize("argv", [("leaders",), ("capacity",), ("node", "show", "b"), ("members", "--links")])
+def test_whatever_is_memory_is_called_so(asked: Asked, view: MeshDouble, argv: tuple[str, ...]) -> None:
+    with asked.answering(local_parts(view, nodes=Desk(view))):
+        assert "hears nobody" not in asked(*argv).stderr
+        view.is_isolated = True
+        done, as_json = asked(*argv), asked(*argv, "--json")
+    assert (done.returncode, as_json.returncode) == (0, 0)
+    assert "this node hears nobody: me is cut off" in done.stderr
+    assert "this node hears nobody" in as_json.stderr
+    json.loads(as_json.stdout)
 
 
 def test_a_node_that_hears_nobody_says_so_aside(asked: Asked, view: MeshDouble) -> None:

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
-from fabric.control import node_view
 from fabric.core.membership.model import MemberState
-from tests.fixtures.local_agent import DeskDouble, local_parts
-from tests.fixtures.mesh_view_double import NOW_MS, MeshDouble, TwoClocks, link_to, member_named
+from tests.fixtures.local_agent import local_parts
+from tests.fixtures.mesh_view_double import NOW_MS, MeshDouble, link_to, member_named
 from tests.unit.cli.asking import Asked, asked
+from tests.unit.cli.desk import Desk
 
 __all__ = ["asked"]  # a fixture, used by its name
-
-
-@dataclass
-class Desk(DeskDouble):
-    """Shows from what this node believes."""
-
-    view: MeshDouble
-    clock: TwoClocks = field(default_factory=TwoClocks)
-
-    def show(self, text: str) -> dict[str, Any]:
-        return node_view.node(self.view, self.clock, text)
 
 
 def shown(asked: Asked, view: MeshDouble, name: str) -> dict[str, str]:
@@ -56,3 +43,9 @@ def test_a_link_says_since_when_it_is_up_or_down(asked: Asked, is_up: bool, is_b
 def test_the_state_says_since_when(asked: Asked) -> None:
     a = member_named("a", state=MemberState.STALLED, changed_ms=NOW_MS - 12_000)
     assert shown(asked, MeshDouble([member_named("me"), a]), "a")["state"] == "stalled for 12s"
+
+
+def test_heard_over_a_link_that_is_down_now(asked: Asked) -> None:
+    a = member_named("a", is_linked=True, heard_ms=NOW_MS - 9_000, spoke_ms=NOW_MS - 9_000)
+    view = MeshDouble([member_named("me"), a], [link_to("a", is_up=False)])
+    assert shown(asked, view, "a")["heard"] == "9.0s ago, by a link that is down now"
