@@ -31,6 +31,7 @@ from fabric.compute.capacity import Allocation, HostIdentity
 from fabric.compute.host_side import HostSide, HostSideConfig
 from fabric.config import Config
 from fabric.control.context import Cloud
+from fabric.control.operate import DRAIN_REASON
 from fabric.core.membership.config import MembershipConfig
 from fabric.core.membership.membership import Membership
 from fabric.core.servers.model import ImageSource
@@ -348,11 +349,14 @@ class Agent:
         return await self._fetcher.fetch(source.sha256, source.size_bytes, source.node_id)
 
     async def _publish_capacity(self, host: HostSide) -> None:
-        was_draining = False
+        was_draining, told = False, ""
         while True:
             offered = replace(host.capacity(), load_milli=int(os.getloadavg()[0] * 1000))
-            self._fleet.publish(capacity=offered, urgent=offered.is_draining is not was_draining)
-            was_draining = offered.is_draining
+            reason = host.drain_reason
+            extra = {DRAIN_REASON: reason} if reason != told else None
+            urgent = offered.is_draining is not was_draining or extra is not None
+            self._fleet.publish(capacity=offered, extra=extra, urgent=urgent)
+            was_draining, told = offered.is_draining, reason
             await asyncio.sleep(CAPACITY_INTERVAL_S)
 
     def _loop_lag(self) -> LoopLag:

@@ -5,11 +5,13 @@ make it do less (drain it) or to change its keys."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from fabric.agent_roles import conductor_of
 from fabric.control import conductor, node_view, operate, token_view
+from fabric.core.membership.model import MemberState
 from fabric.core.nodes.model import Node
 from fabric.errors import NoQuorumError
 from fabric.runtime.clock import Clock
@@ -19,7 +21,10 @@ from fabric.runtime.node_admin import NodeAdmin
 from fabric.runtime.node_identity import IdentityError
 from fabric.runtime.rotation import Rotation, RotationError
 from proto.commands.nodes import HostUpdate
-from proto.ids import TokenId, new_request_id
+from proto.ids import NodeId, TokenId, new_request_id
+
+SEEN_MS = 4_000  # the nudge, the pull, and the node's next word about itself, which comes each second
+LOOK_S = 0.05
 
 
 class AgentNodes:
@@ -50,17 +55,21 @@ class AgentNodes:
     async def drain(self, text: str, reason: str) -> dict[str, Any]:
         admin, state = self._admin(), self._state()
         if admin is not None:
-            return _named(await admin.drain(text, reason))
+            node = await admin.drain(text, reason)
+            return _named(node) | {"seen": await self._is_seen(node.node_id, draining=True)}
         member = operate.find(self._fleet, text)
         if member.record.node_id != self._fleet.me or state is None:
             self._need_admin("other nodes are drained")
         assert state is not None
         command = HostUpdate(host_id=self._fleet.me, enabled=False, disabled_reason=reason)
         await self._propose(state, command)
-        return {"id": self._fleet.me, "name": member.record.name}
+        seen = await self._is_seen(self._fleet.me, draining=True)
+        return {"id": self._fleet.me, "name": member.record.name, "seen": seen}
 
     async def undrain(self, text: str) -> dict[str, Any]:
-        return _named(await self._need_admin("draining is ended").undrain(text))
+        node, was_draining = await self._need_admin("draining is ended").undrain(text)
+        seen = await self._is_seen(node.node_id, draining=False)
+        return _named(node) | {"was_draining": was_draining, "seen": seen}
 
     async def rotate_key(self) -> dict[str, Any]:
         rotation = self._rotation()
@@ -79,6 +88,20 @@ class AgentNodes:
 
     async def revoke_token(self, token_id: str) -> None:
         await self._need_admin("join tokens are kept").revoke_token(TokenId(token_id))
+
+    async def _is_seen(self, node_id: NodeId, *, draining: bool) -> bool:
+        """Waits until that node says so itself, so that whoever looks next sees what was done. Not for one
+        that is not there to say anything."""
+        deadline_ms = self._clock.monotonic_ms() + SEEN_MS
+        while True:
+            member = self._fleet.member(node_id)
+            if member is None or member.state is not MemberState.ALIVE:
+                return False
+            if member.load.is_draining is draining:
+                return True
+            if self._clock.monotonic_ms() >= deadline_ms:
+                return False
+            await asyncio.sleep(LOOK_S)
 
     async def _propose(self, state: HardState, command: HostUpdate) -> None:
         """Raises NoQuorumError, which names who should conduct: at once where that one is known not to."""

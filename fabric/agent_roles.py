@@ -40,7 +40,7 @@ from fabric.runtime.rotation import pending_keys
 from fabric.runtime.scheduler_loop import SchedulerLoop
 from fabric.runtime.state_service import StateService
 from proto.commands import Command
-from proto.commands.nodes import NodeAdmit, NodeRemove, NodeRenew, RoleHold
+from proto.commands.nodes import HostUpdate, NodeAdmit, NodeRemove, NodeRenew, RoleHold
 from proto.commands.servers import (
     ServerAct,
     ServerCreate,
@@ -280,6 +280,10 @@ class Conductor:
             self._events.add(told, name or node_id, index)
             return
         event = _TOLD.get(type(command))
+        if isinstance(command, HostUpdate) and command.enabled is not None:
+            host_id, (drained, reason) = command.host_id, told_of_drain(command)
+            self._events.add(drained, self._name_of(host_id) or host_id, {"id": host_id, "reason": reason})
+            return
         if isinstance(command, ServerAct):
             event = f"server.{command.verb}"
         if event is None:
@@ -290,6 +294,14 @@ class Conductor:
             host = self._fleet.member(command.host_id)
             node = command.host_id if host is None else host.record.name
         self._events.add(str(event), node, fields)
+
+
+def told_of_drain(command: HostUpdate) -> tuple[str, str]:
+    """(event, reason) of a host that takes no new servers, or takes them again."""
+    if command.enabled:
+        return "node.undrained", "it takes new servers again"
+    why = f": {command.disabled_reason}" if command.disabled_reason else ""
+    return "node.drained", f"it takes no new servers{why}"
 
 
 def may_ask_hosts(fleet: Fleet, node_id: NodeId) -> bool:

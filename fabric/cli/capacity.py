@@ -25,7 +25,7 @@ def capacity(client: LocalClient, as_json: bool) -> None:
         [
             (
                 row["host"],
-                row["state"],
+                f"{row['state']} (draining)" if row["draining"] else row["state"],
                 row["zone"],
                 row["servers"],
                 *(f"{row[key]['used']}/{row[key]['total']}" for key in ("vcpus", "memory_mb", "disk_gb")),

@@ -62,8 +62,9 @@ def show(client: LocalClient, target: str, as_json: bool) -> None:
 def drain(client: LocalClient, target: str, reason: str, as_json: bool) -> None:
     """Give a node no new servers. Those it has stay. Ask the conductor, or the node itself."""
     done = client.post(f"/nodes/{_quoted(target)}/drain", {"reason": reason})
+    name = done["name"]
     _told(
-        done, as_json, f"{done['name']} takes no new servers; `fabric node undrain {done['name']}` ends that"
+        done, as_json, f"{name} takes no new servers; `fabric node undrain {name}` ends that{_unseen(done)}"
     )
 
 
@@ -74,7 +75,10 @@ def drain(client: LocalClient, target: str, reason: str, as_json: bool) -> None:
 def undrain(client: LocalClient, target: str, as_json: bool) -> None:
     """Let a node take new servers again. Ask the conductor."""
     done = client.post(f"/nodes/{_quoted(target)}/undrain", {})
-    _told(done, as_json, f"{done['name']} takes new servers again")
+    if not done["was_draining"]:
+        _told(done, as_json, f"{done['name']} was not draining; nothing was changed")
+        return
+    _told(done, as_json, f"{done['name']} takes new servers again{_unseen(done)}")
 
 
 @node.command()
@@ -102,6 +106,11 @@ def rotate_key(client: LocalClient, as_json: bool) -> None:
     _told(done, as_json, f"node {done['id']} has new keys")
 
 
+def _unseen(done: dict[str, Any]) -> str:
+    """What is decided is true at once; what the node says of itself follows when it has heard of it."""
+    return "" if done["seen"] else "; it has not said so itself yet"
+
+
 def _told(done: dict[str, Any], as_json: bool, text: str) -> None:
     if as_json:
         print_json(done)
@@ -127,7 +136,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
             "epoch",
             f"{found['epoch']}, incarnation {found['incarnation']}, version {found['record_version']}",
         ),
-        ("servers", f"{capacity['servers']}{', draining' if capacity['draining'] else ''}"),
+        ("servers", f"{capacity['servers']}{_draining(found)}"),
         ("vCPUs", f"{capacity['vcpus_used']} of {capacity['vcpus']}, load {capacity['load']:.2f}"),
         ("memory", f"{capacity['memory_mb_used']} of {capacity['memory_mb']} MB"),
         ("disk", f"{capacity['disk_gb_used']} of {capacity['disk_gb']} GB"),
@@ -145,6 +154,12 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("valid until", f"{until.replace('+00:00', 'Z')} ({left})"))
         lines.append(("may claim", ", ".join(certificate["roles"])))
     return lines
+
+
+def _draining(found: dict[str, Any]) -> str:
+    if not found["capacity"]["draining"]:
+        return ""
+    return f", draining: {found['drain_reason']}" if found["drain_reason"] else ", draining"
 
 
 def _quoted(target: str) -> str:

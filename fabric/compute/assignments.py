@@ -50,6 +50,7 @@ class Assignments:
         self.security_groups: tuple[SecurityGroup, ...] = ()
         self.group_addresses: Mapping[str, tuple[str, ...]] = {}
         self.is_enabled = True
+        self.disabled_reason = ""
 
     @property
     def is_complete(self) -> bool:
@@ -120,6 +121,7 @@ class Assignments:
         self.security_groups = page.security_groups
         self.group_addresses = page.group_addresses
         self.is_enabled = page.is_enabled
+        self.disabled_reason = page.disabled_reason
         self._since = page.applied_index
         if is_full:
             self._full_ms = self._clock.monotonic_ms()

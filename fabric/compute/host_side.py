@@ -204,6 +204,11 @@ class HostSide:
         offered = live_capacity(self._driver.capabilities(), self._assignments.servers.values())
         return replace(offered, is_draining=not self._assignments.is_enabled)
 
+    @property
+    def drain_reason(self) -> str:
+        """Why this host takes no new servers; "" when it does, or when nobody said."""
+        return "" if self._assignments.is_enabled else self._assignments.disabled_reason
+
     async def _open(self) -> None:
         while not self._closing.is_set():
             try:

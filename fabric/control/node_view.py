@@ -27,6 +27,7 @@ def node(view: MeshView, clock: Clock, text: str) -> dict[str, Any]:
         "curve_public": record.curve_public.hex(),
         "roles": [_role(claim) for claim in record.roles],
         "capacity": row["capacity"] | {"extra": dict(member.load.extra)},
+        "drain_reason": operate.drain_reason(member),
         "link": None if link is None else _link(link, clock.monotonic_ms()),
         "certificate": _certificate(member, clock),
     }

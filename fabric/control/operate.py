@@ -20,6 +20,7 @@ from fabric.runtime.mesh_view import MeshView, is_cut_off
 from fabric.runtime.unstarted import is_unstarted
 from proto.ids import NodeId
 
+DRAIN_REASON = "drain_reason"  # in a member's `load.extra`
 ID_PREFIX_CHARS_MIN = 4
 NOT_STARTED = "admitted, not started yet"
 ANSWERING_STATES = frozenset({MemberState.ALIVE, MemberState.SUSPECT})  # a suspicion is only a question
@@ -194,8 +195,13 @@ def capacity(fleet: Fleet) -> list[dict[str, Any]]:
         for resource in _RESOURCES:
             total, used = getattr(offered, resource.total), getattr(offered, resource.used)
             row[resource.name] = {"total": total, "used": used, "free": total - used}
-        rows.append(row | {"draining": offered.is_draining})
+        rows.append(row | {"draining": offered.is_draining, "drain_reason": drain_reason(member)})
     return rows
+
+
+def drain_reason(member: Member) -> str:
+    """Why it takes no new servers, as its operator said; "" when it does, or nobody said."""
+    return member.load.extra.get(DRAIN_REASON, "") if member.load.is_draining else ""
 
 
 async def claimed(state: HardState) -> tuple[HostUsage, ...]:

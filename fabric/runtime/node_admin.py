@@ -8,7 +8,7 @@ from typing import Protocol
 
 from fabric.core.membership.model import MemberState
 from fabric.core.nodes.model import JoinToken, Node
-from fabric.core.nodes.queries import ListJoinTokens, ListNodes
+from fabric.core.nodes.queries import ListHosts, ListJoinTokens, ListNodes
 from fabric.errors import FabricError, Outcome
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.authority import Authority
@@ -76,10 +76,14 @@ class NodeAdmin:
         await self._set_enabled(node.node_id, enabled=False, reason=reason)
         return node
 
-    async def undrain(self, text: str) -> Node:
+    async def undrain(self, text: str) -> tuple[Node, bool]:
+        """Whether it was draining; if not, nothing is changed."""
         node = await self.find(text)
+        usages = await self._state.read(ListHosts(host_id=node.node_id))
+        if all(usage.host.enabled for usage in usages):
+            return node, False
         await self._set_enabled(node.node_id, enabled=True, reason=None)
-        return node
+        return node, True
 
     async def tokens(self) -> tuple[JoinToken, ...]:
         return await self._state.read(ListJoinTokens())

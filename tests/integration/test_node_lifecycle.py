@@ -88,7 +88,9 @@ def test_a_node_is_drained_where_one_may(fabric: Running) -> None:
         return bool(shown(fabric, name, by="h3")["capacity"]["draining"])
 
     fabric.cli("node", "drain", "h2", "--reason", "new disk")
+    assert "draining: new disk" in fabric.cli("node", "show", "h2").stdout  # at once, where it was done
     eventually(lambda: draining("h2"), what="h3 sees h2 draining")
+    assert shown(fabric, "h2", by="h3")["drain_reason"] == "new disk"
     elsewhere = fabric.cli("node", "drain", "h4", "--node", "h3", check=False)
     assert elsewhere.returncode == 1
     assert "on h1, the conductor: ask there" in elsewhere.stderr
@@ -99,6 +101,13 @@ def test_a_node_is_drained_where_one_may(fabric: Running) -> None:
     for name in ("h2", "h4"):
         fabric.cli("node", "undrain", name)
     eventually(lambda: not draining("h2") and not draining("h4"), what="h3 sees both take servers again")
+    assert "h2 was not draining" in fabric.cli("node", "undrain", "h2").stderr
+    told = json.loads(fabric.cli("events", "--event", "node", "--node-name", "h2", "--json").stdout)
+    story = [(event["event"], event["reason"]) for event in told if "drained" in event["event"]]
+    assert story == [
+        ("node.drained", "it takes no new servers: new disk"),
+        ("node.undrained", "it takes new servers again"),
+    ]
 
 
 def test_a_strangers_key_is_refused_and_counted(fabric: Running) -> None:
@@ -173,6 +182,10 @@ def test_a_removed_node_is_refused_everywhere_within_a_second(fabric: Running) -
     assert again.returncode == 1
     assert "remove" in again.stderr
     assert "join again as a new node" in again.stderr
+    (gone.dir / "fabric.removed").unlink()  # as one that was stopped while it was removed
+    asked = run_agent(gone.config)  # the join door takes any key, and has the root's word
+    assert asked.returncode == 1
+    assert "h4 was removed from its fabric" in asked.stderr
     fabric.cli("dev", "kill", "h2")  # neither a restarted node nor the conductor's next life lets it in
     fabric.cli("dev", "start", "h2")
     eventually(lambda: states(fabric, "h2") == dict.fromkeys(others, "alive"), what="h2 is back")

@@ -3,13 +3,14 @@ missing when nobody conducts."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
 from fabric.agent_nodes import AgentNodes
-from fabric.core.membership.model import Member, MemberState
-from fabric.core.nodes.model import JoinToken
+from fabric.core.membership.model import Load, Member, MemberState
+from fabric.core.nodes.model import JoinToken, Node
 from fabric.errors import NoQuorumError
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.node_admin import NodeAdmin
@@ -103,3 +104,56 @@ async def test_a_conductor_that_goes_while_it_is_asked_is_named_too() -> None:
     state = StateDouble(is_away=True)
     with pytest.raises(NoQuorumError, match="no conductor; nothing was done"):
         await host_desk(state, member_named("h1", ("conductor", 3))).drain("me", "disk")
+
+
+class Drains:
+    """An admin whose word each node obeys when the test says so."""
+
+    def __init__(self, view: MeshDouble, *, is_obeyed: bool) -> None:
+        self._view = view
+        self._is_obeyed = is_obeyed
+
+    async def drain(self, text: str, reason: str) -> Node:
+        return self._set(text, is_draining=True)
+
+    async def undrain(self, text: str) -> tuple[Node, bool]:
+        return self._set(text, is_draining=False), True
+
+    def _set(self, text: str, *, is_draining: bool) -> Node:
+        (row,) = (row for row in self._view.rows if row.record.name == text)
+        if self._is_obeyed:
+            self._view.rows.remove(row)
+            self._view.rows.append(replace(row, load=Load(is_draining=is_draining)))
+        return cast(Node, row.record)  # it has a name and an id, and no more is asked
+
+
+class Rushing(TwoClocks):
+    """A second passes whenever it is looked at."""
+
+    def monotonic_ms(self) -> int:
+        self.now_ms += 1_000
+        return self.now_ms
+
+
+@pytest.mark.parametrize(
+    ("state", "is_obeyed", "is_seen"),
+    [
+        (MemberState.ALIVE, True, True),
+        (MemberState.ALIVE, False, False),
+        (MemberState.HOST_DOWN, False, False),
+    ],
+)
+async def test_a_drain_is_over_when_the_node_says_so_itself(
+    state: MemberState, is_obeyed: bool, is_seen: bool
+) -> None:
+    view = MeshDouble([ME, member_named("h3", state=state)])
+    admin = cast(NodeAdmin, Drains(view, is_obeyed=is_obeyed))
+    nodes = AgentNodes(view, Rushing(), admin=lambda: admin, state=lambda: None, rotation=lambda: None)
+    assert (await nodes.drain("h3", "disk"))["seen"] is is_seen
+    if is_obeyed:
+        assert await nodes.undrain("h3") == {
+            "id": view.rows[1].record.node_id,
+            "name": "h3",
+            "was_draining": True,
+            "seen": True,
+        }

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from fabric.agent_roles import conductor_of, may_ask_hosts
+from fabric.agent_roles import conductor_of, may_ask_hosts, told_of_drain
 from fabric.control import operate
 from fabric.core.membership.model import Capacity, Member, MemberState
+from proto.commands.nodes import HostUpdate
 from proto.ids import NodeId
 from tests.fixtures.membership_nodes import FakeNode
 from tests.fixtures.mesh_view_double import NOW_MS, MeshDouble, TwoClocks, link_to
@@ -162,3 +163,13 @@ def test_capacity_counts_hosts_only_and_shows_what_is_free() -> None:
     (row,) = rows
     assert (row["host"], row["servers"], row["vcpus"]) == ("a", 2, {"total": 8, "used": 3, "free": 5})
     assert row["memory_mb"]["free"] == -500  # oversold, and said so
+
+
+def test_a_drain_is_part_of_the_story() -> None:
+    host = NodeId("b" * 32)
+    assert told_of_drain(HostUpdate(host_id=host, enabled=False, disabled_reason="new disk")) == (
+        "node.drained",
+        "it takes no new servers: new disk",
+    )
+    assert told_of_drain(HostUpdate(host_id=host, enabled=False))[1] == "it takes no new servers"
+    assert told_of_drain(HostUpdate(host_id=host, enabled=True))[0] == "node.undrained"

@@ -135,3 +135,4 @@ class HostAssignments:
     security_groups: tuple[SecurityGroup, ...]  # those that ports of this host name, with rules
     group_addresses: Mapping[str, tuple[str, ...]]  # group id -> addresses, for groups that rules name
     is_enabled: bool = True  # False: the host is drained, and takes no new servers
+    disabled_reason: str = ""  # why, as the operator said

@@ -27,7 +27,9 @@ ANSWER_BYTES_LIMIT = 16 << 20  # of one encoded server, only to measure it
 
 _S, _P, _PG, _I = t.servers.c, t.ports.c, t.port_security_groups.c, t.fixed_ips.c
 _APPLIED = select(t.position.c.applied_index)
-_ENABLED = select(t.hosts.c.enabled).where(t.hosts.c.host_id == bindparam("host_id"))
+_ENABLED = select(t.hosts.c.enabled, t.hosts.c.disabled_reason).where(
+    t.hosts.c.host_id == bindparam("host_id")
+)
 _SERVER_IDS = select(_S.server_id).where(_S.host_id == bindparam("host_id")).order_by(_S.server_id)
 _CHANGED = (
     rows_of_servers()
@@ -68,6 +70,7 @@ def get_assignments(connection: Connection, query: GetAssignments) -> HostAssign
     more = more or cut
     kept = rows[: len(assigned)]
     groups = _groups_on(connection, query.host_id)
+    registered = connection.execute(_ENABLED, host).one_or_none()
     return HostAssignments(
         host_id=query.host_id,
         applied_index=applied,
@@ -78,7 +81,8 @@ def get_assignments(connection: Connection, query: GetAssignments) -> HostAssign
         next_since=kept[-1].changed_index if more and kept else applied,
         security_groups=groups,
         group_addresses=_addresses_of(connection, groups),
-        is_enabled=connection.execute(_ENABLED, host).scalar_one_or_none() is not False,
+        is_enabled=registered is None or registered.enabled is not False,
+        disabled_reason="" if registered is None else registered.disabled_reason or "",
     )
 
 

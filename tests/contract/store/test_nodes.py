@@ -170,7 +170,8 @@ async def test_hosts_register_again_and_keep_their_number(world: StoreWorld) -> 
 async def test_a_host_sees_that_it_is_drained(world: StoreWorld) -> None:
     assert (await world.ask(GetAssignments(host_id=HOST_B))).is_enabled
     await world.do(HostUpdate(host_id=HOST_B, enabled=False, disabled_reason="disk"))
-    assert not (await world.ask(GetAssignments(host_id=HOST_B))).is_enabled
+    drained = await world.ask(GetAssignments(host_id=HOST_B))
+    assert (drained.is_enabled, drained.disabled_reason) == (False, "disk")
     assert (await world.ask(GetAssignments(host_id=HOST_A))).is_enabled
     assert (await world.ask(GetAssignments(host_id=NodeId("f" * 32)))).is_enabled  # not registered yet
 

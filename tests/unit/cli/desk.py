@@ -16,6 +16,13 @@ class Desk(DeskDouble):
 
     view: MeshDouble
     clock: TwoClocks = field(default_factory=TwoClocks)
+    done: dict[str, Any] = field(default_factory=dict)  # what it answers when it was told to do something
 
     def show(self, text: str) -> dict[str, Any]:
         return node_view.node(self.view, self.clock, text)
+
+    async def drain(self, text: str, reason: str) -> dict[str, Any]:
+        return {"id": "1", "name": text} | self.done
+
+    async def undrain(self, text: str) -> dict[str, Any]:
+        return {"id": "1", "name": text} | self.done

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from fabric.core.membership.model import MemberState
+from fabric.core.membership.model import Load, MemberState
 from tests.fixtures.local_agent import local_parts
 from tests.fixtures.mesh_view_double import NOW_MS, MeshDouble, link_to, member_named
 from tests.unit.cli.asking import Asked, asked
@@ -49,3 +51,34 @@ def test_heard_over_a_link_that_is_down_now(asked: Asked) -> None:
     a = member_named("a", is_linked=True, heard_ms=NOW_MS - 9_000, spoke_ms=NOW_MS - 9_000)
     view = MeshDouble([member_named("me"), a], [link_to("a", is_up=False)])
     assert shown(asked, view, "a")["heard"] == "9.0s ago, by a link that is down now"
+
+
+@pytest.mark.parametrize(
+    ("load", "said"),
+    [
+        (Load(servers=2), "2"),
+        (Load(servers=2, is_draining=True), "2, draining"),
+        (Load(servers=2, is_draining=True, extra={"drain_reason": "new disk"}), "2, draining: new disk"),
+        (Load(servers=2, extra={"drain_reason": "left over"}), "2"),
+    ],
+)
+def test_a_drained_node_says_why(asked: Asked, load: Load, said: str) -> None:
+    view = MeshDouble([member_named("me"), replace(member_named("a"), load=load)])
+    assert shown(asked, view, "a")["servers"] == said
+
+
+@pytest.mark.parametrize(
+    ("verb", "done", "said"),
+    [
+        ("drain", {"seen": True}, "h3 takes no new servers; `fabric node undrain h3` ends that\n"),
+        ("drain", {"seen": False}, "ends that; it has not said so itself yet\n"),
+        ("undrain", {"was_draining": True, "seen": True}, "h3 takes new servers again\n"),
+        ("undrain", {"was_draining": False, "seen": True}, "h3 was not draining; nothing was changed\n"),
+    ],
+)
+def test_what_was_done_is_told(asked: Asked, verb: str, done: dict[str, Any], said: str) -> None:
+    view = MeshDouble()
+    with asked.answering(local_parts(view, nodes=Desk(view, done=done))):
+        told = asked("node", verb, "h3")
+    assert (told.returncode, told.stdout) == (0, "")
+    assert told.stderr.endswith(said)

@@ -158,8 +158,16 @@ async def test_draining_says_why_and_ends(office: Office) -> None:
 
     await office.admin.drain("node-bbbb", "new disk")
     assert await host() == (False, "new disk")
-    await office.admin.undrain("node-bbbb")
+    _, was_draining = await office.admin.undrain("node-bbbb")
+    assert was_draining
     assert await host() == (True, None)
+
+
+async def test_one_that_was_not_draining_is_left_as_it_is(office: Office) -> None:
+    before = office.store.engine.applied_index
+    node, was_draining = await office.admin.undrain("node-bbbb")
+    assert (node.node_id, was_draining) == (HOST_B, False)
+    assert office.store.engine.applied_index == before
 
 
 async def test_invitations(office: Office) -> None:

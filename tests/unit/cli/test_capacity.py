@@ -1,0 +1,23 @@
+"""`fabric capacity`: what is offered, and who takes no new servers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from fabric.core.membership.model import Capacity
+from tests.fixtures.local_agent import local_parts
+from tests.fixtures.mesh_view_double import MeshDouble, member_named
+from tests.unit.cli.asking import Asked, asked, column
+
+__all__ = ["asked"]  # a fixture, used by its name
+
+
+def test_a_drained_host_is_marked_and_says_why(asked: Asked) -> None:
+    host = Capacity(vcpus=4)
+    drained = member_named("b", capacity=replace(host, is_draining=True))
+    drained = replace(drained, load=replace(drained.load, extra={"drain_reason": "new disk"}))
+    with asked.answering(local_parts(MeshDouble([member_named("a", capacity=host), drained]))):
+        shown, rows = asked("capacity"), json.loads(asked("capacity", "--json").stdout)
+    assert column(shown, "STATE") == ["alive", "alive (draining)"]
+    assert [(row["draining"], row["drain_reason"]) for row in rows] == [(False, ""), (True, "new disk")]
