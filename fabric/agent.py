@@ -323,6 +323,7 @@ class Agent:
                 host_network=self._host_network,
                 mesh=self._operator.mesh,
                 scrape=self._operator.scrape,
+                note=lambda: self._who.not_admitted,
                 nodes=AgentNodes(
                     self._fleet,
                     self._clock,
@@ -373,6 +374,7 @@ class Agent:
             "version": __version__,
             "ready": self._ready,
             "founder": self._member.founder,
+            "not_admitted": self._who.not_admitted,
             "mesh_dropped": dict(self._operator.dropped()),
         }
 

@@ -14,7 +14,9 @@ from fabric.agent_roles import conductor_of
 from fabric.config import Config
 from fabric.core.membership.model import NodeRecord
 from fabric.errors import FabricError
+from fabric.mesh.curve import CurveKeyPair
 from fabric.mesh.rpc_contract import Rpc
+from fabric.runtime.admission_watch import AdmissionWatch
 from fabric.runtime.authority import NodeTrust, check_admission, load_authority
 from fabric.runtime.certificate_request import Issuer
 from fabric.runtime.clock import Clock
@@ -55,6 +57,7 @@ class IdentitySide:
         self.begins_anew = False
         self.rotation: Rotation | None = None
         self._renewal: Renewal | None = None
+        self._admission: AdmissionWatch | None = None
         self._fleet: MembershipLoop | None = None
         self.identity: NodeIdentity
         self.member: Membership
@@ -128,14 +131,29 @@ class IdentitySide:
             publish=self._certificate_changed,
             rng=Random(),  # noqa: S311  # jitter, not a secret
         )
+        self._admission = AdmissionWatch(
+            fleet,
+            CurveKeyPair(self.identity.curve_public, self.identity.curve_secret),
+            self._events,
+            self._clock,
+            name=self._config.node_name,
+            remove=fleet.remove,
+        )
 
     def work(self) -> tuple[tuple[str, Coroutine[Any, Any, None]], ...]:
         assert self.rotation is not None
         assert self._renewal is not None
+        assert self._admission is not None
         return (
+            ("admission watch", self._admission.run()),
             ("certificate renewal", self._renewal.run()),
             ("key rotation", self.rotation.finish()),
         )
+
+    @property
+    def not_admitted(self) -> str:
+        """What to tell the operator where no member lets this node in; "" while one does."""
+        return "" if self._admission is None else self._admission.note
 
     def on_quarantine(self, reason: str, endpoint: str) -> None:
         """Membership has fallen silent already; the rest of the agent follows."""

@@ -21,6 +21,7 @@ from fabric.errors import ConfigError
 from fabric.mesh.curve import CurveKeyPair
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.addresses import endpoint_of
+from fabric.runtime.admission_watch import DOOR_LABEL
 from fabric.runtime.authority import NodeTrust, load_authority, read_own
 from fabric.runtime.certificate_service import CertificateService
 from fabric.runtime.clock import Clock
@@ -38,6 +39,7 @@ from fabric.runtime.readmission import readmit
 from fabric.runtime.reaper import Reaper
 from fabric.runtime.rotation import pending_keys
 from fabric.runtime.scheduler_loop import SchedulerLoop
+from fabric.runtime.standing import standing
 from fabric.runtime.state_service import StateService
 from proto.commands import Command
 from proto.commands.nodes import HostUpdate, NodeAdmit, NodeRemove, NodeRenew, RoleHold
@@ -123,7 +125,11 @@ class Conductor:
         self.admin = NodeAdmin(self._state, authority, fleet, rpc, clock)
         keys = CurveKeyPair(identity.curve_public, identity.curve_secret)
         self._door = DoorServer(
-            keys, bind=endpoint_of(address, config.mesh.door_port), admit=admission.admit, clock=clock
+            keys,
+            bind=endpoint_of(address, config.mesh.door_port),
+            admit=admission.admit,
+            clock=clock,
+            stand=lambda request, curve_public: standing(self._state, request, curve_public),
         )
         self._door_endpoint = ""
         self._grants: dict[str, RoleClaim] = {}
@@ -145,6 +151,7 @@ class Conductor:
         )
         await readmit(self._state, self._fleet, self._trust)
         self._door_endpoint = await self._door.start()
+        self._fleet.publish(labels={DOOR_LABEL: self._door_endpoint})
         return self._state
 
     @property

@@ -1,4 +1,4 @@
-"""Joining: the token an operator carries, and the one question asked at the join door. SPEC.md, section 6."""
+"""Joining: the token an operator carries, and the two questions asked at a join door. SPEC.md, section 6."""
 
 from __future__ import annotations
 
@@ -106,6 +106,32 @@ class JoinReply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StandingRequest:
+    """Asked by a member that no member lets in any more, over a connection made with its own key: does the
+    fabric still know me?"""
+
+    KIND: ClassVar[str] = "join.standing"
+    node_id: NodeId
+
+    def __post_init__(self) -> None:
+        if not is_node_id(self.node_id):
+            raise ValueError("node_id has the wrong length")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandingReply:
+    """`removals`: the root's own word that it was removed, else empty. All else is only this door's word."""
+
+    KIND: ClassVar[str] = "join.standing_reply"
+    is_member: bool
+    removals: tuple[Removal, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.removals) > 1:
+            raise ValueError("removals: at most one")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JoinRefusal:
     KIND: ClassVar[str] = "join.refusal"
     code: str
@@ -153,27 +179,33 @@ def secret_hash(secret: bytes) -> bytes:
     return hashlib.blake2b(secret, digest_size=32, person=SECRET_PERSON).digest()
 
 
-def encode_request(request: JoinRequest) -> bytes:
-    return pack({"kind": JoinRequest.KIND, "body": to_wire(request)}, limit=REQUEST_BYTES_MAX)
+def encode_request(request: JoinRequest | StandingRequest) -> bytes:
+    return pack({"kind": request.KIND, "body": to_wire(request)}, limit=REQUEST_BYTES_MAX)
 
 
-def decode_request(frame: bytes) -> JoinRequest:
+def decode_request(frame: bytes) -> JoinRequest | StandingRequest:
     """Raises WireError."""
     value = unpack_map(frame, limit=REQUEST_BYTES_MAX)
-    if value.get("kind") != JoinRequest.KIND:
+    kinds: dict[str, type[JoinRequest] | type[StandingRequest]] = {
+        JoinRequest.KIND: JoinRequest,
+        StandingRequest.KIND: StandingRequest,
+    }
+    kind = kinds.get(str(value.get("kind")))
+    if kind is None:
         raise WireError("unknown_kind")
-    return from_wire(JoinRequest, value.get("body"))
+    return from_wire(kind, value.get("body"))
 
 
-def encode_reply(reply: JoinReply | JoinRefusal) -> bytes:
+def encode_reply(reply: JoinReply | StandingReply | JoinRefusal) -> bytes:
     return pack({"kind": reply.KIND, "body": to_wire(reply)}, limit=REPLY_BYTES_MAX)
 
 
-def decode_reply(frame: bytes) -> JoinReply | JoinRefusal:
+def decode_reply(frame: bytes) -> JoinReply | StandingReply | JoinRefusal:
     """Raises WireError."""
     value = unpack_map(frame, limit=REPLY_BYTES_MAX)
-    kinds: dict[str, type[JoinReply] | type[JoinRefusal]] = {
+    kinds: dict[str, type[JoinReply] | type[StandingReply] | type[JoinRefusal]] = {
         JoinReply.KIND: JoinReply,
+        StandingReply.KIND: StandingReply,
         JoinRefusal.KIND: JoinRefusal,
     }
     kind = kinds.get(str(value.get("kind")))

@@ -27,6 +27,13 @@ async def is_admitted(
     endpoint: str, keys: CurveKeyPair, server_public: bytes, *, timeout_s: float = TIMEOUT_S
 ) -> bool:
     """False too when nobody answers there, or not with that server key."""
+    return await handshake(endpoint, keys, server_public, timeout_s=timeout_s) is True
+
+
+async def handshake(
+    endpoint: str, keys: CurveKeyPair, server_public: bytes, *, timeout_s: float = TIMEOUT_S
+) -> bool | None:
+    """Whether it succeeds. None: nobody said anything in time, as a process that is stopped does not."""
     context = new_context()
     socket, monitor = context.socket(zmq.DEALER), context.socket(zmq.PAIR)
     done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -46,7 +53,7 @@ async def is_admitted(
         async with asyncio.timeout(timeout_s):
             return await done
     except (TimeoutError, zmq.ZMQError):
-        return False
+        return None
     finally:
         reader.close()
         socket.disable_monitor()

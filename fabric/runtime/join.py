@@ -35,6 +35,7 @@ from proto.join import (
     JoinReply,
     JoinRequest,
     JoinTokenText,
+    StandingReply,
     decode_reply,
     encode_request,
     secret_hash,
@@ -215,12 +216,14 @@ async def join_with_token(
 
 
 def _believed(
-    reply: JoinReply | JoinRefusal, token: JoinTokenText, identity: NodeIdentity, clock: Clock
+    reply: JoinReply | StandingReply | JoinRefusal, token: JoinTokenText, identity: NodeIdentity, clock: Clock
 ) -> JoinReply:
     if isinstance(reply, JoinRefusal):
         if reply.outcome is Outcome.UNKNOWN:
             raise DeadlineExceededError(reply.message)
         raise JoinError(reply.message)
+    if isinstance(reply, StandingReply):
+        raise WireError("unknown_kind", "the door answered another question")
     if not hmac.compare_digest(root_fingerprint(reply.root_public), token.root_fingerprint):
         raise JoinError("the door belongs to another fabric than the token: its root key differs")
     certificate = read_certificate(

@@ -1,6 +1,7 @@
 """The join door: a socket of its own where any key may knock, with a token. Bounded and rate-limited.
 
-The door is the only place where an unknown machine is heard at all; it understands one question.
+The door is the only place where an unknown machine is heard at all; it understands two questions: may I
+join, and am I still a member?
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from proto.join import (
     JoinRefusal,
     JoinReply,
     JoinRequest,
+    StandingReply,
+    StandingRequest,
     decode_request,
     encode_reply,
 )
@@ -36,15 +39,20 @@ IN_FLIGHT_MAX = 256  # above what comes in one second: who is dropped asks again
 ANSWER_TIMEOUT_S = 20.0
 
 Admit = Callable[[JoinRequest], Awaitable[JoinReply]]
+Stand = Callable[[StandingRequest, bytes], Awaitable[StandingReply]]
 
 
 class DoorServer:
-    """Listens once started; `admit` raises a FabricError to refuse."""
+    """Listens once started; `admit` raises a FabricError to refuse, and so does `stand`, which is also given
+    the CURVE key that the connection proves."""
 
-    def __init__(self, keys: CurveKeyPair, *, bind: str, admit: Admit, clock: Clock) -> None:
+    def __init__(
+        self, keys: CurveKeyPair, *, bind: str, admit: Admit, clock: Clock, stand: Stand | None = None
+    ) -> None:
         self._keys = keys
         self._bind = bind
         self._admit = admit
+        self._stand = stand
         self._clock = clock
         self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._router: zmq.Socket[bytes] | None = None
@@ -116,9 +124,11 @@ class DoorServer:
         if self._reader is not None:
             self._reader.poke()
 
-    async def _decide(self, key: str, frame: bytes) -> JoinReply | JoinRefusal:
+    async def _decide(self, key: str, frame: bytes) -> JoinReply | StandingReply | JoinRefusal:
         try:
             request = decode_request(frame)
+            if isinstance(request, StandingRequest):
+                return await self._standing(request, key)
             if request.curve_public.hex() != key:  # nobody asks for another's key
                 raise WireError("bad_field", "curve_public is not the key of this connection")
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
@@ -133,3 +143,9 @@ class DoorServer:
         except Exception:
             log.exception("join failed")
             return JoinRefusal(code="fabric.internal", message="internal error", outcome=Outcome.UNKNOWN)
+
+    async def _standing(self, request: StandingRequest, key: str) -> StandingReply:
+        if self._stand is None:
+            raise WireError("unknown_kind")
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            return await self._stand(request, bytes.fromhex(key))

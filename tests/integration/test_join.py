@@ -40,6 +40,7 @@ from fabric.runtime.node_identity import (
     save_membership,
 )
 from fabric.runtime.peers_file import load_peers
+from fabric.runtime.standing import standing
 from fabric.store.replicated import ReplicatedState
 from proto.commands import Command
 from proto.commands.nodes import JoinTokenRevoke, NodeRemove, NodeRenew
@@ -50,6 +51,8 @@ from proto.join import (
     JoinReply,
     JoinRequest,
     JoinTokenText,
+    StandingReply,
+    StandingRequest,
     decode_reply,
     encode_request,
     parse_token_text,
@@ -140,7 +143,13 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         removals=lambda: tuple(removals),
         admitted=admitted.append,
     )
-    door = DoorServer(keys, bind="tcp://127.0.0.1:0", admit=admission.admit, clock=CLOCK)
+    door = DoorServer(
+        keys,
+        bind="tcp://127.0.0.1:0",
+        admit=admission.admit,
+        clock=CLOCK,
+        stand=lambda request, curve_public: standing(state, request, curve_public),
+    )
     address = await door.start()
     try:
         yield House(tmp_path, state, authority, door, address, keys.public, admitted, removals)
@@ -390,6 +399,29 @@ async def test_a_removed_node_must_come_back_as_another(house: House) -> None:
     reply = await house.join(token, "n1", identity=house.newcomer("n1-reborn"))
     assert reply.removals == (removal,)  # and it, too, refuses its old self
     assert await house.names() == ["n1"]
+
+
+async def test_the_door_tells_a_removed_node_so_and_nobody_else(house: House) -> None:
+    """It was removed while it was stopped: no member speaks to it, and the door takes any key."""
+    token = await house.token(uses=5)
+    await house.join(token, "n1")
+    node, other = house.newcomer("n1"), house.newcomer("n2")
+    question = encode_request(StandingRequest(node_id=node.node_id))
+
+    async def asked_by(who: NodeIdentity) -> JoinReply | StandingReply | JoinRefusal:
+        keys = CurveKeyPair(who.curve_public, who.curve_secret)
+        answer = await door_knock.knock(house.address, keys, house.door_public, question)
+        assert isinstance(answer, bytes)
+        return decode_reply(answer)
+
+    assert await asked_by(node) == StandingReply(is_member=True)
+    assert await asked_by(other) == StandingReply(is_member=False)
+    removal = house.authority.remove(node.node_id, now_ms=CLOCK.wall_ms())
+    await house.propose(
+        NodeRemove(node_id=node.node_id, removal_body=removal.body, removal_signature=removal.signature)
+    )
+    assert await asked_by(node) == StandingReply(is_member=False, removals=(removal,))
+    assert await asked_by(other) == StandingReply(is_member=False)
 
 
 async def test_a_member_joins_again_and_its_earlier_certificate_is_spent(house: House) -> None:

@@ -22,7 +22,16 @@ ROWS = [line for line in SPEC.splitlines() if line.startswith("|")]
 KINDS: dict[str, type] = {
     **rpc.KINDS,
     **membership.KINDS,
-    **{kind.KIND: kind for kind in (join.JoinRequest, join.JoinReply, join.JoinRefusal)},
+    **{
+        kind.KIND: kind
+        for kind in (
+            join.JoinRequest,
+            join.JoinReply,
+            join.StandingRequest,
+            join.StandingReply,
+            join.JoinRefusal,
+        )
+    },
 }
 LIMITS = [
     codec.FRAME_BYTES_MAX,

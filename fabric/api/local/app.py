@@ -30,7 +30,7 @@ USES_MAX = 10_000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalParts:
     """`create_token` (ttl_s, uses) gives the token's text; it refuses where this node may not. `scrape` gives
-    the metrics' text."""
+    the metrics' text, `note` what this node has to say about itself among the members, or ""."""
 
     fleet: MeshView
     clock: Clock
@@ -41,13 +41,18 @@ class LocalParts:
     mesh: MeshParts
     scrape: Callable[[], str]
     nodes: NodeDesk
+    note: Callable[[], str] = str
 
 
 def build_local_app(parts: LocalParts) -> web.Application:
     app = web.Application(middlewares=[_errors], client_max_size=BODY_BYTES_MAX)
 
     async def members(_: web.Request) -> web.Response:
-        return web.json_response(operate.members(parts.fleet, parts.clock))
+        rows, note = operate.members(parts.fleet, parts.clock), parts.note()
+        for row in rows:
+            if note and row["id"] == parts.fleet.me:
+                row["note"] = note
+        return web.json_response(rows)
 
     async def leaders(_: web.Request) -> web.Response:
         return web.json_response(operate.leaders(parts.fleet))

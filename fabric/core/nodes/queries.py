@@ -25,6 +25,11 @@ class ListRemovedNodes(Query[tuple[RemovedNode, ...]]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GetRemovedNode(Query[RemovedNode | None]):
+    node_id: NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListJoinTokens(Query[tuple[JoinToken, ...]]):
     """By expiry, those used up and expired lately too."""
 

@@ -8,6 +8,7 @@ from fabric.core.nodes.model import Host, HostUsage, JoinToken, Node, RemovedNod
 from fabric.core.nodes.queries import (
     GetJoinToken,
     GetNode,
+    GetRemovedNode,
     ListHosts,
     ListJoinTokens,
     ListNodes,
@@ -51,6 +52,13 @@ def list_removed_nodes(connection: Connection, query: ListRemovedNodes) -> tuple
     newest = (t.removed_nodes.c.removed_ms.desc(), t.removed_nodes.c.node_id)
     rows = connection.execute(select(t.removed_nodes).order_by(*newest))
     return tuple(RemovedNode(**row._mapping) for row in rows)
+
+
+@answers(GetRemovedNode)
+def get_removed_node(connection: Connection, query: GetRemovedNode) -> RemovedNode | None:
+    wanted = t.removed_nodes.c.node_id == query.node_id
+    row = connection.execute(select(t.removed_nodes).where(wanted)).first()
+    return None if row is None else RemovedNode(**row._mapping)
 
 
 @answers(ListJoinTokens)
