@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import cProfile
+import gc
 import json
 import platform
 import pstats
@@ -38,6 +39,8 @@ def measured(count: int, virtual_s: int) -> dict[str, object]:
     world.settle(names(count))
     world.run_until(world.is_at_rest, within_ms=SETTLE_MS, step_ms=250)
     world.run(3_000)
+    gc.collect()
+    gc.freeze()  # a million objects that stay: the collector would look at them again and again
     settled = time.process_time()
     frames = sum(world.network.sent.values())
     world.run(virtual_s * 1_000)

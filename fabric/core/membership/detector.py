@@ -140,11 +140,16 @@ class Detector:
 
     def check_silence(self) -> None:
         context = self._context
-        next_ms = context.now_ms + context.config.beat_interval_ms
+        now_ms = context.now_ms
+        next_ms = now_ms + context.config.beat_interval_ms
+        patience_ms = context.config.silence_ms * context.awareness.factor
         for link in list(self._links.linked.values()):
-            limit_ms = self._limit_ms(link)
             silent_since_ms = max(link.heard_ms, link.looked_ms)
-            if context.now_ms - silent_since_ms >= limit_ms:
+            if now_ms - silent_since_ms < patience_ms:  # no limit is lower, and nearly all are here
+                next_ms = min(next_ms, silent_since_ms + patience_ms)
+                continue
+            limit_ms = self._limit_ms(link)
+            if now_ms - silent_since_ms >= limit_ms:
                 link.looked_ms = context.now_ms
                 if link.node_id not in self._looks:
                     self._look_at_neighbour(link.node_id)

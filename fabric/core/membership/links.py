@@ -19,7 +19,8 @@ from proto.ids import NodeId
 from proto.membership import DropReason, Hello, LinkDrop, LinkNo, LinkOk, LinkReq
 
 ASK_TIMEOUT_MS = 1_500  # an unanswered LINK_REQ is given up; a dial with its handshake takes far less
-MAINTAIN_MS = 1_000  # views are looked over this often even when nothing happened
+MAINTAIN_MS = 1_000  # views that want for something are looked over this often
+IDLE_MAINTAIN_MS = 5_000  # and all others this often even when nothing happened
 FIRST_MS = 400  # after a start only
 FIRST_LINKS = 2  # so many links are asked for
 FILL_MS = 1_000  # between two rounds of asking random members, once there are a few links
@@ -202,7 +203,6 @@ class Links:
         """Drops who is gone, asks the ring neighbours, fills up with random members."""
         context = self._context
         now_ms = context.now_ms
-        context.wake_in("links", context.jittered(MAINTAIN_MS))
         self._shunned = {n: until for n, until in self._shunned.items() if until > now_ms}
         for node_id, since_ms in list(self._asked.items()):
             if now_ms - since_ms >= ASK_TIMEOUT_MS:
@@ -212,6 +212,10 @@ class Links:
         for node_id in [n for n in (*self.linked, *self._asked) if not self._is_usable(n)]:
             self.linked.pop(node_id, None)
             self._asked.pop(node_id, None)
+        target = context.config.links_target
+        is_whole = not self._asked and min(target, context.living() - 1) <= len(self.linked) <= target + 1
+        wait_ms = context.jittered(IDLE_MAINTAIN_MS if is_whole else MAINTAIN_MS)
+        context.timers.set_earlier("links", now_ms + wait_ms)
         self._ask_wanted()
         self.pin()
 
