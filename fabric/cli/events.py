@@ -13,11 +13,24 @@ import click
 
 from fabric.cli.output import json_option, print_json
 from fabric.cli.target import node_names, with_client
+from fabric.runtime.events import KINDS
 from fabric.runtime.local_socket import LocalClient
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SHORT_ID = 8
 Event = dict[str, Any]
+
+
+class Kind(click.ParamType[str]):
+    """The beginning of one or more kinds of event."""
+
+    name = "kind"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not any(kind.startswith(text) for kind in KINDS):
+            self.fail(f"no event begins with {text!r}; there are: {', '.join(KINDS)}", param, ctx)
+        return text
 
 
 class Moment(click.ParamType[datetime]):
@@ -56,13 +69,29 @@ class Wanted:
         return self.since is None or datetime.fromisoformat(event["time"]) >= self.since
 
 
+def kinds_beginning(_context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """For tab completion."""
+    return [kind for kind in KINDS if kind.startswith(incomplete)]
+
+
+def warn_of_strangers(client: LocalClient, wanted: Wanted, told: Iterable[Event] = ()) -> None:
+    """A name that is mistyped would look like a node about which there is nothing to tell."""
+    members = client.get("/members") if wanted.nodes else []
+    known = {text for row in members for text in (row["name"], row["id"])}
+    known |= {text for event in told for text in (event["node"], event.get("id"))}
+    for name in sorted(wanted.nodes - known):
+        click.echo(f"no node named {name} is known; `fabric members` lists those that are", err=True)
+
+
 @click.command()
 @click.option("--follow", "-f", is_flag=True, help="Keep printing what happens, until interrupted.")
 @click.option(
     "--event",
     "kinds",
+    type=Kind(),
     multiple=True,
     metavar="PREFIX",
+    shell_complete=kinds_beginning,
     help="Only events that begin so: member, member.host_down, server, link, role.",
 )
 @click.option(
@@ -92,13 +121,16 @@ def events(
     line."""
     wanted = Wanted(kinds, frozenset(nodes), since)
     if not follow:
-        found = list(wanted.of(client.get("/events")))
+        kept = client.get("/events")
+        found = list(wanted.of(kept))
+        warn_of_strangers(client, wanted, kept)
         if as_json:
             print_json(found)
         else:
             for event in found:
                 click.echo(line_of(event))
         return
+    warn_of_strangers(client, wanted)
     try:
         for event in wanted.of(client.lines("/events?follow=1")):
             click.echo(json.dumps(event) if as_json else line_of(event))

@@ -53,6 +53,14 @@ class Wanted:
                 )
         return sorted(filter(self._takes, rows), key=_SORTS[self.sort])
 
+    def doubts(self, rows: Sequence[Row]) -> list[str]:
+        """What to warn of: a zone that is mistyped would look like an empty one."""
+        known = sorted({row["zone"] for row in rows})
+        return [
+            f"no node in a zone named {zone} is known; the zones are: {', '.join(known)}"
+            for zone in sorted(self.zones - set(known))
+        ]
+
     def _takes(self, row: Row) -> bool:
         """The forgotten are members, too, and of no interest unless they are meant."""
         is_named = any(_is_named(row, name) for name in self.names)
@@ -141,6 +149,7 @@ class _Look:
         self._lines = lines
         self._as_json = as_json
         self._screen = Redrawn()
+        self._is_first = True
         self._answered_s = time.monotonic()
         self._answered_at = ""
         self._last: list[str] = []
@@ -188,7 +197,11 @@ class _Look:
         if self._path == "/links":
             rows = [row for row in rows if not self._wanted.names or row["name"] in self._wanted.names]
         else:
+            if self._is_first:
+                for doubt in self._wanted.doubts(rows):
+                    click.echo(doubt, err=True)
             rows = self._wanted.of(rows)
+        self._is_first = False
         return rows, alone
 
 

@@ -15,6 +15,19 @@ from fabric.runtime.clock import Clock
 
 EVENTS_KEPT_MAX = 2_000
 FOLLOWER_QUEUE_MAX = 1_000
+_VERBS = {  # of each noun; whoever adds an event adds it here, or it cannot be asked for
+    "agent": "started",
+    "certificate": "expired expiring renewed",
+    "link": "bad good",
+    "member": "admitted agent_down alive forgotten host_down joined key_rotated leaving left refuted removed "
+    "restarted roles stalled suspect",
+    "mesh": "dropped",
+    "node": "admitted certified cloned connected drained expelled isolated not_admitted removed rotated "
+    "undrained",
+    "role": "granted",
+    "server": "create delete expired observed placed reboot_hard reboot_soft removed start stop unplaceable",
+}
+KINDS = tuple(f"{noun}.{verb}" for noun, verbs in _VERBS.items() for verb in verbs.split())
 
 
 @dataclass(frozen=True, slots=True)

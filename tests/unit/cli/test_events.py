@@ -65,3 +65,20 @@ def test_a_time_that_is_none_is_misuse(asked: Asked, text: str) -> None:
     done = asked("events", "--since", text)
     assert done.returncode == 2
     assert "examples: 90s, 15m" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["nosuch", "member.nosuch", "Member"])
+def test_a_kind_that_is_none_is_misuse_and_names_those_there_are(asked: Asked, kind: str) -> None:
+    done = asked("events", "--event", kind)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"no event begins with '{kind}'" in done.stderr
+    assert "member.host_down" in done.stderr
+
+
+def test_a_node_nobody_knows_is_warned_of(asked: Asked, log: EventLog) -> None:
+    with asked.answering(local_parts(MeshDouble(), events=log)):
+        done = asked("events", "--node-name", "nosuch", "--node-name", "me")
+        gone = asked("events", "--node-name", "h2")  # no member, and yet there is something to tell
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
+    assert done.stderr.startswith("no node named nosuch is known")
+    assert gone.stderr == ""

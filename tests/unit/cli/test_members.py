@@ -89,6 +89,14 @@ def test_which_rows(asked: Asked, view: MeshDouble, argv: list[str], names: list
     assert [row["name"] for row in rows] == names
 
 
+def test_a_zone_nobody_is_in_is_warned_of(asked: Asked, view: MeshDouble) -> None:
+    with asked.answering(local_parts(view)):
+        done, known = asked("members", "--zone", "nosuch", "--zone", "z1"), asked("members", "--zone", "z1")
+    assert (done.returncode, column(done, "NAME")) == (0, ["b"])
+    assert done.stderr == "no node in a zone named nosuch is known; the zones are: nova, z1, z2\n"
+    assert known.stderr == ""
+
+
 def test_a_name_nobody_has(asked: Asked, view: MeshDouble) -> None:
     with asked.answering(local_parts(view)):
         done = asked("members", "a", "nobody", "--json")

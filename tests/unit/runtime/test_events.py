@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
-from fabric.runtime.events import EVENTS_KEPT_MAX, FOLLOWER_QUEUE_MAX, EventLog
+from fabric.core.membership.model import MemberState
+from fabric.runtime.events import EVENTS_KEPT_MAX, FOLLOWER_QUEUE_MAX, KINDS, EventLog
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Frozen:
@@ -60,3 +65,16 @@ async def test_a_slow_follower_loses_the_oldest_and_holds_nobody_up() -> None:
         log.add("x", str(i))
     assert (await anext(stream)).node == "10"
     await stream.aclose()  # type: ignore[attr-defined]
+
+
+def test_every_kind_that_is_told_can_be_asked_for() -> None:
+    """Kinds are literals in the files that have an `EventLog`, but for the two nouns with verbs from data."""
+    nouns = "|".join(sorted({kind.partition(".")[0] for kind in KINDS}))
+    told = {f"member.{state}" for state in MemberState}
+    for path in (ROOT / "fabric").rglob("*.py"):
+        text = path.read_text()
+        if "import EventLog" in text:
+            told |= set(re.findall(rf'"((?:{nouns})\.[a-z_]+)"', text))
+            told |= {f"member.{verb}" for verb in re.findall(r'_add\(member, "([a-z_]+)"', text)}
+    told |= {f"server.{verb}" for verb in ("start", "stop", "reboot_soft", "reboot_hard", "delete")}
+    assert told - set(KINDS) == set()
