@@ -21,7 +21,7 @@ from fabric.runtime.node_admin import NodeAdmin
 from fabric.runtime.node_identity import IdentityError
 from fabric.runtime.rotation import Rotation, RotationError
 from proto.commands.nodes import HostUpdate
-from proto.ids import NodeId, TokenId, new_request_id
+from proto.ids import NodeId, new_request_id
 
 SEEN_MS = 4_000  # the nudge, the pull, and the node's next word about itself, which comes each second
 LOOK_S = 0.05
@@ -87,7 +87,7 @@ class AgentNodes:
         return [token_view.token(row, door_public=door_public, now_ms=now_ms) for row in rows]
 
     async def revoke_token(self, token_id: str) -> None:
-        await self._need_admin("join tokens are kept").revoke_token(TokenId(token_id))
+        await self._need_admin("join tokens are kept").revoke_token(token_id)
 
     async def _is_seen(self, node_id: NodeId, *, draining: bool) -> bool:
         """Waits until that node says so itself, so that whoever looks next sees what was done. Not for one

@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from fabric.cli.config import config_option
 from fabric.cli.init import load_or_write, node_facts
+from fabric.config import DEFAULT_PATH
+from fabric.errors import ConfigError
 from proto.errors import WireError
 from proto.join import TOKEN_CHARS_MAX, parse_token_text
 
@@ -17,7 +20,8 @@ from proto.join import TOKEN_CHARS_MAX, parse_token_text
 @click.command()
 @click.argument("token")
 @config_option
-def join(token: str, path: Path) -> None:
+@click.pass_context
+def join(context: click.Context, token: str, path: Path) -> None:
     """Make this machine a node of the fabric that made TOKEN (`fabric token create`).
 
     TOKEN may be - to read it from standard input, which keeps it out of the shell's history.
@@ -36,6 +40,11 @@ def join(token: str, path: Path) -> None:
             "TOKEN: the join token is damaged, or an earlier version made it; nothing was done. Copy it "
             "whole, or make a new one with `fabric token create`"
         ) from error
+    if context.get_parameter_source("path") is ParameterSource.COMMANDLINE and not path.exists():
+        raise ConfigError(
+            f"{path}: does not exist; nothing was done. Without --config this writes a commented one to "
+            f"{DEFAULT_PATH}"
+        )
     config = load_or_write(path)
     prepare_directory(config.state_dir)
     identity = asyncio.run(ask_to_join(config.state_dir, node_facts(config), parsed, SystemClock()))

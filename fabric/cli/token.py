@@ -10,6 +10,7 @@ import click
 from fabric.cli.output import age, json_option, print_json, print_table
 from fabric.cli.target import with_client
 from fabric.runtime.local_socket import LocalClient
+from proto.join import parse_token_text
 
 TTL_S_MAX = 30 * 86_400  # what the agent takes (fabric.api.local)
 _STATUS = {"used_up": "used up", "old_door_key": "dead: the door's keys were rotated, make a new one"}
@@ -45,7 +46,8 @@ def create(client: LocalClient, ttl: int, uses: int, as_json: bool) -> None:
     """Make a join token and print it. Give it to `fabric join` on the new machine; treat it as a password."""
     made = client.post("/token", {"ttl_s": ttl, "uses": uses})
     if as_json:
-        print_json(made)
+        token = parse_token_text(made["token"])
+        print_json(made | {"id": token.token_id, "expires": token.expires_ms / 1_000, "uses": uses})
     else:
         click.echo(made["token"])
 
@@ -73,10 +75,17 @@ def list_tokens(client: LocalClient, as_json: bool) -> None:
     )
 
 
+def _named(_: click.Context, __: click.Parameter, text: str) -> str:
+    if not text.strip("./ "):  # which no path of the local socket can carry either
+        raise click.UsageError("TOKEN_ID is empty; `fabric token list` shows them")
+    return text
+
+
 @token.command()
-@click.argument("token_id")
+@click.argument("token_id", callback=_named)
 @with_client
 def revoke(client: LocalClient, token_id: str) -> None:
-    """Make a join token worthless. TOKEN_ID is what `fabric token list` shows. Who joined with it stays."""
+    """Make a join token worthless. TOKEN_ID is what `fabric token list` shows, or the beginning of it. Who
+    joined with it stays."""
     client.post(f"/tokens/{quote(token_id, safe='')}/revoke", {})
     click.echo("nobody joins with that token any more", err=True)

@@ -16,7 +16,7 @@ from fabric.runtime.clock import Clock
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.hard_state import HardState
 from proto.commands.nodes import HostUpdate, JoinTokenRevoke, NodeRemove
-from proto.ids import NodeId, TokenId, new_request_id
+from proto.ids import NodeId, new_request_id
 from proto.membership import Removal
 
 ID_PREFIX_CHARS_MIN = 4
@@ -88,9 +88,21 @@ class NodeAdmin:
     async def tokens(self) -> tuple[JoinToken, ...]:
         return await self._state.read(ListJoinTokens())
 
-    async def revoke_token(self, token_id: TokenId) -> None:
-        """Raises CommandRejectedError `not_found`."""
-        await self._state.propose(JoinTokenRevoke(token_id=token_id), request_id=new_request_id())
+    async def revoke_token(self, text: str) -> None:
+        """The token of that id, or beginning of one id. Raises NodeRefusedError, and CommandRejectedError
+        where another was quicker."""
+        known = [token.token_id for token in await self._state.read(ListJoinTokens())]
+        found = [token_id for token_id in known if token_id == text]
+        if not found and len(text) >= ID_PREFIX_CHARS_MIN:
+            found = [token_id for token_id in known if token_id.startswith(text)]
+        if len(found) > 1:
+            raise NodeRefusedError(f"{text!r} begins the ids of several join tokens: {', '.join(found[:8])}")
+        if not found:
+            raise NodeRefusedError(
+                f"no join token {text!r}: it was revoked already, has long expired, or never was; "
+                "`fabric token list` shows those there are"
+            )
+        await self._state.propose(JoinTokenRevoke(token_id=found[0]), request_id=new_request_id())
 
     async def find(self, text: str) -> Node:
         """The node of that name, id, or beginning of one id. Raises NodeRefusedError."""

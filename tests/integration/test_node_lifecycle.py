@@ -204,15 +204,17 @@ def test_a_removed_node_is_refused_everywhere_within_a_second(fabric: Running) -
 
 
 def test_invitations_are_listed_and_revoked(fabric: Running) -> None:
-    fabric.cli("token", "create", "--uses", "3", "--ttl", "10m")
+    told = json.loads(fabric.cli("token", "create", "--uses", "3", "--ttl", "10m", "--json").stdout)
     rows = json.loads(fabric.cli("token", "list", "--json").stdout)
     made = next(row for row in rows if row["uses_left"] == 3)
     assert 0 < made["expires_in_s"] <= 600
-    fabric.cli("token", "revoke", made["id"])
+    assert (made["status"], told["id"], told["uses"]) == ("usable", made["id"], 3)
+    assert told["expires"] - time.time() <= 600
+    fabric.cli("token", "revoke", made["id"][:8])
     assert made["id"] not in fabric.cli("token", "list").stdout
     again = fabric.cli("token", "revoke", made["id"], check=False)
     assert again.returncode == 1
-    assert "could not be found" in again.stderr
+    assert "revoked already" in again.stderr
 
 
 def test_a_copied_state_directory_is_quarantined(fabric: Running, tmp_path: Path) -> None:

@@ -17,7 +17,19 @@ import pytest
 from fabric import __version__
 from fabric.cli.main import main
 from fabric.cli.output import without_password
+from proto.ids import TokenId
+from proto.join import JoinTokenText, token_text
 
+GOOD_TOKEN = token_text(
+    JoinTokenText(
+        addresses=("tcp://127.0.0.1:1",),
+        door_public=bytes(32),
+        root_fingerprint=bytes(32),
+        token_id=TokenId("t"),
+        secret=bytes(32),
+        expires_ms=1 << 42,
+    )
+)
 FABRIC = (sys.executable, "-m", "fabric.cli.main")
 
 
@@ -95,9 +107,10 @@ def test_help_is_there_at_every_level() -> None:
         (("token", "create", "--ttl", "31d"), "out of range"),
         (("token", "create", "--uses", "0"), "0 is not in the range"),
         (("join", "garbage"), "a join token starts with fabric1."),
-        (("join", "fabric1.AAAA"), "damaged; copy it whole"),
+        (("join", "fabric1.AAAA"), "damaged, or an earlier version made it; nothing was done"),
         (("join", "fabric1." + "A" * 5000), "a join token starts with fabric1."),
         (("join", "-"), "a join token starts with fabric1."),
+        (("token", "revoke", ""), "TOKEN_ID is empty"),
         (("completion", "tcsh"), "'tcsh' is not one of"),
     ],
 )  # fmt: skip
@@ -120,6 +133,7 @@ def test_misuse_is_exit_2(argv: tuple[str, ...], said: str, tmp_path: Path) -> N
         (("config", "show", "--config", "no.toml"), "cannot be read"),
         (("dev", "up", "--dir", "/proc/nowhere"), "--dir names another place"),
         (("init", "--config", "/proc/nowhere/f.toml"), "--config FILE names another place"),
+        (("join", GOOD_TOKEN, "--config", "typo.toml"), "typo.toml: does not exist; nothing was done"),
     ],
 )
 def test_what_is_not_there_is_exit_1_and_names_the_next_step(

@@ -174,8 +174,24 @@ async def test_invitations(office: Office) -> None:
     assert [token.token_id for token in await office.admin.tokens()] == [TOKEN]
     await office.admin.revoke_token(TOKEN)
     assert await office.admin.tokens() == ()
-    with pytest.raises(CommandRejectedError):
+    with pytest.raises(NodeRefusedError, match="revoked already"):
         await office.admin.revoke_token(TOKEN)
+
+
+async def test_an_invitation_is_revoked_by_the_beginning_of_its_id(office: Office) -> None:
+    for name in ("abcd-1", "abcd-2"):
+        token_id, now_ms = TokenId(name), office.store.clock.now_ms
+        await office.store.do(
+            JoinTokenCreate(token_id=token_id, secret_hash=b"h", expires_ms=now_ms + 9, uses=1)
+        )
+    with pytest.raises(NodeRefusedError, match="several join tokens: abcd-1, abcd-2"):
+        await office.admin.revoke_token("abcd")
+    for none in ("", "abc", "abcd-3"):  # too short to be meant, or not there
+        with pytest.raises(NodeRefusedError, match="no join token"):
+            await office.admin.revoke_token(none)
+    await office.admin.revoke_token("abcd-2")
+    await office.admin.revoke_token("abcd")
+    assert [token.token_id for token in await office.admin.tokens()] == [TOKEN]
 
 
 # A conductor that starts.
