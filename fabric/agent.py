@@ -208,6 +208,7 @@ class Agent:
             clock=self._clock,
             events=self._events,
             strangers=transport.strangers,
+            former_keys_ms=transport.former_keys_ms,
             lag=self._loop_lag,
             door=lambda: "" if self._conductor is None else self._conductor.door_endpoint,
         )

@@ -26,8 +26,9 @@ from fabric.runtime.metrics import MetricSources, scrape
 from fabric.runtime.peer_probes import PeerProbes
 from fabric.runtime.unstarted import is_news
 from fabric.runtime.watchdog import LoopLag
+from proto.ids import NodeId
 
-LATELY_MS = 300_000  # what still counts as happening: a stranger redials within seconds
+LATELY_MS = 60_000  # what still counts as happening: a stranger redials within seconds
 
 
 class OperatorSide:
@@ -43,6 +44,7 @@ class OperatorSide:
         clock: Clock,
         events: EventLog,
         strangers: Callable[[], Mapping[str, int]],
+        former_keys_ms: Callable[[], Mapping[NodeId, int]],
         lag: Callable[[], LoopLag],
         door: Callable[[], str],
     ) -> None:
@@ -71,6 +73,7 @@ class OperatorSide:
                 lag_ms=lag_ms,
                 dropped_lately=lambda: self._watch.dropped_lately(LATELY_MS),
                 strangers=strangers,
+                former=lambda: {n: age_ms for n, age_ms in former_keys_ms().items() if age_ms <= LATELY_MS},
                 door=door,
             ),
         )

@@ -40,8 +40,9 @@ _DROPPED = {
     ),
     "key_not_admitted": (
         "somebody whose key is not admitted knocks at this node's mesh port{strangers}",
-        "a removed node that still runs (stop its agent there), a node of another fabric, or a node that "
-        "joined and of which this node has not heard: then `fabric members` differs between nodes",
+        "a node whose keys were rotated a moment ago (nothing to do: this ends within a minute), a removed "
+        "node that still runs (stop its agent there), a node of another fabric, or a node that joined and of "
+        "which this node has not heard: then `fabric members` differs between nodes",
     ),
     "forged": (
         "somebody takes this node for another: connections arrive under keys it does not have",
@@ -74,6 +75,7 @@ def node_diagnoses(exam: MeshExam) -> Iterator[Diagnosis]:
     yield from _certificates(exam)
     yield from _strangers(exam)
     yield from _versions(exam)
+    yield from _leaving(exam)
     if not exam.is_whole:
         yield _own(
             "deadline",
@@ -231,6 +233,8 @@ def _strangers(exam: MeshExam) -> Iterator[Diagnosis]:
         what, cure = _DROPPED[reason]
         addresses = sorted(exam.strangers, key=lambda address: -exam.strangers[address])[:STRANGERS_SHOWN_MAX]
         shown = f" (from {', '.join(addresses)})" if addresses else ""
+        if reason == "key_not_admitted" and exam.former:
+            shown += f", with the former key of {', '.join(sorted(exam.former)[:STRANGERS_SHOWN_MAX])}"
         age_s = exam.dropped_lately[reason] / 1_000
         said = what.format(strangers=shown)
         yield _own(reason, Severity.WARNING, f"{said}; last {age_s:.0f} s ago", cure)
@@ -244,6 +248,16 @@ def _versions(exam: MeshExam) -> Iterator[Diagnosis]:
             Severity.NOTE,
             f"agents of several versions: {', '.join(sorted(told))}",
             "fine while upgrading; finish it",
+        )
+
+
+def _leaving(exam: MeshExam) -> Iterator[Diagnosis]:
+    if exam.leaving:
+        yield _own(
+            "leaving",
+            Severity.NOTE,
+            f"{', '.join(exam.leaving)}: stopped on purpose a moment ago, and not examined",
+            "nothing, if it was meant; `systemctl start fabric-agent` there brings a node back",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 10.0  # a link that is not pinned and carries nothing is closed
 STRANGERS_MAX = 64  # addresses remembered of those who are refused
+FORMER_KEYS_MAX = 256  # remembered, so that a node that still uses one can be named
 
 
 class RouterDealer:
@@ -67,6 +69,8 @@ class RouterDealer:
         self._sweep: asyncio.TimerHandle | None = None
         self._dropped: Counter[str] = Counter()
         self._strangers: Counter[str] = Counter()
+        self._former: dict[str, NodeId] = {}  # keys that spoke for a node once, the newest last
+        self._former_knocked_s: dict[NodeId, float] = {}  # when one of them was last refused
 
     @property
     def endpoint(self) -> str:
@@ -80,6 +84,11 @@ class RouterDealer:
         """Addresses that knocked with a key that is not admitted, and how often: what an operator needs to
         find them. Bounded, the rarest are forgotten."""
         return dict(self._strangers)
+
+    def former_keys_ms(self) -> Mapping[NodeId, int]:
+        """Nodes whose former key was refused, rotated or removed ones, and how long ago it last was."""
+        now_s = time.monotonic()
+        return {node_id: round((now_s - at_s) * 1_000) for node_id, at_s in self._former_knocked_s.items()}
 
     @property
     def link_count(self) -> int:
@@ -203,6 +212,10 @@ class RouterDealer:
         if self._speakers.get(speaker) == node_id:
             del self._speakers[speaker]
             self._inbound.cut(speaker, self._port)
+            self._former[speaker] = node_id
+            if len(self._former) > FORMER_KEYS_MAX:
+                forgotten = self._former.pop(next(iter(self._former)))
+                self._former_knocked_s.pop(forgotten, None)
 
     def _look_for_idle_ones(self) -> None:
         if self._sweep is None:
@@ -233,6 +246,8 @@ class RouterDealer:
         if speaker not in self._speakers:
             self._dropped["key_not_admitted"] += 1
             self._note_stranger(address)
+            if speaker in self._former:
+                self._former_knocked_s[self._former[speaker]] = time.monotonic()
             return None
         return speaker
 

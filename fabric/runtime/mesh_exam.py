@@ -96,7 +96,9 @@ class MeshExam:
     members: int
     dropped_lately: Mapping[str, int]  # reason -> how long ago, in milliseconds
     strangers: Mapping[str, int]  # address -> connections refused because their key is not admitted
+    former: Mapping[str, int]  # whose former key was refused lately -> how long ago, in milliseconds
     refused: Mapping[str, int]
+    leaving: tuple[str, ...]  # stopped on purpose a moment ago, and not examined
     doors: tuple[Door, ...]
     peers: tuple[PeerExam, ...]
     left_out: int  # members there was no room to look at
@@ -114,6 +116,7 @@ class ExamSources:
     lag_ms: Callable[[], int]
     dropped_lately: Callable[[], Mapping[str, int]]
     strangers: Callable[[], Mapping[str, int]] = dict
+    former: Callable[[], Mapping[NodeId, int]] = dict
     door: Callable[[], str] = str  # this node's own join door, "" when it has none
 
 
@@ -171,13 +174,20 @@ async def examine(
         members=len(view.members()),
         dropped_lately=sources.dropped_lately(),
         strangers=sources.strangers(),
+        former={_name(view, node_id): age_ms for node_id, age_ms in sources.former().items()},
         refused=dict(view.refused),
+        leaving=tuple(m.record.name for m in view.members() if m.state is MemberState.LEAVING),
         doors=tuple(doors),
         peers=peers,
         left_out=left_out,
         is_whole=is_whole,
         took_ms=clock.monotonic_ms() - begun_ms,
     )
+
+
+def _name(view: MeshView, node_id: NodeId) -> str:
+    member = view.member(node_id)
+    return f"removed node {node_id[:12]}" if member is None else member.record.name
 
 
 def expiry_of(certificate: bytes) -> int | None:

@@ -81,7 +81,9 @@ def exam(*peers: PeerExam, **changes: Any) -> MeshExam:
         "members": 1 + len(peers),
         "dropped_lately": {},
         "strangers": {},
+        "former": {},
         "refused": {},
+        "leaving": (),
         "doors": (),
         "peers": peers,
         "left_out": 0,
@@ -233,6 +235,21 @@ def test_strangers_are_told_with_their_addresses() -> None:
     )
     assert "from 10.0.0.9, 10.0.0.8" in stranger.what
     assert "2 s ago" in stranger.what
+
+
+def test_a_stranger_with_a_members_former_key_is_named_and_rotation_is_a_cause() -> None:
+    facts = exam(dropped_lately={"key_not_admitted": 2_000}, strangers={"10.0.0.9": 1}, former={"h2": 2_000})
+    (stranger,) = diagnose(facts)
+    assert "from 10.0.0.9), with the former key of h2; last 2 s ago" in stranger.what
+    assert "keys were rotated" in stranger.cure
+    assert "former" not in diagnose(exam(dropped_lately={"forged": 1}, former={"h2": 1}))[0].what
+
+
+def test_who_leaves_is_a_note() -> None:
+    facts = exam(well("a"), leaving=("h3", "h4"))
+    (note,) = diagnose(facts)
+    assert (note.check, note.what) == ("leaving", "h3, h4: stopped on purpose a moment ago, and not examined")
+    assert report(facts)["ok"] is True
 
 
 def test_versions_are_a_note_and_all_is_well() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fabric.mesh.contract import PeerAddress
 from fabric.mesh.curve import new_curve_key_pair
 from fabric.mesh.router_dealer import STRANGERS_MAX, RouterDealer
+from proto.ids import NodeId
 from tests.fixtures.mesh_nodes import Ear, until, zmq_transports
 
 
@@ -19,6 +21,23 @@ async def test_a_strangers_address_is_told() -> None:
     assert transport.dropped()["key_not_admitted"] >= 1
     await stranger.transport.close()
     await ours.transport.close()
+
+
+async def test_a_former_key_is_told_by_its_owner() -> None:
+    """Rotated or removed, whoever still uses it can be named."""
+    transport = RouterDealer(new_curve_key_pair(), bind="tcp://127.0.0.1:0")
+    rotated, removed = NodeId("a" * 32), NodeId("b" * 32)
+    old, new, gone = (new_curve_key_pair().public for _ in range(3))
+    transport.admit(rotated, PeerAddress("tcp://127.0.0.1:1", old))
+    transport.admit(rotated, PeerAddress("tcp://127.0.0.1:1", new))
+    transport.admit(removed, PeerAddress("tcp://127.0.0.1:1", gone))
+    transport.expel(removed)
+    assert transport.former_keys_ms() == {}
+    for key in (old, gone, b"k" * 32):
+        assert transport._let_in(key, "10.0.0.1") is None
+    assert transport._let_in(new, "10.0.0.1") is not None
+    assert set(transport.former_keys_ms()) == {rotated, removed}
+    await transport.close()
 
 
 def test_many_addresses_push_out_the_rarest() -> None:

@@ -155,6 +155,7 @@ async def test_who_is_looked_at(listener: str) -> None:
     assert {"down", "near"} <= set(names)
     assert not {"me", "left", "going"} & set(names)
     assert exam.left_out == 22
+    assert exam.leaving == ("going",)
     assert names == sorted(names)
     named = await exam_of(MeshDouble(rows=rows), {}, rows[-2].record.node_id)
     assert [peer.name for peer in named.peers] == ["left"]
