@@ -35,7 +35,10 @@ def _doc(text: str, default: Any) -> Any:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSection:
     name: str = _doc("This node's name, unique in the fabric. Empty: the host name.", "")
-    state_dir: str = _doc("Keys, log, rows, images and disks live here (0700).", "/var/lib/fabric")
+    state_dir: str = _doc(
+        "Keys, log, rows, images and disks live here. Others may pass (0711): QEMU must reach its disks.",
+        "/var/lib/fabric",
+    )
     zone: str = _doc("Availability zone of this host.", "nova")
     rack: str = _doc("Where in the zone it stands: what may fail together. Free text.", "")
     host: bool = _doc("Run guests on this node.", True)
@@ -44,8 +47,10 @@ class NodeSection:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeshSection:
     address: str = _doc("Address peers reach this node at. Empty: the address of the default route.", "")
-    port: int = _doc("TCP port of the mesh (CURVE). 0: any free port.", 7400)
-    door_port: int = _doc("TCP port where nodes with a token ask to join. 0: any free port.", 7401)
+    port: int = _doc("TCP port of the mesh (CURVE). The same at each start, for peers to find it.", 7400)
+    door_port: int = _doc(
+        "TCP port where nodes with a token ask to join. The token names it, so keep it.", 7401
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

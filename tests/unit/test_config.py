@@ -120,3 +120,11 @@ def test_any_text_survives_being_written_and_read(tmp_path: Path) -> None:
     path = tmp_path / "fabric.toml"
     path.write_text(config.render(made))
     assert config.load(path, {}).config == made
+
+
+def test_the_file_promises_nothing_that_is_refused() -> None:
+    """`fabric init` refuses port 0 of the mesh, and opens the state directory for QEMU."""
+    text = config.render(config.Config())
+    mesh = text[text.index("[mesh]") : text.index("[api]")]
+    assert "any free port" not in mesh
+    assert "0700" not in text
