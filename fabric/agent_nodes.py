@@ -11,7 +11,7 @@ from typing import Any
 
 from fabric.agent_roles import conductor_of
 from fabric.control import conductor, node_view, operate, token_view
-from fabric.core.membership.model import MemberState
+from fabric.core.membership.model import MemberState, NodeRecord
 from fabric.core.nodes.model import Node
 from fabric.errors import NoQuorumError
 from fabric.runtime.clock import Clock
@@ -77,13 +77,14 @@ class AgentNodes:
             raise RotationError("this agent is still starting; try again")
         admin, now_ms = self._admin(), self._clock.wall_ms()
         kept = () if admin is None else await admin.tokens()  # first: afterwards this life of the agent ends
-        dead = token_view.usable_count(kept, door_public=self._my_key(), now_ms=now_ms)
+        me = self._me()
+        dead = token_view.usable_count(kept, door_public=me.curve_public, now_ms=now_ms)
         await rotation.rotate()
-        return {"id": self._fleet.me, "tokens_dead": dead}
+        return {"id": me.node_id, "name": me.name, "tokens_dead": dead}
 
     async def tokens(self) -> list[dict[str, Any]]:
         rows = await self._need_admin("join tokens are kept").tokens()
-        door_public, now_ms = self._my_key(), self._clock.wall_ms()
+        door_public, now_ms = self._me().curve_public, self._clock.wall_ms()
         return [token_view.token(row, door_public=door_public, now_ms=now_ms) for row in rows]
 
     async def revoke_token(self, token_id: str) -> None:
@@ -113,11 +114,11 @@ class AgentNodes:
         except NoQuorumError as error:
             raise NoQuorumError(f"{conductor.trouble(self._fleet) or error}; nothing was done") from error
 
-    def _my_key(self) -> bytes:
-        """The conductor's door has the conductor's own key."""
+    def _me(self) -> NodeRecord:
+        """Its key is its door's key, too."""
         me = self._fleet.member(self._fleet.me)
         assert me is not None, "a node knows itself"
-        return me.record.curve_public
+        return me.record
 
     def _need_admin(self, what: str) -> NodeAdmin:
         """Raises IdentityError, which names the conductor."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from fabric.cli.lazy_group import SuggestingGroup
 from fabric.cli.output import json_option, print_json, print_table, without_password
 from fabric.cli.target import DEV_DIR, node_names
 from fabric.dev.first_content import FirstServer
@@ -39,7 +40,7 @@ def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def dev() -> None:
     """Run a whole fabric on this machine."""
 

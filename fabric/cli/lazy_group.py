@@ -1,7 +1,9 @@
-"""A group whose commands are imported when they are asked for: `fabric version` needs none of the others."""
+"""Groups of commands: one that names the nearest command to what was mistyped, and one whose commands are
+imported when they are asked for (`fabric version` needs none of the others)."""
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +11,24 @@ from typing import Any
 import click
 
 
-class LazyGroup(click.Group):
+class SuggestingGroup(click.Group):
+    """An unknown command is refused with the nearest one there is."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if near:
+                raise click.UsageError(
+                    f"No such command '{args[0]}'. Did you mean '{near[0]}'?", ctx
+                ) from error
+            raise
+
+
+class LazyGroup(SuggestingGroup):
     """Command NAME is the attribute NAME of module PACKAGE.NAME.
 
     Args:

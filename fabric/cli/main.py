@@ -18,6 +18,7 @@ COMMANDS = (
     "dev",
     "doctor",
     "events",
+    "help",
     "init",
     "join",
     "leaders",

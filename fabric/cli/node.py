@@ -9,8 +9,9 @@ from urllib.parse import quote
 import click
 
 from fabric.cli import cut_off
+from fabric.cli.lazy_group import SuggestingGroup
 from fabric.cli.output import age, json_option, millis, print_json
-from fabric.cli.target import with_client
+from fabric.cli.target import node_names, with_client
 from fabric.runtime.local_socket import LocalClient
 
 NODE_CHARS_MAX = 64
@@ -28,10 +29,10 @@ class NodeName(click.ParamType[str]):
         return text
 
 
-_target = click.argument("target", metavar="NAME", type=NodeName())
+_target = click.argument("target", metavar="NAME", type=NodeName(), shell_complete=node_names)
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def node() -> None:
     """Look at a node, drain it, remove it, or change its keys. NAME is a name, an id, or the beginning of
     an id."""
@@ -103,7 +104,9 @@ def rotate_key(client: LocalClient, as_json: bool) -> None:
 
     Its agent begins anew for it; guests do not notice. On the conductor, make join tokens anew afterwards."""
     done = client.post("/rotate-key", {})
-    _told(done, as_json, f"node {done['id']} has new keys")
+    dead = done.get("tokens_dead", 0)
+    tokens = f"; join tokens that name its old key and are of no use now: {dead}" if dead else ""
+    _told(done, as_json, f"{done['name']} ({done['id']}) has new keys{tokens}")
 
 
 def _unseen(done: dict[str, Any]) -> str:

@@ -24,12 +24,23 @@ _LOST = {
 }
 
 
+class Number(click.IntRange):
+    """click calls it an "integer range", and so its mistakes."""
+
+    name = "whole number"
+
+
+class Seconds(click.FloatRange):
+    name = "number of seconds"
+
+
 @click.command()
 @click.argument("name", metavar="NODE", shell_complete=node_names)
 @click.option(
     "--count",
     "-c",
-    type=click.IntRange(0, 1_000_000),
+    type=Number(0, 1_000_000),
+    metavar="NUMBER",
     default=5,
     show_default=True,
     help="How many to send; 0: until interrupted.",
@@ -37,18 +48,26 @@ _LOST = {
 @click.option(
     "--interval",
     "-i",
-    type=click.FloatRange(0.02, 3_600),
+    type=Seconds(0.02, 3_600),
+    metavar="SECONDS",
     default=1.0,
     show_default=True,
     help="Seconds between two.",
 )
 @click.option(
-    "--size", "-s", type=click.IntRange(0, BYTES_MAX), default=56, show_default=True, help="Bytes in each."
+    "--size",
+    "-s",
+    type=Number(0, BYTES_MAX),
+    metavar="BYTES",
+    default=56,
+    show_default=True,
+    help="Bytes in each.",
 )
 @click.option(
     "--timeout",
     "-W",
-    type=click.FloatRange(0.01, 10),
+    type=Seconds(0.01, 10),
+    metavar="SECONDS",
     default=2.0,
     show_default=True,
     help="Seconds to wait for each.",

@@ -79,7 +79,7 @@ def _member(member: Member, heard: str, now_ms: int) -> dict[str, Any]:
         "incarnation": record.incarnation,
         "epoch": record.epoch,
         "rack": record.rack,
-        "rtt_ms": _ms(member.rtt_us),
+        "rtt_ms": _ms(member.rtt_us) if member.state in ANSWERING_STATES else None,  # else it is history
         "heard": heard,
         "state_age_s": _age_s(member.changed_ms, now_ms),
         "labels": dict(record.labels),

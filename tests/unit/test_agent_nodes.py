@@ -63,7 +63,11 @@ ME, CLOCK = member_named("me"), TwoClocks()
 async def test_a_rotation_of_the_conductor_tells_how_many_tokens_it_kills() -> None:
     rotation = Rotated()
     admin = Admin(row("a"), row("b"), row("c", uses_left=0), row("d", door_public=b"older" * 6 + b"00"))
-    assert await desk(admin, rotation).rotate_key() == {"id": ME.record.node_id, "tokens_dead": 2}
+    assert await desk(admin, rotation).rotate_key() == {
+        "id": ME.record.node_id,
+        "name": "me",
+        "tokens_dead": 2,
+    }
     assert rotation.is_done
 
 

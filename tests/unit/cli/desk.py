@@ -26,3 +26,6 @@ class Desk(DeskDouble):
 
     async def undrain(self, text: str) -> dict[str, Any]:
         return {"id": "1", "name": text} | self.done
+
+    async def rotate_key(self) -> dict[str, Any]:
+        return {"id": "1"} | self.done

@@ -73,12 +73,24 @@ def test_a_drained_node_says_why(asked: Asked, load: Load, said: str) -> None:
         ("drain", {"seen": True}, "h3 takes no new servers; `fabric node undrain h3` ends that\n"),
         ("drain", {"seen": False}, "ends that; it has not said so itself yet\n"),
         ("undrain", {"was_draining": True, "seen": True}, "h3 takes new servers again\n"),
+        ("rotate-key", {"name": "h1", "tokens_dead": 0}, "h1 (1) has new keys\n"),
+        (
+            "rotate-key",
+            {"name": "h1", "tokens_dead": 2},
+            "has new keys; join tokens that name its old key and are of no use now: 2\n",
+        ),
         ("undrain", {"was_draining": False, "seen": True}, "h3 was not draining; nothing was changed\n"),
     ],
 )
 def test_what_was_done_is_told(asked: Asked, verb: str, done: dict[str, Any], said: str) -> None:
     view = MeshDouble()
     with asked.answering(local_parts(view, nodes=Desk(view, done=done))):
-        told = asked("node", verb, "h3")
+        told = asked("node", verb, *([] if verb == "rotate-key" else ["h3"]))
     assert (told.returncode, told.stdout) == (0, "")
     assert told.stderr.endswith(said)
+
+
+def test_the_round_trip_to_one_that_is_gone_is_history(asked: Asked) -> None:
+    for state, said in ((MemberState.SUSPECT, "0.42ms"), (MemberState.HOST_DOWN, "-")):
+        view = MeshDouble([member_named("me"), member_named("a", rtt_us=420, state=state)])
+        assert shown(asked, view, "a")["round trip"] == said

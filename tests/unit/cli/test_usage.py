@@ -88,11 +88,24 @@ def test_help_is_there_at_every_level() -> None:
         assert done.stdout.startswith("Usage: fabric")
 
 
+@pytest.mark.parametrize("words", [(), ("members",), ("node",), ("node", "drain")])
+def test_help_is_the_same_by_both_names(words: tuple[str, ...]) -> None:
+    asked, told = fabric("help", *words), fabric(*words, "--help")
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert asked.stdout == told.stdout
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
         ((), "Usage: fabric"),
         (("bogus",), "No such command 'bogus'"),
+        (("membrs",), "No such command 'membrs'. Did you mean 'members'?"),
+        (("node", "drian", "h1"), "No such command 'drian'. Did you mean 'drain'?"),
+        (("help", "membrs"), "Did you mean 'members'?"),
+        (("help", "members", "x"), "fabric members has no commands of its own"),
+        (("ping", "-c", "x", "h1"), "'x' is not a valid whole number"),
+        (("ping", "-W", "x", "h1"), "'x' is not a valid number of seconds"),
         (("members", "--bogus"), "No such option '--bogus'"),
         (("members", "--node", "h1"), "--node needs --dir"),
         (("dev", "up", "--nodes", "0"), "0 is not in the range"),
@@ -260,6 +273,10 @@ def test_completion_scripts_are_scripts_of_their_shell(shell: str) -> None:
         ("fabric completion z", "plain,zsh"),
         ("fabric members --node h", "plain,h7"),
         ("fabric dev kill h", "plain,h7"),
+        ("fabric node show h", "plain,h7"),
+        ("fabric node drain h", "plain,h7"),
+        ("fabric node undrain h", "plain,h7"),
+        ("fabric node remove h", "plain,h7"),
     ],
 )
 def test_completion_completes(words: str, found: str, tmp_path: Path) -> None:
