@@ -239,7 +239,7 @@ def _link_cells(row: Row) -> tuple[object, ...]:
         row["state"] or "unknown",
         "bad" if row["bad"] else "up" if row["up"] else "down",
         age(row["heard_s"]),
-        millis(row["rtt_ms"]),
+        millis(row["rtt_ms"] if row["up"] else None),
         f"{row['lag_ms']}ms",
         "eager" if row["eager"] else "lazy",
         "yes" if row["ring"] else "no",

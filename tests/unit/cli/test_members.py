@@ -45,7 +45,7 @@ def view() -> MeshDouble:
         ],
         [
             link_to("b", is_ring=True),
-            link_to("a", is_up=False, is_bad=True, is_eager=False, rtt_us=None, changed_ms=NOW_MS - 11_000),
+            link_to("a", is_up=False, is_bad=True, is_eager=False, rtt_us=900, changed_ms=NOW_MS - 11_000),
         ],
     )
 
@@ -113,6 +113,7 @@ def test_links(asked: Asked, view: MeshDouble) -> None:
     assert column(done, "LINK") == ["up", "bad"]
     assert column(done, "TREE") == ["eager", "lazy"]
     assert column(done, "RING") == ["yes", "no"]
+    assert column(done, "RTT") == ["0.35ms", "-"]  # a link that is down has none now
     assert column(done, "SINCE") == ["1m00s", "11s"]  # up, and down; not how long they have been links
     assert [row["name"] for row in rows] == ["b", "a"]
     assert misused.returncode == 2
