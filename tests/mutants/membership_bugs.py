@@ -267,7 +267,7 @@ MEMBERSHIP_BUGS = (
         "silence of a neighbour is never looked into",
         L,
         "detector.py",
-        "            if context.now_ms - silent_since_ms >= limit_ms:\n",
+        "            if now_ms - silent_since_ms >= limit_ms:\n",
         "            if False:\n",
         SILENT,
     ),

@@ -16,6 +16,7 @@ from fabric.core.membership.trust import Trust
 from proto.ids import NodeId
 from proto.membership import MembershipMessage
 
+UNHEARD_MS = 500  # neighbours are asked so soon and so often about members nobody has vouched for
 YOUNG_MS = 10_000  # a node that has run less may not be known to everybody yet
 
 

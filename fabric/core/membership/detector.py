@@ -7,7 +7,7 @@ the three facts.
 from __future__ import annotations
 
 from fabric.core.membership.anti_entropy import AntiEntropy, with_age
-from fabric.core.membership.context import YOUNG_MS, Context
+from fabric.core.membership.context import UNHEARD_MS, YOUNG_MS, Context
 from fabric.core.membership.court import Court
 from fabric.core.membership.doubt import Doubt
 from fabric.core.membership.links import Link, Links
@@ -22,7 +22,6 @@ HEARD_LATELY_MS = 1_950  # every living neighbour was heard within a beat and a 
 MUTE_LOOKS_MAX = 2  # answers to looks without a beat, before the link is given up
 RECHECKS_MAX = 16  # dead members looked at in one round
 RTT_FACTOR = 4
-UNHEARD_MS = 500  # neighbours are asked this often about members nobody has vouched for to us
 IDLE_UNHEARD_MS = 3_000
 GHOST_MS = 20_000  # a member nobody vouches for, accuses or votes about in so long is known to this node only
 MEASURE_MS = 10_000  # the round trip of one neighbour is measured this often

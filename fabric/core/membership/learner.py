@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from fabric.core.membership.anti_entropy import AntiEntropy
 from fabric.core.membership.broadcast import Broadcaster
-from fabric.core.membership.context import Context
+from fabric.core.membership.context import UNHEARD_MS, Context
 from fabric.core.membership.court import Court
 from fabric.core.membership.events import AdmitPeer, ExpelPeer, Notify, Quarantine
 from fabric.core.membership.introductions import Introductions
@@ -116,6 +116,8 @@ class Learner:
         if signed is None:
             return
         context, table = self._context, self._context.table
+        entry.rival_ms, entry.rival_endpoint = now_ms, signed.record.endpoint
+        context.emit(Notify(entry.member(), entry.state))
         self._tell_transport(signed.record)
         welcome = Welcome(
             state=table.me.state,
@@ -273,6 +275,8 @@ class Learner:
         context.table.gone_count += entry.state in GONE_STATES
         self._current[signed.state.signature] = entry.node_id
         self._tell_transport(signed.record)
+        if not entry.is_vouched:
+            context.timers.set_earlier("unheard", now_ms + UNHEARD_MS)
         if entry.state is MemberState.LEAVING:
             context.timers.set(("grace", entry.node_id), entry.said_ms + context.config.restart_grace_ms)
         context.emit(Notify(entry.member(), None))
@@ -289,6 +293,7 @@ class Learner:
         is_reborn = (new.epoch, new.incarnation) > (old.epoch, old.incarnation)
         if new.epoch > old.epoch:
             entry.rival = entry.signed.state if new.boot_id != old.boot_id else None
+            self._note_owners(entry, old, new)
             entry.stale_beats = 0
             entry.changed_epoch_ms = context.now_ms
             entry.load = None
@@ -322,6 +327,14 @@ class Learner:
         if entry.state is before and _matters(old, new):
             context.emit(Notify(entry.member(), before))
         self._keep()
+
+    def _note_owners(self, entry: Entry, old: NodeRecord, new: NodeRecord) -> None:
+        """A restart ends a process for ever. One that outbids its own successor has lived beside it."""
+        if new.boot_id == old.boot_id:
+            return
+        if new.boot_id == entry.outgrown_boot:
+            entry.rival_ms, entry.rival_endpoint = self._context.now_ms, old.endpoint
+        entry.outgrown_boot = old.boot_id
 
     def _take_own(self, signed: SignedRecord, age_ms: int) -> None:
         me = self._context.table.me

@@ -130,6 +130,8 @@ class Member:
     rtt_us: int | None = None  # round trip, smoothed; None: never measured
     is_linked: bool = False  # a neighbour in the active view: heard of first-hand each second
     spoke_ms: int | None = None  # monotonic, when it last said something to this node itself; None: never
+    rival_ms: int | None = None  # monotonic, when two processes were last seen to use its identity
+    rival_endpoint: str = ""  # where the one lives that the record does not name
 
     @property
     def capacity(self) -> Capacity:

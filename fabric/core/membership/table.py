@@ -57,6 +57,9 @@ class Entry:
     number: int = 0  # the id as a number, for the XOR metric
     rival: NodeState | None = None  # the newest word of another living owner of this id
     turned_ms: int = -1_000_000  # when that other owner was last dialled
+    outgrown_boot: bytes = b""  # the process that spoke before the one that the record is of
+    rival_ms: int | None = None  # when two living owners of this id were last seen
+    rival_endpoint: str = ""  # where the one lives that the record does not name
     stale_beats: int = 0  # of an older epoch, since the present one came
     refuted_ms: int = -1_000_000_000  # when it last refuted an accusation of ours
     changed_epoch_ms: int = 0
@@ -107,6 +110,8 @@ class Entry:
             rtt_us=self.rtt_us,
             is_linked=is_linked,
             spoke_ms=self.spoke_ms,
+            rival_ms=self.rival_ms,
+            rival_endpoint=self.rival_endpoint,
         )
 
 

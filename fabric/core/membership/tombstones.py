@@ -13,6 +13,7 @@ from fabric.core.membership.model import DOWN_STATES, GONE_STATES, MemberState
 from fabric.core.membership.table import Entry
 
 SWEEP_MS = 600_000
+SWEEP_MIN_MS = 1_000  # many may end one after another
 
 
 class Tombstones:
@@ -20,18 +21,26 @@ class Tombstones:
         self._context = context
 
     def sweep(self) -> None:
+        """Forgets who has been gone for long enough, and comes back when the next one will have been: the sum
+        over the table differs from a neighbour's until both have forgotten."""
         context = self._context
-        context.wake_in("tombstones", context.jittered(SWEEP_MS))
+        next_ms = context.now_ms + context.jittered(SWEEP_MS)
         for entry in context.table:
             context.rejudge(entry)
-            if entry.state in DOWN_STATES:
-                is_over = context.now_ms - entry.verdict_ms >= context.config.down_kept_ms
-            elif entry.state is MemberState.LEFT:
-                is_over = context.now_ms - entry.said_ms >= context.config.left_kept_ms
-            else:
+            over_ms = self._over_ms(entry)
+            if over_ms is None:
                 continue
-            if is_over:
+            if over_ms <= context.now_ms:
                 self.forget(entry)
+            else:
+                next_ms = min(next_ms, over_ms)
+        context.timers.set("tombstones", max(next_ms, context.now_ms + SWEEP_MIN_MS))
+
+    def _over_ms(self, entry: Entry) -> int | None:
+        config = self._context.config
+        if entry.state in DOWN_STATES:
+            return entry.verdict_ms + config.down_kept_ms
+        return entry.said_ms + config.left_kept_ms if entry.state is MemberState.LEFT else None
 
     def forget_ghost(self, entry: Entry) -> None:
         """No living member seems to know it. When one does after all, it is back at once."""
