@@ -20,7 +20,7 @@ _VERBS = {  # of each noun; whoever adds an event adds it here, or it cannot be 
     "certificate": "expired expiring renewed",
     "link": "bad good",
     "member": "admitted agent_down alive forgotten host_down joined key_rotated leaving left refuted removed "
-    "restarted roles stalled suspect",
+    "restarted roles stalled suspect two_owners",
     "mesh": "dropped",
     "node": "admitted certified cloned connected drained expelled isolated not_admitted removed rotated "
     "undrained",
