@@ -24,6 +24,7 @@ from fabric.runtime.mesh_exam import ExamSources
 from fabric.runtime.mesh_watch import MeshWatch
 from fabric.runtime.metrics import MetricSources, scrape
 from fabric.runtime.peer_probes import PeerProbes
+from fabric.runtime.two_owners import OwnersWatch
 from fabric.runtime.unstarted import is_news
 from fabric.runtime.watchdog import LoopLag
 from proto.ids import NodeId
@@ -58,6 +59,7 @@ class OperatorSide:
                 story.changed(member, before)
 
         fleet.watch(tell)
+        fleet.watch(OwnersWatch(events).changed)
         self._watch = MeshWatch(fleet, self.dropped, events, clock, name=config.node_name)
 
         def lag_ms() -> int:

@@ -75,6 +75,7 @@ def node_diagnoses(exam: MeshExam) -> Iterator[Diagnosis]:
     yield from _certificates(exam)
     yield from _strangers(exam)
     yield from _versions(exam)
+    yield from _twins(exam)
     yield from _leaving(exam)
     if not exam.is_whole:
         yield _own(
@@ -248,6 +249,19 @@ def _versions(exam: MeshExam) -> Iterator[Diagnosis]:
             Severity.NOTE,
             f"agents of several versions: {', '.join(sorted(told))}",
             "fine while upgrading; finish it",
+        )
+
+
+def _twins(exam: MeshExam) -> Iterator[Diagnosis]:
+    for twin in exam.twins:
+        yield Diagnosis(
+            check="two_owners",
+            severity=Severity.ERROR,
+            what=f"two processes use the identity of {twin.name}, at {' and '.join(sorted(twin.endpoints))}; "
+            f"last seen {twin.age_ms / 1_000:.0f} s ago",
+            cure="one runs over a copy of the other's state directory: the younger ends by itself. Remove "
+            "the copy, and join that machine as a new node",
+            peer=twin.name,
         )
 
 

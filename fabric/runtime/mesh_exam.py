@@ -38,6 +38,7 @@ ROOT_PAUSE_S = 0.7  # four of them outlast the 2 s after which neighbours compar
 LISTEN_TO_MS = 12_000
 LISTEN_MS = 6_000  # of two who cannot link, one asks for a link or looks at the other every 5 s
 LISTEN_PAUSE_S = 0.2
+TWIN_MS = 60_000  # two owners of one identity outbid each other within seconds, until one ends
 UNEXAMINED_STATES = frozenset({MemberState.LEAVING, MemberState.LEFT, MemberState.FORGOTTEN})
 
 
@@ -84,6 +85,15 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Twin:
+    """A node whose identity two processes were seen to use lately."""
+
+    name: str
+    endpoints: tuple[str, str]
+    age_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MeshExam:
     me: Member
     wall_ms: int
@@ -98,6 +108,7 @@ class MeshExam:
     strangers: Mapping[str, int]  # address -> connections refused because their key is not admitted
     former: Mapping[str, int]  # whose former key was refused lately -> how long ago, in milliseconds
     refused: Mapping[str, int]
+    twins: tuple[Twin, ...]
     leaving: tuple[str, ...]  # stopped on purpose a moment ago, and not examined
     doors: tuple[Door, ...]
     peers: tuple[PeerExam, ...]
@@ -176,12 +187,25 @@ async def examine(
         strangers=sources.strangers(),
         former={_name(view, node_id): age_ms for node_id, age_ms in sources.former().items()},
         refused=dict(view.refused),
+        twins=_twins(view, clock.monotonic_ms()),
         leaving=tuple(m.record.name for m in view.members() if m.state is MemberState.LEAVING),
         doors=tuple(doors),
         peers=peers,
         left_out=left_out,
         is_whole=is_whole,
         took_ms=clock.monotonic_ms() - begun_ms,
+    )
+
+
+def _twins(view: MeshView, now_ms: int) -> tuple[Twin, ...]:
+    return tuple(
+        Twin(
+            name=member.record.name,
+            endpoints=(member.record.endpoint, member.rival_endpoint),
+            age_ms=now_ms - member.rival_ms,
+        )
+        for member in view.members()
+        if member.rival_ms is not None and now_ms - member.rival_ms <= TWIN_MS
     )
 
 

@@ -240,6 +240,9 @@ def test_a_copied_state_directory_is_quarantined(fabric: Running, tmp_path: Path
         row = shown(fabric, "h3", by=by)
         return bool(row["state"] == "alive" and row["address"] == address)
 
+    told = [event for by in ("h1", "h2") for event in fabric.local(by).get("/events")]
+    reasons = [event["reason"] for event in told if event["event"] == "member.two_owners"]
+    assert any(address in reason for reason in reasons), reasons
     for by in ("h1", "h2", "h3"):  # h4 is removed by now
         eventually(partial(is_original, by), what=f"{by} sees the original again")
     assert original.is_running()

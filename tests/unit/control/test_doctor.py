@@ -11,7 +11,7 @@ from fabric.control.diagnosis import Severity
 from fabric.control.doctor import diagnose, report
 from fabric.control.doctor_node import DAY_MS
 from fabric.core.membership.model import MemberState
-from fabric.runtime.mesh_exam import Door, MeshExam, PeerExam
+from fabric.runtime.mesh_exam import Door, MeshExam, PeerExam, Twin
 from fabric.runtime.peer_probes import Echo, Seen
 from proto.membership import Finding
 from tests.fixtures.mesh_view_double import link_to, member_named
@@ -83,6 +83,7 @@ def exam(*peers: PeerExam, **changes: Any) -> MeshExam:
         "strangers": {},
         "former": {},
         "refused": {},
+        "twins": (),
         "leaving": (),
         "doors": (),
         "peers": peers,
@@ -243,6 +244,13 @@ def test_a_stranger_with_a_members_former_key_is_named_and_rotation_is_a_cause()
     assert "from 10.0.0.9), with the former key of h2; last 2 s ago" in stranger.what
     assert "keys were rotated" in stranger.cure
     assert "former" not in diagnose(exam(dropped_lately={"forged": 1}, former={"h2": 1}))[0].what
+
+
+def test_two_owners_of_one_identity_are_an_error() -> None:
+    twin = Twin(name="h3", endpoints=("tcp://b:1", "tcp://a:1"), age_ms=4_000)
+    (error,) = diagnose(exam(well("a"), twins=(twin,)))
+    assert (error.check, error.severity.value, error.peer) == ("two_owners", "error", "h3")
+    assert error.what.endswith("at tcp://a:1 and tcp://b:1; last seen 4 s ago")
 
 
 def test_who_leaves_is_a_note() -> None:

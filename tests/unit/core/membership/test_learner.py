@@ -8,14 +8,17 @@ from fabric.core.membership.config import HOUR_MS, MembershipConfig
 from fabric.core.membership.events import (
     AdmitPeer,
     ExpelPeer,
+    Notify,
     PeerRemoved,
     Quarantine,
     RaiseEpoch,
 )
+from fabric.core.membership.membership import STALE_BEATS
 from fabric.core.membership.model import MemberState
 from proto.membership import (
     REMOVALS_MAX,
     ROOT_BYTES,
+    Beat,
     LoadState,
     Presence,
     State,
@@ -151,6 +154,48 @@ def test_of_two_living_owners_the_older_stays() -> None:
         effects = world.learn(state_of(clone), sender="a")
         assert not done(effects, Quarantine)
     assert world.core.me.epoch == 46
+
+
+def rival_of(world: LoneCore, name: str) -> tuple[int | None, str]:
+    member = world.core.member(fake_node_id(name), world.now_ms)
+    assert member is not None
+    return member.rival_ms, member.rival_endpoint
+
+
+def test_two_living_owners_of_a_members_id_are_seen_when_the_former_outbids_its_successor() -> None:
+    world = LoneCore(("a", "b"))
+    one = {"boot_id": b"one-life", "endpoint": "tcp://one:1"}
+    two = {"boot_id": b"two-life", "endpoint": "tcp://two:1"}
+    world.learn(state_of(record_of("b", epoch=2, **one)), sender="a")
+    world.learn(state_of(record_of("b", epoch=3, **two)), sender="a")
+    assert rival_of(world, "b") == (None, "")  # a restart elsewhere looks like this
+    world.learn(state_of(record_of("b", epoch=4, **two)), sender="a")  # and so does a restored epoch
+    assert rival_of(world, "b") == (None, "")
+    effects = world.learn(state_of(record_of("b", epoch=5, **one)), sender="a")
+    assert rival_of(world, "b") == (world.now_ms, "tcp://two:1")
+    assert done(effects, Notify)[-1].member.rival_ms == world.now_ms
+
+
+def test_two_living_owners_are_seen_when_the_former_goes_on_beating() -> None:
+    world = LoneCore(("a", "b"))
+    old = record_of("b")
+    world.learn(state_of(record_of("b", epoch=2, boot_id=b"two-life", endpoint="tcp://two:1")), sender="a")
+    stale = Beat(
+        seq=9,
+        epoch=old.epoch,
+        incarnation=0,
+        version=1,
+        lag_ms=0,
+        root=world.core.root,
+        members=2,
+        degree=1,
+    )
+    for _ in range(STALE_BEATS - 1):  # frames of the old process may have been under way
+        world.hear("b", stale)
+    assert rival_of(world, "b") == (None, "")
+    effects = world.hear("b", stale)
+    assert rival_of(world, "b") == (world.now_ms, old.endpoint)
+    assert done(effects, Notify)[-1].member.rival_endpoint == old.endpoint
 
 
 @pytest.mark.parametrize(("age_ms", "is_younger"), [(0, False), (20_000, True), (1 << 40, True)])
