@@ -206,7 +206,8 @@ class _Look:
 
 
 def _member_lines(rows: Sequence[Row]) -> list[str]:
-    return table_lines(MEMBER_HEAD, [_member_cells(row) for row in rows], {1: coloured})
+    lines = table_lines(MEMBER_HEAD, [_member_cells(row) for row in rows], {1: coloured})
+    return lines + [f"{row['name']}: {row['note']}" for row in rows if row.get("note")]
 
 
 def _member_cells(row: Row) -> tuple[object, ...]:
@@ -214,10 +215,10 @@ def _member_cells(row: Row) -> tuple[object, ...]:
     return (
         row["name"],
         f"{row['state']} (draining)" if capacity["draining"] else row["state"],
-        age(row["age_s"]),
+        age(row["age_s"]) if row["epoch"] else "-",
         row["heard"],
         millis(row["rtt_ms"]),
-        f"{row['epoch']}.{row['incarnation']}",
+        f"{row['epoch']}.{row['incarnation']}" if row["epoch"] else "-",
         ",".join(row["roles"]) or "-",
         f"{row['zone']}/{row['rack']}" if row["rack"] else row["zone"],
         row["address"].removeprefix("tcp://"),

@@ -10,6 +10,7 @@ S, L = Harm.SAFETY, Harm.LIVENESS
 CORE = "fabric/core/membership/"
 LINKS = "tests/unit/core/membership/test_links.py"
 BROADCAST = "tests/unit/core/membership/test_broadcast.py"
+TOMBSTONES = "tests/unit/core/membership/test_tombstones.py"
 INTRODUCTIONS = "tests/unit/core/membership/test_introductions.py"
 COURT, LEARNER = "tests/unit/core/membership/test_court.py", "tests/unit/core/membership/test_learner.py"
 OWN_LOAD, TIMERS = "tests/unit/core/membership/test_own_load.py", "tests/unit/core/membership/test_timers.py"
@@ -221,6 +222,22 @@ MEMBERSHIP_BUGS = (
         "        self._broadcaster.push_state(node_id, None)\n        self._broadcaster.flush()\n",
         "        self._broadcaster.push_state(node_id, None)\n",
         INTRODUCTIONS,
+    ),
+    bug(
+        "a split that outlives the tombstones is for ever",
+        L,
+        "detector.py",
+        "        if forgotten is not None and forgotten.verdict is not None and ",
+        "        if False and forgotten is not None and ",
+        TOMBSTONES,
+    ),
+    bug(
+        "the gone are forgotten at the next sweep",
+        L,
+        "tombstones.py",
+        "                next_ms = min(next_ms, over_ms)\n",
+        "                pass\n",
+        TOMBSTONES,
     ),
     bug(
         "a vote that is outvoted is passed on for ever",

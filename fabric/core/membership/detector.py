@@ -47,6 +47,7 @@ class Detector:
         self._anti_entropy = anti_entropy
         self._tombstones = tombstones
         self._strangers: list[NodeId] = []  # SWIM's shuffled round
+        self._forgotten_round: list[NodeId] = []
         self._strangers_seen = 0
         self._dead_round: list[NodeId] = []
         self._mute: dict[NodeId, int] = {}
@@ -272,7 +273,7 @@ class Detector:
 
     def recheck(self) -> None:
         """The dead, by their deputies: splits heal when somebody dials the other side, and a diagnosis may
-        change."""
+        change. And one of the forgotten: a split may outlive the tombstones."""
         context = self._context
         if not self._dead_round:
             self._dead_round = [
@@ -280,7 +281,8 @@ class Detector:
             ]
             if self._dead_round:
                 context.rng.shuffle(self._dead_round)
-        if not self._dead_round:
+        forgotten = self._next_forgotten()
+        if not self._dead_round and forgotten is None:
             return
         context.wake_in("recheck", context.jittered(context.config.recheck_interval_ms))
         looked = 0
@@ -291,6 +293,22 @@ class Detector:
             if entry.state in GONE_STATES | {MemberState.STALLED} and self._court.is_deputy(entry.node_id):
                 looked += 1
                 self._recheck(entry, entry.verdict)
+        if forgotten is not None and forgotten.verdict is not None and forgotten.node_id not in self._looks:
+            self._recheck(forgotten, forgotten.verdict)
+
+    def _next_forgotten(self) -> Entry | None:
+        """Only those that were called down: who said farewell comes back by its own word."""
+        table = self._context.table
+        for _ in range(2):
+            while self._forgotten_round:
+                entry = table.get(self._forgotten_round.pop())
+                if entry is not None and entry.state is MemberState.FORGOTTEN and entry.verdict is not None:
+                    return entry
+            self._forgotten_round = [
+                e.node_id for e in table if e.state is MemberState.FORGOTTEN and e.verdict is not None
+            ]
+            self._context.rng.shuffle(self._forgotten_round)
+        return None
 
     def _recheck(self, entry: Entry, verdict: Verdict) -> None:
         def found(finding: Finding, by_others: bool) -> None:

@@ -15,7 +15,7 @@ class MemberState(StrEnum):
     ALIVE = "alive"
     STALLED = "stalled"  # its machine answers and its agent does not: guests live, give it no work
     SUSPECT = "suspect"  # accused, or never heard yet: a question, not an answer
-    AGENT_DOWN = "agent_down"  # its machine refuses: the process is gone, guests may live
+    AGENT_DOWN = "agent_down"  # its machine refuses, or it was stalled for long; guests may live
     HOST_DOWN = "host_down"  # nothing answers
     LEAVING = "leaving"  # stopped on purpose; it may be back within the restart grace
     LEFT = "left"  # said goodbye
