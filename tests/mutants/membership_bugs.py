@@ -129,9 +129,9 @@ MEMBERSHIP_BUGS = (
         "a verdict is believed without its votes",
         S,
         "verdicts.py",
-        "        if not self._is_proven(verdict):\n            "
-        'context.refuse(sender, "verdict_not_proven")\n',
-        '        if False:\n            context.refuse(sender, "verdict_not_proven")\n',
+        "        if not self._is_proven(verdict):\n            self._refuse_unproven(sender, verdict)\n"
+        "            if about",
+        "        if False:\n            self._refuse_unproven(sender, verdict)\n            if about",
         COURT,
     ),
     bug(

@@ -69,6 +69,8 @@ class Life:
         self._heal()
         for machine, node in world.nodes.items():
             world.slow_down(machine, 0)
+            for link in node.links.values():
+                link.is_wedged = False
             if node.core is None:
                 continue
             if node.pulse is not Pulse.RUNNING:

@@ -37,6 +37,8 @@ class Case:
     last_vote_ms: int
     votes: dict[NodeId, Vote] = field(default_factory=dict)
     is_mine: bool = False  # this node accused, or looked and voted
+    mine_ms: int = 0  # when its last vote was cast
+    is_doubtful: bool = False  # its votes may be old: this node had just woken when they came
     attempt: int = 0
 
     def confirming(self) -> list[Vote]:

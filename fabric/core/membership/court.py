@@ -35,6 +35,7 @@ ASK_AGAIN_MS = 1_000  # votes are still missing: the accuser looks and asks agai
 # votes beyond those wanted that are still passed on, in case some voter is not known everywhere
 VOTES_SPARE = 2
 CASE_LIFE_MS = 20_000  # a case that gathers no votes any more is dropped: whoever is dead is accused again
+VOTE_FRESH_MS = 3_000  # who found something longer ago looks again before it judges
 RELAY_PATIENCE_MS = 250  # who is no party to the case leaves it so long to those who are
 CANCELS_MAX = 3  # cases one voter may end by "reachable" while nobody else reaches the accused
 
@@ -175,6 +176,9 @@ class Court:
             is_party = case.is_mine or self.is_deputy(target)
             if not is_party and context.now_ms < due_ms + RELAY_PATIENCE_MS:
                 context.timers.set(("case", target), due_ms + RELAY_PATIENCE_MS)
+            elif self._has_to_look_first(case):
+                context.wake_in(("case", target), ASK_AGAIN_MS)
+                self._look_again(case)
             else:
                 self._verdicts.reach(case, entry)
         # votes beyond those wanted that are still passed on, in case some voter is not known everywhere
@@ -191,8 +195,7 @@ class Court:
         else:
             context.wake_in(("case", target), ASK_AGAIN_MS)
             if case.is_mine or self.is_deputy(target):
-                case.attempt += 1
-                self._look(case)
+                self._look_again(case)
 
     # Inner.
 
@@ -268,6 +271,15 @@ class Court:
 
         self._looks.start(case.target, found)
 
+    def _has_to_look_first(self, case: Case) -> bool:
+        if case.is_mine:
+            return self._context.now_ms - case.mine_ms > VOTE_FRESH_MS
+        return case.is_doubtful
+
+    def _look_again(self, case: Case) -> None:
+        case.attempt += 1
+        self._look(case)
+
     def _say(self, case: Case, finding: Finding) -> None:
         """Votes what this node found."""
         context = self._context
@@ -297,6 +309,7 @@ class Court:
                 incarnation=record.incarnation if vote is None else vote.incarnation,
                 opened_ms=now_ms,
                 last_vote_ms=now_ms,
+                is_doubtful=self._verdicts.has_just_woken,
             )
             self._cases[entry.node_id] = case
             self._lately.append(now_ms)
@@ -304,7 +317,9 @@ class Court:
 
     def _add(self, case: Case, vote: Vote, entry: Entry) -> None:
         case.votes[vote.voter] = vote
-        if vote.voter != self._context.my_id:
+        if vote.voter == self._context.my_id:
+            case.mine_ms = self._context.now_ms
+        else:
             case.last_vote_ms = self._context.now_ms
         case.is_mine = case.is_mine or vote.voter == self._context.my_id
         entry.is_suspected = True

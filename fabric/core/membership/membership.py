@@ -258,6 +258,7 @@ class Membership:
             context.counters["wakes_late"] += 1
             self._detector.on_lag(lag_ms)
             self._court.on_lag(lag_ms)
+            self._verdicts.on_lag()
 
     def _fire_due(self) -> None:
         """What is set anew while this runs, and is due again, waits for its turn: nothing runs for ever."""

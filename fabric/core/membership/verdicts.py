@@ -41,6 +41,7 @@ class Verdicts:
         self._broadcaster = broadcaster
         self._held: dict[NodeId, tuple[Verdict, NodeId]] = {}  # old verdicts about the living, and who told
         self._ripe: set[NodeId] = set()
+        self._woke_ms = -OLD_VERDICT_MS  # when this node was last found to have slept
         # What the court does about them.
         self.on_applied: Callable[[NodeId], object] = lambda _: None
         self.on_unproven: Callable[[Verdict, Entry], object] = lambda _verdict, _entry: None
@@ -117,6 +118,14 @@ class Verdicts:
         is_stalled = entry.verdict is not None and entry.verdict.doom is Doom.STALLED
         return is_stalled and self._context.now_ms - entry.verdict_ms >= self._context.config.stalled_down_ms
 
+    def on_lag(self) -> None:
+        self._woke_ms = self._context.now_ms
+
+    @property
+    def has_just_woken(self) -> bool:
+        """What this node hears now may have waited for it for as long as it slept."""
+        return self._context.now_ms < self._woke_ms + OLD_VERDICT_MS
+
     # Inner.
 
     def _hear(self, sender: NodeId, verdict: Verdict) -> None:
@@ -131,7 +140,7 @@ class Verdicts:
             self._hold(verdict, entry, sender)
             return
         if not self._is_proven(verdict):
-            context.refuse(sender, "verdict_not_proven")
+            self._refuse_unproven(sender, verdict)
             if about == (record.epoch, record.incarnation):
                 entry.outbid = max(entry.outbid, verdict.number)
             self.on_unproven(verdict, entry)
@@ -140,10 +149,12 @@ class Verdicts:
         self._broadcaster.flood_verdict(verdict, sender)
 
     def _is_old_news(self, verdict: Verdict, entry: Entry) -> bool:
-        """A verdict reached long ago about a member that lives for us: a split has healed, or a laggard is
-        back."""
-        is_alive = entry.state in (MemberState.ALIVE, MemberState.STALLED)
-        return is_alive and verdict.age_ms >= OLD_VERDICT_MS and verdict.target not in self._ripe
+        """A verdict reached long ago about a member that is not known dead here: a split has healed, or a
+        laggard is back."""
+        found = entry.verdict
+        is_living = entry.is_vouched and (found is None or found.doom is Doom.STALLED)
+        is_old = verdict.age_ms >= OLD_VERDICT_MS or self.has_just_woken
+        return is_living and is_old and verdict.target not in self._ripe
 
     def _hold(self, verdict: Verdict, entry: Entry, sender: NodeId) -> None:
         """It is passed on at once, to the accused too, and believed only when its owner has not refuted it
@@ -151,12 +162,18 @@ class Verdicts:
         if verdict.target in self._held and rank_of(self._held[verdict.target][0]) >= rank_of(verdict):
             return
         if not self._is_proven(verdict):
-            self._context.refuse(sender, "verdict_not_proven")
+            self._refuse_unproven(sender, verdict)
             return
         self._held[verdict.target] = (verdict, sender)
         self._context.send(verdict.target, Down(verdicts=(verdict,)))
         self._broadcaster.flood_verdict(verdict, sender)
         self._context.wake_in(("held", verdict.target), HELD_MS)
+
+    def _refuse_unproven(self, sender: NodeId, verdict: Verdict) -> None:
+        """Whoever holds it will hold it until the accused refutes it, so the accused has to hear of it."""
+        self._context.refuse(sender, "verdict_not_proven")
+        if genuine_votes(self._context, verdict):
+            self._context.send(verdict.target, Down(verdicts=(verdict,)))
 
     @staticmethod
     def _is_outranked(verdict: Verdict, entry: Entry) -> bool:
