@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fabric.core.membership.case import window_ms
 from fabric.core.membership.config import MembershipConfig
-from fabric.core.membership.events import LinkLost
+from fabric.core.membership.events import Knock, LinkLost
 from fabric.core.membership.model import MemberState
 from proto.membership import (
     VERDICT_NUMBER_MAX,
@@ -25,7 +25,7 @@ from proto.membership import (
     Verdict,
     Vote,
 )
-from tests.fixtures.lone_core import LoneCore, record_of, said, state_of, vote_of
+from tests.fixtures.lone_core import LoneCore, done, record_of, said, state_of, vote_of
 from tests.fixtures.membership_nodes import fake_node_id
 
 PEERS = ("a", "b", "c", "d", "e", "x")
@@ -275,3 +275,43 @@ def test_a_node_that_hears_nobody_accuses_nobody() -> None:
     assert world.core.counters["self_doubts"] > 0
     assert world.core.is_isolated
     assert all(world.sees(name) in (ALIVE, SUSPECT) for name in names)
+
+
+def test_a_verdict_that_proves_too_little_is_told_to_the_accused_so_that_it_can_refute() -> None:
+    world = LoneCore(PEERS)
+    verdict = verdict_of([vote_of("a", "x", Finding.SILENT)])
+    for age_ms in (0, 60_000):
+        effects = world.hear("a", Down(verdicts=(replace(verdict, age_ms=age_ms),)))
+        assert [told.verdicts[0].target for told in said(effects, Down, to="x")] == [fake_node_id("x")]
+    assert world.sees("x") is not HOST_DOWN
+
+
+def test_an_old_verdict_about_one_that_is_suspected_is_looked_into_too() -> None:
+    world = accused(Finding.SILENT, "a")
+    assert world.sees("x") is SUSPECT
+    votes = [vote_of(v, "x", Finding.SILENT) for v in ("b", "c", "d")]
+    world.hear("b", Down(verdicts=(replace(verdict_of(votes), age_ms=60_000),)))
+    assert world.sees("x") is SUSPECT
+
+
+def test_a_verdict_that_waited_while_this_node_slept_is_no_news() -> None:
+    world = LoneCore(PEERS)
+    votes = [vote_of(v, "x", Finding.SILENT) for v in ("b", "c", "d")]
+    world.now_ms += 60_000
+    world.hear("b", Down(verdicts=(verdict_of(votes),)))
+    assert world.sees("x") is ALIVE
+
+
+def test_a_vote_cast_long_ago_is_cast_again_before_it_judges() -> None:
+    """It took twelve seconds until others were there to confirm; meanwhile a split may have healed."""
+    world = LoneCore(PEERS)
+    for refuted in range(3):  # flapping makes the window long
+        world.hear("a", Suspect(votes=(vote_of("a", "x", Finding.SILENT, incarnation=refuted),)))
+        world.learn(state_of(record_of("x", version=2 + refuted, incarnation=refuted + 1)), sender="x")
+    world.tell(LinkLost(fake_node_id("x"), refused=True))
+    world.wait(300, beating=OTHERS)
+    for voter in ("a", "b"):
+        world.hear(voter, Suspect(votes=(vote_of(voter, "x", Finding.REFUSED, incarnation=3),)))
+    looked = len(world.effects)
+    world.wait(9_000, beating=OTHERS)
+    assert fake_node_id("x") in {knock.node_id for knock in done(world.effects[looked:], Knock)}
