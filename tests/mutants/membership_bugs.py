@@ -129,9 +129,8 @@ MEMBERSHIP_BUGS = (
         "a verdict is believed without its votes",
         S,
         "verdicts.py",
-        "        if not self._is_proven(verdict):\n            self._refuse_unproven(sender, verdict)\n"
-        "            if about",
-        "        if False:\n            self._refuse_unproven(sender, verdict)\n            if about",
+        "        if not self._is_proven(verdict):\n",
+        "        if False:\n",
         COURT,
     ),
     bug(

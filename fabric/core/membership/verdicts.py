@@ -129,24 +129,20 @@ class Verdicts:
     # Inner.
 
     def _hear(self, sender: NodeId, verdict: Verdict) -> None:
-        context = self._context
-        entry = context.table.get(verdict.target)
-        if entry is None or entry.state is MemberState.FORGOTTEN:
+        entry = self._context.table.get(verdict.target)
+        if entry is None or entry.state is MemberState.FORGOTTEN or self._is_outranked(verdict, entry):
             return
-        if self._is_outranked(verdict, entry):
-            return
-        record, about = entry.signed.record, (verdict.epoch, verdict.incarnation)
-        if self._is_old_news(verdict, entry):
-            self._hold(verdict, entry, sender)
+        is_old = self._is_old_news(verdict, entry)
+        if is_old and self._is_held(verdict):
             return
         if not self._is_proven(verdict):
-            self._refuse_unproven(sender, verdict)
-            if about == (record.epoch, record.incarnation):
-                entry.outbid = max(entry.outbid, verdict.number)
-            self.on_unproven(verdict, entry)
-            return
-        self._apply(verdict, entry)
-        self._broadcaster.flood_verdict(verdict, sender)
+            self._context.refuse(sender, "verdict_not_proven")
+            self._answer_unproven(verdict, entry, is_old=is_old)
+        elif is_old:
+            self._hold(verdict, sender)
+        else:
+            self._apply(verdict, entry)
+            self._broadcaster.flood_verdict(verdict, sender)
 
     def _is_old_news(self, verdict: Verdict, entry: Entry) -> bool:
         """A verdict reached long ago about a member that is not known dead here: a split has healed, or a
@@ -156,24 +152,29 @@ class Verdicts:
         is_old = verdict.age_ms >= OLD_VERDICT_MS or self.has_just_woken
         return is_living and is_old and verdict.target not in self._ripe
 
-    def _hold(self, verdict: Verdict, entry: Entry, sender: NodeId) -> None:
+    def _is_held(self, verdict: Verdict) -> bool:
+        held = self._held.get(verdict.target)
+        return held is not None and rank_of(held[0]) >= rank_of(verdict)
+
+    def _hold(self, verdict: Verdict, sender: NodeId) -> None:
         """It is passed on at once, to the accused too, and believed only when its owner has not refuted it
         meanwhile."""
-        if verdict.target in self._held and rank_of(self._held[verdict.target][0]) >= rank_of(verdict):
-            return
-        if not self._is_proven(verdict):
-            self._refuse_unproven(sender, verdict)
-            return
         self._held[verdict.target] = (verdict, sender)
         self._context.send(verdict.target, Down(verdicts=(verdict,)))
         self._broadcaster.flood_verdict(verdict, sender)
         self._context.wake_in(("held", verdict.target), HELD_MS)
 
-    def _refuse_unproven(self, sender: NodeId, verdict: Verdict) -> None:
-        """Whoever holds it will hold it until the accused refutes it, so the accused has to hear of it."""
-        self._context.refuse(sender, "verdict_not_proven")
+    def _answer_unproven(self, verdict: Verdict, entry: Entry, *, is_old: bool) -> None:
+        """Whoever holds it will hold it until the accused refutes it, so the accused has to hear of it. Where
+        the accused is in doubt here, too, its votes may serve with our own."""
+        record = entry.signed.record
         if genuine_votes(self._context, verdict):
             self._context.send(verdict.target, Down(verdicts=(verdict,)))
+        if is_old and not entry.is_suspected:
+            return
+        if (verdict.epoch, verdict.incarnation) == (record.epoch, record.incarnation):
+            entry.outbid = max(entry.outbid, verdict.number)
+        self.on_unproven(verdict, entry)
 
     @staticmethod
     def _is_outranked(verdict: Verdict, entry: Entry) -> bool:
