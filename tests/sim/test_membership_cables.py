@@ -204,7 +204,7 @@ def test_frames_that_come_twice_late_and_in_any_order_do_no_harm(seed: int) -> N
     whole_and_right(world)
 
 
-@pytest.mark.parametrize("seed", seeds(50))
+@pytest.mark.parametrize("seed", few_seeds(10))
 def test_delays_of_seconds_may_cost_links_and_end_well(seed: int) -> None:
     """A second to ten each way: nobody can tell that from silence. Afterwards all is as it was."""
     world = settled(10, seed)
@@ -282,7 +282,7 @@ def test_half_open_connections_after_a_fast_power_cycle(seed: int) -> None:
     whole_and_right(world)
 
 
-@pytest.mark.parametrize("seed", seeds(50))
+@pytest.mark.parametrize("seed", few_seeds(10))
 def test_full_queues_of_a_stuck_reader_hold_up_nobody_else(seed: int) -> None:
     world = settled(8, seed)
     world.hold("n3", 15_000)

@@ -39,7 +39,7 @@ from tests.sim.membership_network import TAG, Packet
 from tests.sim.membership_node import SimNode
 from tests.sim.membership_scenes import settled
 from tests.sim.membership_world import World
-from tests.sim.seeds import seeds
+from tests.sim.seeds import few_seeds, seeds
 
 ALIVE, HOST_DOWN = MemberState.ALIVE, MemberState.HOST_DOWN
 
@@ -109,7 +109,7 @@ def test_nobody_speaks_for_another(seed: int) -> None:
     whole_and_right(world)
 
 
-@pytest.mark.parametrize("seed", seeds(50))
+@pytest.mark.parametrize("seed", few_seeds(20))
 def test_one_who_accuses_everybody_brings_down_nobody(seed: int) -> None:
     """With his own votes, with votes he signed in others' names, and with verdicts made of both."""
     world = settled(10, seed)
@@ -190,7 +190,7 @@ def test_who_is_cut_off_itself_doubts_itself(seed: int) -> None:
     whole_and_right(world)
 
 
-@pytest.mark.parametrize("seed", seeds(50))
+@pytest.mark.parametrize("seed", few_seeds(10))
 def test_full_views_do_not_play_ping_pong(seed: int) -> None:
     """iroh-gossip #152: with all views full, newcomers and the evicted must not chase each other for ever."""
     world = settled(30, seed)
