@@ -13,7 +13,7 @@ from fabric.mesh.zmq_options import new_context, set_for_dialler
 
 TIMEOUT_S = 3.0
 _MONITOR_ENDPOINT = "inproc://handshake"  # in a context of its own
-_EVENTS = (
+HANDSHAKE_ENDS = (  # a monitor tells one of these when the key was taken, or will not be
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -45,7 +45,7 @@ async def handshake(
 
     set_for_dialler(socket, keys, server_public)
     monitor.setsockopt(zmq.LINGER, 0)
-    socket.monitor(_MONITOR_ENDPOINT, _EVENTS)
+    socket.monitor(_MONITOR_ENDPOINT, HANDSHAKE_ENDS)
     monitor.connect(_MONITOR_ENDPOINT)
     reader = FdReader(monitor, read_event)
     try:

@@ -11,6 +11,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from fabric.mesh.curve import CurveKeyPair
 from fabric.mesh.fd_reader import FdReader
+from fabric.mesh.handshake import HANDSHAKE_ENDS
 from fabric.mesh.zmq_options import new_context, set_for_dialler
 from proto.join import REPLY_BYTES_MAX
 
@@ -18,15 +19,7 @@ LINK_TIMEOUT_S = 5.0  # for one door to prove its key
 ANSWER_TIMEOUT_S = 25.0  # of one door that did; above the door's own limit
 ASK_AGAIN_S = 5.0
 MONITOR_ENDPOINT = "inproc://door-link"  # in a context of its own
-_LINK_EVENTS = (
-    zmq.EVENT_CONNECTED
-    | zmq.EVENT_HANDSHAKE_SUCCEEDED
-    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_CLOSED
-)
+_LINK_EVENTS = zmq.EVENT_CONNECTED | HANDSHAKE_ENDS
 
 
 class NoAnswer(StrEnum):

@@ -10,9 +10,9 @@ case.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from fabric.core.membership.ballots import deputies, genuine_votes, is_genuine, own_vote, votes_wanted
+from fabric.core.membership.ballots import deputies, is_genuine, own_vote, votes_wanted
 from fabric.core.membership.broadcast import Broadcaster
 from fabric.core.membership.case import DOWN_FINDINGS, Case, window_ms
 from fabric.core.membership.context import Context
@@ -181,7 +181,6 @@ class Court:
                 self._look_again(case)
             else:
                 self._verdicts.reach(case, entry)
-        # votes beyond those wanted that are still passed on, in case some voter is not known everywhere
         elif context.now_ms - case.last_vote_ms >= CASE_LIFE_MS:
             is_known_here_only = set(case.votes) == {context.my_id} and self._doubt.heard_lately() > 0
             self._close(target)
@@ -344,12 +343,11 @@ class Court:
             high_ms=low_ms * config.suspicion_max_factor,
         )
 
-    def _hear_votes(self, verdict: Verdict, entry: Entry) -> None:
+    def _hear_votes(self, verdict: Verdict, genuine: Sequence[Vote], entry: Entry) -> None:
         """Its votes do not suffice here, and yet they are votes: with our own they may."""
         if not self._verdicts.is_worth_it(entry, verdict.votes[0].finding):
             return
-        votes = genuine_votes(self._context, verdict)
-        votes = [v for v in votes if v.voter != self._context.my_id]
+        votes = [v for v in genuine if v.voter != self._context.my_id]
         if not votes:
             return
         case = self._case(entry, votes[0])

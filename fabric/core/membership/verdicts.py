@@ -7,7 +7,7 @@ that was reached long ago about a member that lives for us is looked into before
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fabric.core.membership.ballots import genuine_votes, is_genuine, votes_wanted
 from fabric.core.membership.broadcast import Broadcaster
@@ -44,7 +44,7 @@ class Verdicts:
         self._woke_ms = -OLD_VERDICT_MS  # when this node was last found to have slept
         # What the court does about them.
         self.on_applied: Callable[[NodeId], object] = lambda _: None
-        self.on_unproven: Callable[[Verdict, Entry], object] = lambda _verdict, _entry: None
+        self.on_unproven: Callable[[Verdict, Sequence[Vote], Entry], object] = lambda *_: None
         self.on_stalled: Callable[[NodeId, Finding], object] = lambda _target, _finding: None
 
     def hear(self, sender: NodeId, verdicts: tuple[Verdict, ...]) -> bool:
@@ -135,9 +135,10 @@ class Verdicts:
         is_old = self._is_old_news(verdict, entry)
         if is_old and self._is_held(verdict):
             return
-        if not self._is_proven(verdict):
+        votes = genuine_votes(self._context, verdict)
+        if not self._do_prove(votes, verdict.target):
             self._context.refuse(sender, "verdict_not_proven")
-            self._answer_unproven(verdict, entry, is_old=is_old)
+            self._answer_unproven(verdict, votes, entry, is_old=is_old)
         elif is_old:
             self._hold(verdict, sender)
         else:
@@ -164,17 +165,19 @@ class Verdicts:
         self._broadcaster.flood_verdict(verdict, sender)
         self._context.wake_in(("held", verdict.target), HELD_MS)
 
-    def _answer_unproven(self, verdict: Verdict, entry: Entry, *, is_old: bool) -> None:
+    def _answer_unproven(
+        self, verdict: Verdict, votes: Sequence[Vote], entry: Entry, *, is_old: bool
+    ) -> None:
         """Whoever holds it will hold it until the accused refutes it, so the accused has to hear of it. Where
         the accused is in doubt here, too, its votes may serve with our own."""
         record = entry.signed.record
-        if genuine_votes(self._context, verdict):
+        if votes:
             self._context.send(verdict.target, Down(verdicts=(verdict,)))
         if is_old and not entry.is_suspected:
             return
         if (verdict.epoch, verdict.incarnation) == (record.epoch, record.incarnation):
             entry.outbid = max(entry.outbid, verdict.number)
-        self.on_unproven(verdict, entry)
+        self.on_unproven(verdict, votes, entry)
 
     @staticmethod
     def _is_outranked(verdict: Verdict, entry: Entry) -> bool:
@@ -186,8 +189,10 @@ class Verdicts:
         return old is not None and ((old.epoch, old.incarnation), rank_of(old)) >= (about, rank_of(verdict))
 
     def _is_proven(self, verdict: Verdict) -> bool:
-        voters = {vote.voter for vote in genuine_votes(self._context, verdict)}
-        return len(voters) >= votes_wanted(self._context, verdict.target)
+        return self._do_prove(genuine_votes(self._context, verdict), verdict.target)
+
+    def _do_prove(self, genuine: Sequence[Vote], target: NodeId) -> bool:
+        return len({vote.voter for vote in genuine}) >= votes_wanted(self._context, target)
 
     def _apply(self, verdict: Verdict, entry: Entry) -> None:
         context = self._context
