@@ -14,6 +14,7 @@ from fabric.dev.layout import DevLayout, DevNode
 from fabric.dev.places import DevRefusedError
 from fabric.dev.up import DevFabric
 from fabric.runtime import local_socket
+from tests.fixtures.dev_fabric import eventually
 from tests.fixtures.local_agent import local_agent, local_parts
 from tests.fixtures.mesh_view_double import MeshDouble
 from tests.unit.cli.test_usage import fabric
@@ -38,9 +39,13 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DevNode]:
         api_port=1,
         nodes=(made,),
     ).write()
-    yield made
-    process.kill()
-    process.communicate()
+    try:
+        # the system names a process by its new program only a moment after Popen is back
+        eventually(made.is_running, what="a process with an agent's arguments")
+        yield made
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @contextlib.contextmanager
