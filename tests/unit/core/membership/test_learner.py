@@ -14,7 +14,8 @@ from fabric.core.membership.events import (
     RaiseEpoch,
 )
 from fabric.core.membership.membership import STALE_BEATS
-from fabric.core.membership.model import MemberState
+from fabric.core.membership.model import Load, MemberState
+from fabric.core.membership.record import write_load
 from proto.membership import (
     REMOVALS_MAX,
     ROOT_BYTES,
@@ -51,6 +52,14 @@ def test_the_highest_epoch_incarnation_version_wins_in_any_order(newer: dict[str
         world.learn(first, sender="a")
         world.learn(second, sender="a")
         assert new in world.core.states()
+
+
+def test_the_word_of_an_earlier_life_comes_too_late() -> None:
+    world = LoneCore(("a", "b"))
+    now = state_of(record_of("b", epoch=2, boot_id=b"2nd-life"))
+    world.learn(now, sender="a")
+    world.learn(state_of(record_of("b", version=9, boot_id=b"1st-life")), sender="a")
+    assert now in world.core.states()
 
 
 def test_a_forged_record_is_refused() -> None:
@@ -225,18 +234,31 @@ def test_an_age_before_our_own_last_word_is_a_lie() -> None:
     assert not done(world.hear("a", welcome), Quarantine)
 
 
+def servers_of(world: LoneCore, name: str) -> int:
+    member = world.core.member(fake_node_id(name), world.now_ms)
+    assert member is not None
+    return member.load.servers
+
+
+def load_of(name: str, *, servers: int, epoch: int = 1, version: int = 1) -> LoadState:
+    return write_load(fake_node_id(name), epoch, version, Load(servers=servers))
+
+
 def test_a_load_counts_for_its_own_epoch_only() -> None:
     world = LoneCore(("a", "b"))
-    for epoch, version in ((2, 9), (1, 3), (1, 2)):
-        load = LoadState(node_id=fake_node_id("b"), epoch=epoch, version=version, body=b"\x81\xa7servers\x05")
-        world.hear("a", State(loads=(load,)))
-    member = world.core.member(fake_node_id("b"), world.now_ms)
-    assert member is not None
-    assert member.load.servers == 5
+    world.hear("a", State(loads=(load_of("b", servers=9, epoch=2),)))
+    assert servers_of(world, "b") == 0
+    world.hear("a", State(loads=(load_of("b", servers=5),)))
+    assert servers_of(world, "b") == 5
     world.learn(state_of(record_of("b", epoch=2)), sender="a")
-    member = world.core.member(fake_node_id("b"), world.now_ms)
-    assert member is not None
-    assert member.load.servers == 0
+    assert servers_of(world, "b") == 0
+
+
+def test_an_old_load_comes_too_late() -> None:
+    world = LoneCore(("a", "b"))
+    for version in (3, 2):
+        world.hear("a", State(loads=(load_of("b", servers=version, version=version),)))
+    assert servers_of(world, "b") == 3
 
 
 def test_the_transport_is_told_of_a_new_place_or_key_only() -> None:
