@@ -23,7 +23,6 @@ DEPTH_MAX = 16
 
 Plain = None | bool | int | float | str | bytes | list["Plain"] | dict[str, "Plain"]
 _Parser = Callable[..., Plain]
-_Container = list[Plain] | dict[str, Plain]
 
 
 def pack(value: object, *, limit: int = FRAME_BYTES_MAX) -> bytes:
@@ -55,22 +54,31 @@ def unpack(
     """Msgpack bytes to a plain value.
 
     Raises:
-        WireError: `frame_too_long`, `malformed`, `too_many`, `too_deep`.
+        WireError: `frame_too_long`, `malformed`, `too_many`, `too_deep`, `not_a_map`.
     """
     if len(frame) > limit:
         raise WireError("frame_too_long", f"{len(frame)} bytes, at most {limit}")
     left = containers_max
 
-    def count(container: _Container) -> _Container:
+    def count(array: list[Plain]) -> list[Plain]:
         nonlocal left
         if not left:
             raise WireError("too_many", f"more than {containers_max} arrays and maps")
         left -= 1
-        return container
+        return array
+
+    def count_map(found: dict[object, Plain]) -> dict[object, Plain]:
+        nonlocal left
+        if not left:
+            raise WireError("too_many", f"more than {containers_max} arrays and maps")
+        left -= 1
+        if list(map(type, found)).count(str) != len(found):  # `strict_map_key` lets bytes through
+            raise WireError("not_a_map", "keys must be text")
+        return found
 
     parse = _parser(items_max, len(frame).bit_length())
     try:
-        value = parse(frame, list_hook=count, object_hook=count)
+        value = parse(frame, list_hook=count, object_hook=count_map)
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
         raise WireError("malformed", type(error).__name__) from error
     if containers_max - left > DEPTH_MAX:  # fewer cannot be nested deeper
@@ -79,9 +87,9 @@ def unpack(
 
 
 def unpack_map(frame: bytes, *, limit: int = FRAME_BYTES_MAX) -> dict[str, Plain]:
-    """Like `unpack`, for frames that must hold a map with text keys. Raises WireError `not_a_map`."""
+    """Like `unpack`, for frames that must hold a map. Raises WireError `not_a_map`."""
     value = unpack(frame, limit=limit)
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+    if not isinstance(value, dict):
         raise WireError("not_a_map")
     return value
 

@@ -44,3 +44,10 @@ def test_a_map_is_asked_for_by_name() -> None:
     for value in ([1], {"a": {"b": 1}, 2: 3}):
         with pytest.raises(WireError):
             unpack_map(pack(value))
+
+
+@pytest.mark.parametrize("value", [{b"k": 1}, [{"k": [{b"": 1}]}]], ids=["outermost", "inside"])
+def test_keys_of_maps_are_text_at_any_depth(value: object) -> None:
+    """A key of bytes would come back as another key: text, when it is passed on."""
+    with pytest.raises(WireError, match="not_a_map"):
+        unpack(pack(value))
