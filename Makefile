@@ -26,7 +26,7 @@ down:            ## End it and remove every trace
 
 test: setup lint ## Set up and run everything: lint, types, import rules, all tests
 	.venv/bin/pytest tests/sim -n 2 --dist load $(PYTEST_ARGS)
-	.venv/bin/pytest -n 2 --dist loadfile --ignore=tests/sim $(PYTEST_ARGS)
+	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/sim $(PYTEST_ARGS)
 
 unit: setup  ## Only the fast tests
 	.venv/bin/pytest tests/unit tests/property tests/golden tests/tidy -q

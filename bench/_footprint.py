@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench._cluster import Cluster
-
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-UTIME, STIME = 11, 12  # fields of /proc/PID/stat, counted from after the name in brackets
+from bench._processors import cpu_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +24,11 @@ class Footprint:
 
 def footprint(cluster: Cluster, seconds: float) -> Footprint:
     began = time.monotonic()
-    before = {machine: (*cluster.star.sent(machine), _cpu_s(pid)) for machine, pid in cluster.pids.items()}
+    before = {machine: (*cluster.star.sent(machine), cpu_s(pid)) for machine, pid in cluster.pids.items()}
     cluster.knowledge.listen(seconds)
     passed = time.monotonic() - began
     rows = [
-        (*(now - then for now, then in zip((*cluster.star.sent(m), _cpu_s(pid)), before[m], strict=True)),)
+        (*(now - then for now, then in zip((*cluster.star.sent(m), cpu_s(pid)), before[m], strict=True)),)
         for m, pid in cluster.pids.items()
     ]
     memory = [_memory_mb(pid) for pid in cluster.pids.values()]
@@ -42,11 +39,6 @@ def footprint(cluster: Cluster, seconds: float) -> Footprint:
         rss_mb=round(statistics.median(rss for rss, _ in memory), 1),
         pss_mb=round(statistics.median(pss for _, pss in memory), 1),
     )
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[UTIME]) + int(fields[STIME])) / TICKS_PER_S
 
 
 def _memory_mb(pid: int) -> tuple[float, float]:

@@ -52,6 +52,7 @@ class Learned:
 
     after_s: float  # infinite when somebody never learned it
     missing: int  # facts never heard
+    busy: float | None = None  # the share of this machine's processors that the agents had meanwhile
 
 
 @dataclass

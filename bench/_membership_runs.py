@@ -10,13 +10,14 @@ import heapq
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 
 from bench._cluster import Cluster, closing
 from bench._knowledge import Fact, Kind, Learned, everyone
 from bench._mesh_cluster import MeshCluster
+from bench._processors import Meter
 
 RECORD_BYTES = 300
 KNOW_TIMEOUT_S = 180.0
@@ -34,12 +35,15 @@ class Times:
     runs: int
     stragglers: int  # runs in which somebody had not learned it when time was up, and that time counts
     each_s: tuple[float, ...]
+    busy: float | None  # median share of this machine's processors that the agents had meanwhile
 
     @classmethod
     def of(cls, learned: Sequence[Learned]) -> Times:
         each = tuple(round(min(one.after_s, KNOW_TIMEOUT_S), 4) for one in learned)
         lost = sum(one.missing > 0 for one in learned)
-        return cls(statistics.median(each), max(each), len(each), lost, each)
+        shares = [one.busy for one in learned if one.busy is not None]
+        busy = round(statistics.median(shares), 2) if shares else None
+        return cls(statistics.median(each), max(each), len(each), lost, each, busy)
 
 
 def timed(
@@ -49,9 +53,11 @@ def timed(
     timeout_s: float = KNOW_TIMEOUT_S,
 ) -> Learned:
     expected = cluster.knowledge.expect(facts)
+    meter = Meter(cluster.pids.values())
     since_ns = time.monotonic_ns()
     act()
-    return cluster.knowledge.wait(expected, timeout_s).learned(since_ns)
+    learned = cluster.knowledge.wait(expected, timeout_s).learned(since_ns)
+    return replace(learned, busy=meter.busy())
 
 
 def mass_join(make: Make, runs: int) -> Times:

@@ -1,8 +1,9 @@
 """The same questions to the same core under virtual time, at sizes of which real processes do not fit here.
 
-Every event costs its node EVENT_MS: above the 0.3-0.7 ms of a real agent's message or timer, as measured. So
-a node that is told too much falls behind, as it would. What one machine's processors cannot tell is told
-here: times of nodes that have a processor each.
+Every event costs its node EVENT_MS: above the 0.3-0.7 ms of a real agent's message or timer, as measured; and
+LEARN_MS more for each member it makes known: two signatures, 0.28 ms, and as much for all else when nothing
+is in the caches. So a node that is told too much falls behind, as it would. What one machine's processors
+cannot tell is told here: times of nodes that have a processor each.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tests.sim.membership_scenes import SETTLE_MS, names
 from tests.sim.membership_world import World
 
 EVENT_MS = 1
+LEARN_MS = 1
 STEP_MS = 10
 KNOW_MS = 60_000
 JOIN_SPREAD_MS = 300  # between the first and the last knock of a mass join
@@ -46,7 +48,7 @@ def simulated(size: int, plan: Plan, rows: frozenset[str], seed: int) -> dict[st
     machines = names(size)
     for machine in machines:
         world.node(machine)
-        world.slow_down(machine, EVENT_MS)
+        world.slow_down(machine, EVENT_MS, learn_ms=LEARN_MS)
     world.settle(machines)
     world.run_until(world.is_at_rest, within_ms=4 * SETTLE_MS, step_ms=250)
     world.run(CALM_MS)
@@ -77,14 +79,14 @@ def _join(size: int, seed: int) -> int:
     world = World(seed)
     door, *others = names(size)
     world.start(door)
-    world.slow_down(door, EVENT_MS)
+    world.slow_down(door, EVENT_MS, learn_ms=LEARN_MS)
     world.run(1_000)
     moments = sorted(world.rng.randrange(JOIN_SPREAD_MS) for _ in others)
     start_ms = world.now_ms
     for machine, moment in zip(others, moments, strict=True):
         world.run(start_ms + moment - world.now_ms)
         world.join(machine, through=door)
-        world.slow_down(machine, EVENT_MS)
+        world.slow_down(machine, EVENT_MS, learn_ms=LEARN_MS)
     return world.now_ms - start_ms + _until(world, world.all_alive)
 
 
@@ -110,7 +112,7 @@ def _kill(world: World, rng: Random) -> tuple[int, int]:
     died_ms = _until(world, lambda: world.everyone_sees(victim, *DOWN))
     world.run(CALM_MS)
     world.start(victim)
-    world.slow_down(victim, EVENT_MS)
+    world.slow_down(victim, EVENT_MS, learn_ms=LEARN_MS)
     back_ms = _until(world, lambda: world.everyone_sees(victim, MemberState.ALIVE))
     world.run(CALM_MS)
     return died_ms, back_ms

@@ -30,7 +30,8 @@ NOTHING = "-"
 NOTES = (
     "Times in seconds, until the last agent knew: median / worst. !n: in n runs somebody never learned it.",
     "An update is carried when 99 % of agents know it, or the same node's newer one, within 2 s.",
-    "serf, mesh, agent: real processes; sim: the same core in virtual time, each event costing 1 ms.",
+    "serf, mesh, agent: real processes; sim: the same core in virtual time, each event costing 1 ms, and"
+    " 1 ms more for each member it makes known.",
 )
 
 
@@ -49,6 +50,16 @@ def _times(row: str) -> Cell:
         times = figures[row]
         lost = f" !{times['stragglers']}" if times["stragglers"] else ""
         return f"{_seconds(times['median_s'])} / {_seconds(times['worst_s'])}{lost}"
+
+    return cell
+
+
+def _busy(row: str) -> Cell:
+    """Empty where nobody looked."""
+
+    def cell(figures: Figures) -> str:
+        share = figures[row].get("busy")
+        return NOTHING if share is None else f"{share:.0%}"
 
     return cell
 
@@ -78,11 +89,14 @@ def _came(figures: Figures) -> str:
 
 LINES: tuple[tuple[str, Cell, str], ...] = (
     ("mass join -> all list all", _times("join"), "N=100: <= 3, no !"),
+    ("  processors busy meanwhile", _busy("join"), "(100 %: the machine's limit)"),
     ("agent killed -> everyone knows", _times("kill"), "<= 1.5, flat in N"),
     ("host silent -> everyone knows", _times("silent"), "<= 4.5, flat in N"),
     ("half killed -> survivors agree", _times("half"), "<= 6"),
+    ("  processors busy meanwhile", _busy("half"), ""),
     ("restart, same id -> all", _times("restart"), "<= 0.5"),
     ("record (300 B) -> all", _times("record"), "N=100: 0.05 / 0.15"),
+    ("  processors busy meanwhile", _busy("record"), ""),
     ("false DOWN, starved 4x8s / 4x2s / 8x16s", _false_downs, "0 / 0 / 0"),
     ("starved ones called DOWN, the same", _starved_downs, "(told, not judged)"),
     ("DOWN after 8 s with the GIL held", lambda figures: str(figures["stall"]["false_down"]), "0"),

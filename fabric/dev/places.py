@@ -146,17 +146,24 @@ def stop(pids: Sequence[int], *, grace_s: float) -> None:
         left = [pid for pid in left if not has_ended(pid)]
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A TCP port nobody listens on, below the range that outgoing connections draw from."""
+    """A TCP port nobody listens on, below the range that outgoing connections draw from. Never the same one
+    twice in a process: who got it may not listen on it yet."""
     for _ in range(200):
-        port = random.randrange(20_000, 32_000)  # noqa: S311  # not a secret
+        port = random.randrange(12_000, 32_000)  # noqa: S311  # not a secret
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind((LOOPBACK, port))
             except OSError:
                 continue
+            _given.add(port)
             return port
-    raise StepFailedError("no free TCP port between 20000 and 32000 on loopback")
+    raise StepFailedError("no free TCP port between 12000 and 32000 on loopback")
 
 
 def has_ended(pid: int) -> bool:

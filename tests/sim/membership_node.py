@@ -60,6 +60,7 @@ class SimNode:
         self.stops = 0  # tells one pause from the next
         self.absent_ms = self.back_ms = 0  # of the last pause
         self.cost_ms = 0  # of every event: a slow consumer
+        self.learn_ms = 0  # and of each member made known: its signatures are checked
         self.is_blocked = False  # events wait in `inbox`
         self.inbox: deque[tuple[Link | None, Event]] = deque()
         self.is_woken = False  # a `Woke` waits, too

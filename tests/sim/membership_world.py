@@ -273,9 +273,10 @@ class World:
         self.network.changed([node])
         self._read_on((node, life))
 
-    def slow_down(self, machine: str, cost_ms: int) -> None:
-        """Every event takes that long from now on. 0: as usual."""
-        self.nodes[machine].cost_ms = cost_ms
+    def slow_down(self, machine: str, cost_ms: int, *, learn_ms: int = 0) -> None:
+        """Every event takes that long from now on, and longer for each member it makes known. 0: as usual."""
+        node = self.nodes[machine]
+        node.cost_ms, node.learn_ms = cost_ms, learn_ms
 
     def _read_on(self, planned: tuple[SimNode, int]) -> None:
         """What waited, in order; the timer first or last, as the event loop happens to look."""
@@ -388,8 +389,13 @@ class World:
                 node.armed_ms = due_ms = max(due_ms, schedule.now_ms)
                 schedule.at(due_ms, self._wake, (node, node.life, due_ms))
         if node.cost_ms:
+            cost_ms = node.cost_ms
+            if node.learn_ms:
+                cost_ms += node.learn_ms * sum(
+                    type(effect) is Notify and effect.before is None for effect in effects
+                )
             node.is_blocked = True
-            schedule.after(node.cost_ms, self._read_on, (node, node.life))
+            schedule.after(cost_ms, self._read_on, (node, node.life))
 
     def _wake(self, planned: tuple[SimNode, int, int]) -> None:
         node, life, when_ms = planned

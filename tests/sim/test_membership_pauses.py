@@ -114,7 +114,7 @@ def test_all_are_suspended_at_once(seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("starved", "seed"), [*((4, s) for s in few_seeds(5)), *((8, s) for s in few_seeds(15))]
+    ("starved", "seed"), [*((4, s) for s in few_seeds(5)), *((8, s) for s in few_seeds(6))]
 )
 def test_starved_processes_drag_nobody_down(starved: int, seed: int) -> None:
     """As measured with Serf: SIGSTOP for 2 to 16 s, SIGCONT for half a second, for a minute. Then a true
