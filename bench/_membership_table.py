@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bench._membership_bars import misses
 from bench._membership_plan import STARVED
 
 Figures = dict[str, Any]  # of one system at one size: row -> plain values
@@ -23,13 +24,15 @@ def table(report: dict[str, Any]) -> str:
         cells = [_cell(cell, figures) for _, _, figures in columns]
         if any(text != NOTHING for text in cells):
             lines.append([title, *cells, bar])
-    return "\n".join([_head(report), "", *_aligned(lines), "", *NOTES])
+    missed = [f"Missed: {line}." for line in misses(report["systems"])]
+    return "\n".join([_head(report), "", *_aligned(lines), "", *missed, *NOTES])
 
 
 NOTHING = "-"
 NOTES = (
     "Times in seconds, until the last agent knew: median / worst. !n: in n runs somebody never learned it.",
-    "An update is carried when 99 % of agents know it, or the same node's newer one, within 2 s.",
+    "An update is carried when 99 % of agents know it, or the same node's newer one, within 2 s; ours are"
+    " said by the agents with their own budget off, Serf's ordered from outside.",
     "serf, mesh, agent: real processes; sim: the same core in virtual time, each event costing 1 ms, and"
     " 1 ms more for each member it makes known.",
 )

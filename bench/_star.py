@@ -23,11 +23,13 @@ RULES = """
 table ip star {
   set silent { type ipv4_addr; }
   set cut { type ipv4_addr . ipv4_addr; }
+  set narrow { type ipv4_addr; }
   chain forward {
     type filter hook forward priority 0; policy accept;
     ip saddr @silent drop
     ip daddr @silent drop
     ip saddr . ip daddr @cut drop
+    ip saddr @narrow meta length > 700 drop
   }
 }
 """
@@ -90,6 +92,10 @@ class Star:
         pairs = [f"{self.address(machine)} . {other}" for machine in senders for other in to]
         self._nft(f"add element ip star cut {{ {', '.join(pairs)} }}")
 
+    def narrow(self, senders: Iterable[int]) -> None:
+        """Of what `senders` send long packets vanish, and nobody is told: a path MTU black hole."""
+        self._nft(f"add element ip star narrow {{ {', '.join(map(self.address, senders))} }}")
+
     def split(self, one: Iterable[int], other: Iterable[int]) -> None:
         one, other = tuple(one), tuple(other)
         self.cut(one, other)
@@ -97,7 +103,7 @@ class Star:
 
     def mend(self) -> None:
         """Every fault ends."""
-        self._nft("flush set ip star silent\nflush set ip star cut")
+        self._nft("flush set ip star silent\nflush set ip star cut\nflush set ip star narrow")
 
     # -- making
 

@@ -14,7 +14,6 @@ from proto.ids import NodeId
 LOOK_INTERVAL_S = 1.0
 TOLD_AGAIN_MS = 60_000  # one event a minute about one reason: a stranger who redials for ever is one story
 CUT_OFF_LOOKS = 3
-GIVEN_UP = "links_dropped.error"  # the core's counter of links that did not carry what they should
 # These happen on a healthy mesh: links come and go, answers come too late.
 ORDINARY_REASONS = frozenset(
     {
@@ -45,8 +44,6 @@ class MeshWatch:
         self._events = events
         self._clock = clock
         self._name = name
-        self._linked: dict[NodeId, str] = {}  # id -> name
-        self._given_up = 0
         self._bad: dict[NodeId, str] = {}
         self._cut_off_looks = 0
         self._is_told_cut_off = False
@@ -72,23 +69,18 @@ class MeshWatch:
         return {reason: age_ms for reason, age_ms in ages.items() if age_ms <= within_ms}
 
     def _look_at_links(self) -> None:
-        """A link that turned out bad is given up at once, so most are only seen to be gone."""
         links = self._view.links()
-        linked = {link.node_id: link.name for link in links}
+        linked = {link.node_id for link in links if not link.is_bad}
         bad = {link.node_id: link.name for link in links if link.is_bad}
-        given_up = self._view.counters.get(GIVEN_UP, 0)
-        if given_up > self._given_up:
-            gone = self._linked.keys() - linked.keys()
-            bad |= {node_id: self._linked[node_id] for node_id in gone if self._view.is_alive(node_id)}
         for node_id in bad.keys() - self._bad.keys():
             reason = "others reach that node and we do not; `fabric doctor mesh` looks why"
             self._events.add("link.bad", bad[node_id], {"id": node_id, "reason": reason})
-        still_bad = self._bad.keys() - linked.keys()
-        for node_id in self._bad.keys() - bad.keys() - still_bad:
+        for node_id in self._bad.keys() & linked:
             reason = "the two are neighbours again"
             self._events.add("link.good", self._bad[node_id], {"id": node_id, "reason": reason})
-        self._bad = bad | {node_id: self._bad[node_id] for node_id in still_bad if self._view.member(node_id)}
-        self._linked, self._given_up = linked, given_up
+        self._bad = {
+            n: name for n, name in (self._bad | bad).items() if n not in linked and self._view.member(n)
+        }
 
     def _look_at_isolation(self) -> None:
         """A node that has just started hears nobody for a moment, which is no story."""

@@ -33,6 +33,7 @@ _HELP = {
     "suspicions_cancelled": "Accusations ended because somebody reached the target.",
     "payloads": "Messages with news, received along the broadcast tree.",
     "payloads_duplicate": "Of these, with nothing new: what the tree costs too much.",
+    "states_stale": "Records older than what is known, which changed nothing: late, or replayed.",
     "digests": "Tables compared with a peer's, because their roots differed.",
     "clones": "Signs of another process with this node's identity.",
 }
@@ -118,7 +119,7 @@ def core_counters(counts: Mapping[str, int]) -> Iterator[Family]:
 
 def _links(links: tuple[LinkView, ...], agreeing: int, now_ms: int) -> Iterator[Family]:
     shares = {
-        "all": len(links),
+        "all": sum(not link.is_bad for link in links),
         "up": sum(link.is_up for link in links),
         "eager": sum(link.is_eager for link in links),
         "ring": sum(link.is_ring for link in links),
@@ -128,7 +129,7 @@ def _links(links: tuple[LinkView, ...], agreeing: int, now_ms: int) -> Iterator[
     yield by_label(
         Kind.GAUGE,
         "fabric_membership_links",
-        "Neighbours in the active view, by what holds of them.",
+        "Neighbours in the active view, by what holds of them; bad ones were given up.",
         "is",
         shares,
     )

@@ -34,6 +34,9 @@ def test_one_way_cut_between_two_kills_neither(count: int, seed: int) -> None:
     world = settled(count, seed)
     one, other = linked_pair(world)
     world.cut(one, other)
+    world.run_until(
+        lambda: one in shown_bad(world, other) or other in shown_bad(world, one), within_ms=30_000
+    )
     world.run(60_000)
     nobody_was_wronged(world)
     everybody_is_alive(world)
@@ -54,6 +57,12 @@ def test_two_who_cannot_see_each_other_are_seen_by_all(count: int, seed: int) ->
     world.heal()
     world.run(15_000)
     whole_and_right(world)
+
+
+def shown_bad(world: World, machine: str) -> set[str]:
+    """Whom that node shows as one it gave up, though others reach it."""
+    links = world.nodes[machine].running.links(world.now_ms)
+    return {link.name for link in links if link.is_bad}
 
 
 @pytest.mark.parametrize("mute", [True, False])

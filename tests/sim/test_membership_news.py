@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 import pytest
 
 from fabric.core.membership.events import LocalChanged, Woke
@@ -12,7 +14,7 @@ from tests.sim.membership_world import World
 from tests.sim.seeds import few_seeds, seeds
 
 AGENT_DOWN = MemberState.AGENT_DOWN
-NEWS_MS = 150  # worst
+NEWS_MS, NEWS_MEDIAN_MS = 150, 50  # the worst of ten, and their middle
 STORM_S = 60
 IDLE_BYTES_PER_S = 3_000  # a node, frames only
 LOAD_BYTES = 400  # the tree's payload and the lazy links' share of one update, a node
@@ -24,6 +26,7 @@ LOAD_BYTES = 400  # the tree's payload and the lazy links' share of one update, 
 )
 def test_a_record_reaches_all_at_once(count: int, seed: int) -> None:
     world = settled(count, seed)
+    each_ms = []
     for number in range(10):
         teller = world.rng.choice(names(count))
         world.tell(world.nodes[teller], LocalChanged(labels={"number": f"{number}"}))
@@ -33,7 +36,10 @@ def test_a_record_reaches_all_at_once(count: int, seed: int) -> None:
             step_ms=2,
         )
         require(world, took_ms <= NEWS_MS, f"took {took_ms} ms")
+        each_ms.append(took_ms)
         world.run(500)
+    median_ms = statistics.median(each_ms)
+    require(world, median_ms <= NEWS_MEDIAN_MS, f"took {median_ms} ms, half of them more")
     world.run(5_000)
     whole_and_right(world)
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from fabric.core.membership.config import MembershipConfig
 from fabric.core.membership.model import Inventory, Load, NodeRecord, RoleClaim
+from fabric.mesh import zmq_options
 from proto import bounds, codec, join, membership, rpc
 from proto.bounds import BOUNDS
 from proto.certificate import NodeCertificate
@@ -144,6 +146,21 @@ def test_each_bound_is_told_by_name(name: str) -> None:
 @pytest.mark.parametrize("limit", LIMITS)
 def test_each_limit_is_told(limit: int) -> None:
     assert re.search(rf"(?<![\d,]){limit:,}(?![\d,]*\d)", SPEC), f"{limit:,}"
+
+
+@pytest.mark.parametrize(
+    ("row", "ms"),
+    [
+        ("| `member.beat` |", MembershipConfig().beat_interval_ms),
+        ("| `member.link_drop` |", MembershipConfig().link_retry_max_ms),
+        ("| `member.link_drop` |", MembershipConfig().link_shunned_ms),
+        ("ZMTP heartbeat each", zmq_options.HEARTBEAT_INTERVAL_MS),
+        ("ZMTP heartbeat each", zmq_options.HEARTBEAT_TIMEOUT_MS),
+    ],
+)
+def test_times_that_peers_must_know_are_told(row: str, ms: int) -> None:
+    (line,) = [line for line in SPEC.splitlines() if line.startswith(row)]
+    assert f"{ms:,} ms" in line
 
 
 def test_the_version_and_tag_are_told() -> None:

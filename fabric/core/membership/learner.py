@@ -227,6 +227,7 @@ class Learner:
             and signed.order < entry.signed.order
             and entry.signed.record.boot_id == signed.record.boot_id
         ):
+            context.counters["states_stale"] += 1
             return None  # old news needs no proof to be ignored
         reason = context.trust.doubt(state, signed.record)
         if reason is not None:
@@ -237,6 +238,7 @@ class Learner:
     def _may_replace(self, entry: Entry, signed: SignedRecord, source: NodeId) -> bool:
         old = entry.signed
         if signed.order <= old.order:
+            self._context.counters["states_stale"] += 1
             if signed.record.boot_id != old.record.boot_id and source == entry.node_id:
                 entry.rival = signed.state  # another living process says so itself, with the same keys
             return False

@@ -9,7 +9,7 @@ LINK_REQ and LINK_OK and then dialled by both sides. Sources: HyParView (2007); 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fabric.core.membership.context import Context
 from fabric.core.membership.events import PinLinks
@@ -57,6 +57,7 @@ class Links:
         self._asked: dict[NodeId, int] = {}  # since when
         self._shunned: dict[NodeId, int] = {}  # until when
         self._bad: dict[NodeId, int] = {}  # how often a link to it was bad, since it was last good for long
+        self._given_up: dict[NodeId, Link] = {}  # links that did not carry what they should: to be told
         self._filled_ms = -1_000_000
         self._failures = 0
         self._pinned: frozenset[NodeId] = frozenset()
@@ -77,9 +78,12 @@ class Links:
         return [link.node_id for link in self.linked.values() if not link.is_eager]
 
     def views(self) -> tuple[LinkView, ...]:
+        """Neighbours, then those that were given up lately as bad and are well in the eyes of others."""
         found = []
-        for link in self.linked.values():
+        for link in (*self.linked.values(), *self._given_up.values()):
             entry = self._context.table.get(link.node_id)
+            if link.is_bad and (entry is None or entry.state is not MemberState.ALIVE):
+                continue
             found.append(
                 LinkView(
                     node_id=link.node_id,
@@ -167,7 +171,7 @@ class Links:
             self._context.send(sender, LinkDrop(reason=DropReason.OPTIMISE))
 
     def on_drop(self, sender: NodeId, reason: DropReason) -> None:
-        if self.linked.pop(sender, None) is None and self._asked.pop(sender, None) is None:
+        if not self._take_out(sender, reason):
             return
         self._context.counters[f"links_dropped.{reason.value}"] += 1
         long = reason in (DropReason.EVICT, DropReason.ERROR)
@@ -178,7 +182,7 @@ class Links:
     # What this node decides.
 
     def drop(self, node_id: NodeId, reason: DropReason) -> None:
-        if self.linked.pop(node_id, None) is None and self._asked.pop(node_id, None) is None:
+        if not self._take_out(node_id, reason):
             return
         self._context.counters[f"links_dropped.{reason.value}"] += 1
         if reason is DropReason.ERROR:
@@ -187,10 +191,23 @@ class Links:
         self.pin()
         self.review()
 
+    def _take_out(self, node_id: NodeId, reason: DropReason) -> bool:
+        """Whether it was linked or asked."""
+        link = self.linked.pop(node_id, None)
+        if link is None:
+            return self._asked.pop(node_id, None) is not None
+        if reason is DropReason.ERROR:
+            now_ms = self._context.now_ms
+            self._given_up[node_id] = replace(
+                link, is_bad=True, is_up=False, is_eager=False, is_ring=False, changed_ms=now_ms
+            )
+        return True
+
     def forget(self, node_id: NodeId) -> None:
         """The member is gone: there is nobody to tell."""
         was_ours = self.linked.pop(node_id, None) is not None
         was_asked = self._asked.pop(node_id, None) is not None
+        self._given_up.pop(node_id, None)
         if was_ours or was_asked:
             self.pin()
             self.review()
@@ -204,6 +221,8 @@ class Links:
         context = self._context
         now_ms = context.now_ms
         self._shunned = {n: until for n, until in self._shunned.items() if until > now_ms}
+        told_ms = context.config.link_shunned_ms
+        self._given_up = {n: link for n, link in self._given_up.items() if now_ms - link.changed_ms < told_ms}
         for node_id, since_ms in list(self._asked.items()):
             if now_ms - since_ms >= ASK_TIMEOUT_MS:
                 del self._asked[node_id]
@@ -334,6 +353,7 @@ class Links:
     def _add(self, node_id: NodeId) -> None:
         now_ms = self._context.now_ms
         self._asked.pop(node_id, None)
+        self._given_up.pop(node_id, None)
         is_up = node_id in self.up
         link = Link(node_id=node_id, since_ms=now_ms, changed_ms=now_ms, heard_ms=now_ms, is_up=is_up)
         self.linked[node_id] = link

@@ -164,4 +164,4 @@ class LinkView:
     heard_ms: int  # monotonic, last beat or other word
     rtt_us: int | None
     lag_ms: int  # how late the neighbour says its event loop is
-    is_bad: bool  # does not carry what it should: others reach that node and we do not
+    is_bad: bool  # given up a moment ago: others reach that node and we do not

@@ -31,8 +31,9 @@ from fabric.runtime.peers_file import load_peers, save_peers
 from proto.codec import FRAME_BYTES_MAX, pack
 from proto.envelope import encode, fabric_tag
 from proto.ids import FabricId
+from proto.join import parse_token_text
 from proto.membership import NodeState, Ping, State
-from tests.fixtures.netns_fabric import until_metric, until_seen
+from tests.fixtures.netns_fabric import PATIENCE_S, until, until_found, until_metric, until_seen
 
 ROOT = Path(__file__).resolve().parents[3]
 ALIVE, AGENT_DOWN, HOST_DOWN = MemberState.ALIVE, MemberState.AGENT_DOWN, MemberState.HOST_DOWN
@@ -119,8 +120,77 @@ def test_a_machine_that_is_cut_off_still_answers_about_the_members(agents: Agent
     agents.star.silence([1])
     until_seen(agents, [1], HOST_DOWN, by=[0, 2, 3])
     assert set(rows(agents, 1)) == {"n0", "n1", "n2", "n3"}
+    until_found(agents, 1, "isolated", None)
     agents.star.mend()
     until_seen(agents, agents.machines, ALIVE)
+
+
+def test_the_doctor_names_a_way_that_is_cut(agents: AgentCluster) -> None:
+    """The two are blind to each other, and all others see both."""
+    agents.star.split([1], [2])
+    until_found(agents, 1, "path_cut", "n2")
+    until_found(agents, 2, "path_cut", "n1")
+    agents.star.mend()
+    until_found(agents, 1, None, None)
+
+
+def test_the_doctor_names_a_way_that_carries_only_short_packets(agents: AgentCluster) -> None:
+    agents.star.narrow([2])
+    until_found(agents, 1, "mtu", "n2")
+    agents.star.mend()
+    until_found(agents, 1, None, None)
+
+
+def test_a_link_that_is_given_up_is_shown_as_bad_and_good_again_later(agents: AgentCluster) -> None:
+    agents.star.split([1], [2])
+    until(lambda: [link["bad"] for link in agents.local(1).get("/links") if link["name"] == "n2"] == [True])
+    agents.star.mend()
+    until(lambda: [link["bad"] for link in agents.local(1).get("/links") if link["name"] == "n2"] == [False])
+    until_seen(agents, agents.machines, ALIVE)
+
+
+def test_a_token_opens_the_door_once_in_time_and_whole(agents: AgentCluster, tmp_path: Path) -> None:
+    """Misuse from a machine of its own: what is used up, too late, revoked or damaged lets nobody in."""
+    founder = agents.local(0)
+
+    def token(ttl_s: int = 600) -> str:
+        return str(founder.post("/token", {"ttl_s": ttl_s, "uses": 1})["token"])
+
+    once = token()
+    assert join(agents, tmp_path / "n9", once).returncode == 0
+    short = token(1)
+    expires_ms = parse_token_text(short).expires_ms
+    until(lambda: SystemClock().wall_ms() > expires_ms)
+    revoked = token()
+    founder.post(f"/tokens/{parse_token_text(revoked).token_id}/revoke", {})
+    fresh = token()
+    at = len(fresh) // 2
+    damaged = fresh[:at] + ("A" if fresh[at] != "A" else "B") + fresh[at + 1 :]
+    for name, misused in {"used": once, "late": short, "revoked": revoked, "damaged": damaged}.items():
+        done = join(agents, tmp_path / name, misused)
+        assert done.returncode == (2 if name == "damaged" else 1), f"{name}: {done.stdout}{done.stderr}"
+        assert not (tmp_path / name / "state" / "fabric.member").exists()
+    founder.post("/nodes/n9/remove", {})
+    until(lambda: all(set(rows(agents, machine)) == {"n0", "n1", "n2", "n3"} for machine in agents.running))
+
+
+def join(agents: AgentCluster, folder: Path, token: str) -> subprocess.CompletedProcess[str]:
+    """A newcomer of that name on a machine that is no member yet."""
+    folder.mkdir()
+    config = folder / "fabric.toml"
+    config.write_text(
+        f'[node]\nname = "{folder.name}"\nstate_dir = "{folder}/state"\nhost = false\n'
+        f'[mesh]\naddress = "{agents.star.address(BARE)}"\n'
+    )
+    command = [sys.executable, "-m", "fabric.cli.main", "join", "-", "--config", str(config)]
+    return subprocess.run(
+        [*agents.star.enter(BARE), *command],
+        input=token,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        cwd=ROOT,
+    )
 
 
 def test_a_stopped_agent_is_stalled_in_the_eyes_of_all(agents: AgentCluster) -> None:
@@ -227,6 +297,6 @@ def test_a_replayed_word_of_an_earlier_life_changes_nothing(agents: AgentCluster
     frame = encode(State(states=(old,), eager=True), fabric_tag(fabric_id(agents)))
     text = agents.local(0).text("/metrics")
     with peer(agents, LIAR, liar, [frame, frame]):
-        until_metric(agents.local(0), "fabric_membership_payloads_duplicate_total", 2, more_than=text)
+        until_metric(agents.local(0), "fabric_membership_states_stale_total", 2, more_than=text)
     after = rows(agents, 0)["n1"]
     assert (after["epoch"], after["state"]) == (before["epoch"], ALIVE.value)

@@ -51,5 +51,6 @@ def test_a_stopped_agent_is_stalled_and_no_longer_when_it_goes_on(mesh: MeshClus
 def test_an_interpreter_held_for_long_is_never_called_down(mesh: MeshCluster) -> None:
     mesh.order(5, f"stall {HOLD_MS}")
     mesh.knowledge.listen(HOLD_MS / 1_000 + AFTERMATH_S)
+    assert mesh.reports()[5].lag_max_ms > HOLD_MS // 2, "it was held indeed"
     assert never_seen(mesh, mesh.machines, *DOWN_STATES)
     until_seen(mesh, mesh.machines, ALIVE)

@@ -7,7 +7,7 @@ import pytest
 from fabric.core.membership.model import MemberState
 from fabric.runtime.events import EventLog
 from fabric.runtime.mesh_view import is_cut_off
-from fabric.runtime.mesh_watch import CUT_OFF_LOOKS, GIVEN_UP, TOLD_AGAIN_MS, MeshWatch
+from fabric.runtime.mesh_watch import CUT_OFF_LOOKS, TOLD_AGAIN_MS, MeshWatch
 from tests.fixtures.mesh_view_double import MeshDouble, TwoClocks, link_to, member_named
 
 
@@ -41,25 +41,6 @@ def test_a_link_that_went_bad_and_was_given_up() -> None:
     assert watched.look() == []  # gone, and no better for that
     watched.view.linked = [link_to("a"), link_to("b")]
     assert watched.look() == [("link.good", "a")]
-
-
-def test_a_link_that_was_given_up_between_two_looks() -> None:
-    watched = Watched()
-    watched.view.rows += [
-        member_named("a"),
-        member_named("b"),
-        member_named("c", state=MemberState.HOST_DOWN),
-    ]
-    watched.view.linked = [link_to("a"), link_to("b"), link_to("c")]
-    assert watched.look() == []
-    watched.view.linked = [link_to("b")]
-    watched.view.counters = {GIVEN_UP: 1}
-    assert watched.look() == [("link.bad", "a")]  # c is down, which is another story
-    watched.view.linked = []  # b was exchanged for a better one
-    assert watched.look() == []
-    watched.view.linked = [link_to("a")]
-    assert watched.look() == [("link.good", "a")]
-    assert watched.look() == []
 
 
 def test_isolation() -> None:

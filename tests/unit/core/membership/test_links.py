@@ -102,7 +102,7 @@ class Fabric(LoneCore):
 
     @property
     def linked(self) -> list[str]:
-        return [self.names[link.node_id] for link in self.core.links(self.now_ms)]
+        return [self.names[link.node_id] for link in self.core.links(self.now_ms) if not link.is_bad]
 
     @property
     def ring(self) -> set[str]:
@@ -552,3 +552,30 @@ def test_a_link_knows_since_when_it_is_up_or_down() -> None:
         world.now_ms += 100
         world.tell(event)
         assert seen()[2] == changed[-1]
+
+
+def shown_bad(world: Fabric) -> list[NodeId]:
+    return [link.node_id for link in world.core.links(world.now_ms) if link.is_bad]
+
+
+def test_a_link_that_did_not_carry_is_shown_for_a_while() -> None:
+    world = Fabric(FEW)
+    world.link(("a", "b"))
+    world.hear("a", LinkDrop(reason=DropReason.ERROR))
+    world.hear("b", LinkDrop(reason=DropReason.OPTIMISE))
+    assert shown_bad(world) == [fake_node_id("a")]
+    world.link("a")
+    assert shown_bad(world) == []
+    world.hear("a", LinkDrop(reason=DropReason.ERROR))
+    world.wait(world.config.link_shunned_ms - 1_000, beating=FEW)
+    assert shown_bad(world) == [fake_node_id("a")]
+    world.wait(10_000, beating=FEW)
+    assert shown_bad(world) == []
+
+
+def test_who_is_down_had_no_bad_link() -> None:
+    world = Fabric(FEW)
+    world.link("a")
+    world.hear("a", LinkDrop(reason=DropReason.ERROR))
+    world.hear("b", State(states=(state_of(record_of("a", version=2), presence=Presence.LEFT),)))
+    assert shown_bad(world) == []
