@@ -27,6 +27,7 @@ SecurityGroupRuleId = NewType("SecurityGroupRuleId", str)
 
 RequestId = NewType("RequestId", str)  # "req-" + uuid4, as OpenStack services spell it
 Term = NewType("Term", int)
+VoterId = NewType("VoterId", str)  # a node id and a number: a voter whose disk was lost comes back as another
 LogIndex = NewType("LogIndex", int)  # first entry is 1; 0 means "before the log"
 Fence = NewType("Fence", int)  # the log index of a role's grant
 Epoch = NewType("Epoch", int)  # of a node: grows by one at each start of its agent

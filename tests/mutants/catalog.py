@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.mutants.bug import Bug, Harm
 from tests.mutants.membership_bugs import MEMBERSHIP_BUGS
+from tests.mutants.raft_bugs import RAFT_BUGS
 
 S, L = Harm.SAFETY, Harm.LIVENESS
 
@@ -552,6 +553,7 @@ CATALOG: tuple[Bug, ...] = (
     *STORE,
     *RUNTIME,
     *MEMBERSHIP_BUGS,
+    *RAFT_BUGS,
     *COMPUTE,
     *PLACEMENT,
     *CONTROL,

@@ -1,0 +1,95 @@
+"""What may happen to the core."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+from fabric.core.raft.log import SnapshotMark
+from proto.ids import LogIndex, VoterId
+from proto.raft import RaftMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """`sender` is proven by its link, never taken from the message."""
+
+    sender: VoterId
+    message: RaftMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Woke:
+    """`due_ms` has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """Commands to append, each with the key under which its fate is told."""
+
+    commands: Sequence[tuple[Hashable, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class ProposeConfiguration:
+    """Change to these voters and learners. Refused while another change is under way."""
+
+    key: Hashable
+    voters: frozenset[VoterId]
+    learners: frozenset[VoterId]
+
+
+@dataclass(frozen=True, slots=True)
+class AskRead:
+    """From which index on is a read linearizable?"""
+
+    key: Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Hand the leadership over to that voter, when it has caught up. Given up after an election timeout."""
+
+    to: VoterId
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """Stand for election now: for tests, and for a voter that is alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compacted:
+    """A snapshot on this disk holds everything up to `index`."""
+
+    index: LogIndex
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotArrived:
+    """A whole snapshot came from `sender`, who led in `term`. Not installed yet: `Ready.snapshot` says so."""
+
+    sender: VoterId
+    term: int
+    mark: SnapshotMark
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotEnded:
+    """Streaming a snapshot to `to` is over, well or not."""
+
+    to: VoterId
+
+
+RaftEvent = (
+    Received
+    | Woke
+    | Propose
+    | ProposeConfiguration
+    | AskRead
+    | Transfer
+    | Campaign
+    | Compacted
+    | SnapshotArrived
+    | SnapshotEnded
+)

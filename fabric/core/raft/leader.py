@@ -1,0 +1,286 @@
+"""What a node does while it leads: replicate, commit, confirm reads, change the configuration, hand over.
+
+One of these is made at each election won and thrown away with the leadership.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+
+from fabric.core.raft.config import RaftConfig
+from fabric.core.raft.configuration import Configuration, Tally, encode_configuration
+from fabric.core.raft.log import RaftLog
+from fabric.core.raft.outbox import Outbox
+from fabric.core.raft.progress import Pace, Progress
+from fabric.core.raft.reads import Reads
+from proto.ids import LogIndex, Term, VoterId
+from proto.raft import Append, AppendReply, EntryKind, Heartbeat, HeartbeatReply, LogEntry, TimeoutNow
+
+
+class Leader:
+    def __init__(
+        self, me: VoterId, term: Term, config: RaftConfig, log: RaftLog, outbox: Outbox, now_ms: int
+    ) -> None:
+        self._me = me
+        self._term = term
+        self._config = config
+        self._log = log
+        self._outbox = outbox
+        self._reads = Reads()
+        self.progress: dict[VoterId, Progress] = {}
+        self.heartbeat_due_ms = now_ms + config.heartbeat_ms  # the first entry says who leads
+        self.quorum_due_ms = now_ms + config.election_ms
+        self.transfer_to: VoterId | None = None
+        self._transfer_until_ms = 0
+        self._first_index = LogIndex(log.last_index + 1)  # of this term
+        self._follow_configuration()
+        self.append([(EntryKind.NOTHING, b"")])
+
+    @property
+    def due_ms(self) -> int:
+        return min(self.heartbeat_due_ms, self.quorum_due_ms)
+
+    # ---- the log
+
+    def append(self, entries: Sequence[tuple[EntryKind, bytes]]) -> LogIndex:
+        """The first one's index. They leave for the others at once, and count here when they are on disk."""
+        first = self._log.last_index + 1
+        made = [
+            LogEntry(index=LogIndex(index), term=self._term, kind=kind, data=data)
+            for index, (kind, data) in enumerate(entries, first)
+        ]
+        self._log.append(made)
+        self._outbox.persist(made)
+        done = AppendReply(term=self._term, matched=True, index=self._log.last_index)
+        self._outbox.send(self._me, done)
+        return LogIndex(first)
+
+    def propose(self, commands: Sequence[tuple[Hashable, bytes]], commit_index: LogIndex) -> None:
+        if self.transfer_to is not None:
+            for key, _ in commands:
+                self._outbox.refuse(key, self._me)
+            return
+        first = self.append([(EntryKind.COMMAND, data) for _, data in commands])
+        for index, (key, _) in enumerate(commands, first):
+            self._outbox.appended(key, LogIndex(index), self._term)
+        self.send_all(commit_index)
+
+    def propose_configuration(
+        self, key: Hashable, voters: frozenset[VoterId], learners: frozenset[VoterId], commit_index: LogIndex
+    ) -> None:
+        """Refused while another change, or this term's first entry, is not committed."""
+        configuration = self._log.configuration
+        is_busy = configuration.is_joint or self._log.configuration_index > commit_index
+        if is_busy or commit_index < self._first_index or self.transfer_to is not None or not voters:
+            self._outbox.refuse(key, self._me)
+            return
+        if voters == configuration.voters:
+            wanted = Configuration(voters, learners=learners - voters)
+        else:
+            wanted = configuration.towards(voters, learners - voters)
+        index = self._append_configuration(wanted)
+        self._outbox.appended(key, index, self._term)
+        self.send_all(commit_index)
+
+    def _append_configuration(self, configuration: Configuration) -> LogIndex:
+        index = self.append([(EntryKind.CONFIGURATION, encode_configuration(configuration))])
+        self._follow_configuration()
+        return index
+
+    def _follow_configuration(self) -> None:
+        """Who left is told of it, too, and forgotten once the change is committed."""
+        for member in sorted(self._log.configuration.members):
+            if member not in self.progress:
+                self.progress[member] = Progress(self._log.last_index + 1)
+
+    def committable(self) -> LogIndex:
+        """What a majority holds on disk, if this term wrote it: an older term's entry is committed by a newer
+        one behind it, never by counting (paper, 5.4.2 and figure 8)."""
+        index = self._log.configuration.committed(self._match)
+        return index if index >= self._first_index else LogIndex(0)
+
+    def _match(self, voter: VoterId) -> LogIndex:
+        progress = self.progress.get(voter)
+        return progress.match if progress is not None else LogIndex(0)
+
+    def committed(self, commit_index: LogIndex) -> bool:
+        """The commit index moved. False: with it this node stopped being a voter, and must not lead on."""
+        configuration, index = self._log.configuration, self._log.configuration_index
+        if index <= commit_index:
+            if configuration.is_joint:
+                self._append_configuration(configuration.settled())
+            else:
+                gone = [member for member in self.progress if member not in configuration.members]
+                self._send_heartbeats(gone, commit_index)  # so that they know it, too
+                for member in gone:
+                    del self.progress[member]
+                if self._me not in configuration.voters:
+                    self._hand_to_the_best()
+                    return False
+        self.send_all(commit_index)
+        self._tell_idle(commit_index)
+        self._begin_reads(commit_index)
+        return True
+
+    def _tell_idle(self, commit_index: LogIndex) -> None:
+        """Under load the next Append tells how far all is committed; who waits for none learns it now."""
+        self._send_heartbeats(
+            [
+                member
+                for member, progress in self.progress.items()
+                if progress.match and not progress.inflight
+            ],
+            commit_index,
+        )
+
+    # ---- replication
+
+    def send_all(self, commit_index: LogIndex) -> None:
+        for member in self.progress:
+            self.send_to(member, commit_index)
+
+    def send_to(self, member: VoterId, commit_index: LogIndex, *, even_empty: bool = False) -> None:
+        if member == self._me:
+            return
+        progress = self.progress[member]
+        while progress.may_send(self._config.inflight_max):
+            previous = LogIndex(progress.next - 1)
+            previous_term = self._log.term_at(previous)
+            if previous_term is None:
+                progress.needs_snapshot(self._log.mark.index)
+                self._outbox.want_snapshot(member)
+                return
+            entries = self._log.some_from(
+                progress.next,
+                entries_max=self._config.entries_max,
+                bytes_max=self._config.append_bytes_max,
+            )
+            is_probe = progress.pace is Pace.PROBE
+            if not entries and not even_empty and not is_probe:
+                return
+            message = Append(
+                term=self._term,
+                previous_index=previous,
+                previous_term=previous_term,
+                commit_index=commit_index,
+                entries=tuple(entries),
+            )
+            self._outbox.send_early(member, message)
+            progress.sent(LogIndex(previous + len(entries)))
+            even_empty = False
+            if is_probe or not entries:
+                return
+
+    def on_append_reply(
+        self, sender: VoterId, reply: AppendReply, commit_index: LogIndex, now_ms: int
+    ) -> None:
+        progress = self.progress.get(sender)
+        if progress is None:
+            return
+        progress.answered_ms = now_ms
+        if not reply.matched:
+            hint, _ = self._log.find_conflict(reply.hint_index, reply.hint_term)
+            if progress.refused(reply.index, hint):
+                self.send_to(sender, commit_index, even_empty=True)
+            return
+        if reply.index > self._log.last_index:
+            return  # no follower of ours holds what we never sent
+        progress.matched(reply.index)
+        self.send_to(sender, commit_index)
+        if sender == self.transfer_to:
+            self._hand_over()
+
+    # ---- heartbeats, the quorum and reads
+
+    def beat(self, commit_index: LogIndex, now_ms: int) -> None:
+        self.heartbeat_due_ms = now_ms + self._config.heartbeat_ms
+        self._send_heartbeats(self.progress, commit_index)
+
+    def _send_heartbeats(self, members: Iterable[VoterId], commit_index: LogIndex) -> None:
+        for member in members:
+            if member != self._me:
+                known = LogIndex(min(self._match(member), commit_index))
+                message = Heartbeat(term=self._term, commit_index=known, round=self._reads.round)
+                self._outbox.send_early(member, message)
+
+    def on_heartbeat_reply(
+        self, sender: VoterId, reply: HeartbeatReply, commit_index: LogIndex, now_ms: int
+    ) -> None:
+        """A follower that lacks something and yet hears us may have lost an Append: ask it where it is."""
+        progress = self.progress.get(sender)
+        if progress is None:
+            return
+        progress.answered_ms = now_ms
+        progress.round = max(progress.round, min(reply.round, self._reads.round))
+        progress.is_paused = False
+        if progress.match < self._log.last_index:
+            if progress.inflight and len(progress.inflight) >= self._config.inflight_max:
+                progress.inflight.popleft()
+            self.send_to(sender, commit_index, even_empty=True)
+        self._end_reads(commit_index)
+
+    def has_quorum(self, now_ms: int) -> bool:
+        """Whether a majority answered within the last election timeout (CheckQuorum; thesis, 6.2)."""
+        since_ms = now_ms - self._config.election_ms
+        self.quorum_due_ms = now_ms + self._config.election_ms
+        answered = {
+            member: member == self._me or (progress.answered_ms >= since_ms and progress.answered_ms >= 0)
+            for member, progress in self.progress.items()
+        }
+        return self._log.configuration.tally(answered) is Tally.WON
+
+    def ask_read(self, key: Hashable, commit_index: LogIndex) -> None:
+        self._reads.ask(key)
+        self._begin_reads(commit_index)
+
+    def _begin_reads(self, commit_index: LogIndex) -> None:
+        """Not before this term committed something: until then nobody here knows what is committed."""
+        if commit_index >= self._first_index and self._reads.begin(commit_index):
+            self._send_heartbeats(self.progress, commit_index)
+            self._end_reads(commit_index)
+
+    def _end_reads(self, commit_index: LogIndex) -> None:
+        while self._reads.is_running:
+            answered = {
+                member: member == self._me or progress.round >= self._reads.round
+                for member, progress in self.progress.items()
+            }
+            if (
+                self._log.configuration.tally({m: True for m, has in answered.items() if has})
+                is not Tally.WON
+            ):
+                return
+            keys, index = self._reads.end()
+            for key in keys:
+                self._outbox.read(key, index)
+            self._begin_reads(commit_index)
+
+    # ---- handing over
+
+    def transfer(self, to: VoterId, now_ms: int) -> bool:
+        """False: that is no other voter."""
+        if to == self._me or to not in self._log.configuration.voters:
+            return False
+        self.transfer_to, self._transfer_until_ms = to, now_ms + self._config.election_ms
+        self._hand_over()
+        return True
+
+    def give_up_transfer(self, now_ms: int) -> None:
+        """The target did not make it in time: commands are taken again."""
+        if self.transfer_to is not None and now_ms >= self._transfer_until_ms:
+            self.transfer_to = None
+
+    def _hand_over(self) -> None:
+        to = self.transfer_to
+        if to is not None and self._match(to) == self._log.last_index:
+            self._outbox.send(to, TimeoutNow(term=self._term))
+
+    def _hand_to_the_best(self) -> None:
+        others = [voter for voter in sorted(self._log.configuration.voters) if voter in self.progress]
+        if others:
+            self._outbox.send(max(others, key=self._match), TimeoutNow(term=self._term))
+
+    def stopped(self, leader: VoterId | None) -> None:
+        """Reads that wait are not answered any more."""
+        for key in self._reads.all_keys():
+            self._outbox.refuse(key, leader)

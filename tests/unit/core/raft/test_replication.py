@@ -1,0 +1,329 @@
+"""How logs become the same and what is committed: paper, 5.3 and 5.4.2, and design/log.md, section 6."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.core.raft.events import Campaign, Compacted, SnapshotArrived, SnapshotEnded
+from fabric.core.raft.log import SnapshotMark
+from fabric.core.raft.node import Role
+from proto.ids import LogIndex, Term
+from proto.raft import Append, AppendReply, EntryKind, Heartbeat, HeartbeatReply, LogEntry
+from tests.fixtures.raft_group import CONFIG, RaftGroup, between, entry, of
+
+
+def append(
+    term: int, previous: tuple[int, int], *terms: int, commit: int = 0, start: int | None = None
+) -> Append:
+    """`previous`: (index, term). `terms` of the entries behind it."""
+    first = previous[0] + 1 if start is None else start
+    return Append(
+        term=Term(term),
+        previous_index=LogIndex(previous[0]),
+        previous_term=Term(previous[1]),
+        commit_index=LogIndex(commit),
+        entries=tuple(entry(index, each) for index, each in enumerate(terms, first)),
+    )
+
+
+def answer(group: RaftGroup, sender: str) -> AppendReply:
+    (wire,) = [w for w in group.wires if isinstance(w.message, AppendReply) and w.sender == sender]
+    assert isinstance(wire.message, AppendReply)
+    return wire.message
+
+
+def test_what_is_proposed_is_applied_everywhere_in_order() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.propose("a", "x", "y")
+    group.propose("a", "z")
+    group.deliver()
+    group.wait(CONFIG.heartbeat_ms)
+    assert [group.data(name) for name in "abc"] == [["x", "y", "z"]] * 3
+
+
+def test_a_proposal_elsewhere_is_refused_and_told_who_leads() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    (refused,) = group.propose("b", "x").refused
+    assert (refused.key, refused.leader) == ("x", "a")
+
+
+def test_a_majority_on_disk_commits_and_no_less() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.slow |= {group["b"].me, group["c"].me}
+    group.propose("a", "x")
+    group.deliver()
+    assert group.data("a") == []
+    group.write("b")
+    group.deliver()
+    assert group.data("a") == ["x"]
+
+
+def test_the_leader_counts_itself_when_its_own_disk_has_it() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.slow.add(group["a"].me)
+    group.propose("a", "x")
+    group.deliver(between("a", "b"))
+    assert group["a"].commit_index == 1
+    group.write("a")
+    assert group["a"].commit_index == 2
+
+
+def test_the_others_get_entries_while_the_leaders_disk_works() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.slow.add(group["a"].me)
+    group.propose("a", "x")
+    group.deliver()
+    assert group["a"].commit_index == 2  # both others have it
+    assert group.data("a") == []  # and it is applied here when it is on disk here
+    group.write("a")
+    assert group.data("a") == ["x"]
+
+
+def test_an_earlier_terms_entry_is_not_committed_by_counting() -> None:
+    """Figure 8 of the paper, (c) and (d): entry 2 of term 2 is on a majority, and is overwritten."""
+    group = RaftGroup(
+        "a", "b", "c", "d", "e", logs={"a": [1, 2], "b": [1, 2], "c": [1], "d": [1], "e": [1, 3]}
+    )
+    group.nodes[group["a"].me]._hard = type(group["a"]._hard)(Term(3), None)
+    group.tell("a", Campaign())  # term 4
+    group.deliver(lambda wire: between("a", "b", "c")(wire) and not of(Append)(wire))
+    assert group["a"].role is Role.LEADER
+    group.hear("c", "a", append(4, (1, 1), 2))  # the old entry alone reaches a third one
+    group.hear("a", "b", AppendReply(term=Term(4), matched=True, index=LogIndex(2)))
+    group.hear("a", "c", AppendReply(term=Term(4), matched=True, index=LogIndex(2)))
+    assert group["a"].commit_index == 0
+    group.hear("a", "b", AppendReply(term=Term(4), matched=True, index=LogIndex(3)))
+    group.hear("a", "c", AppendReply(term=Term(4), matched=True, index=LogIndex(3)))
+    assert group["a"].commit_index == 3  # its own term's entry commits all before it (e)
+
+
+def test_a_late_append_does_not_cut_what_matches() -> None:
+    """PySyncObj deletes everything behind `previous_index`, also what was acknowledged."""
+    group = RaftGroup("a", "b", "c")
+    group.hear("a", "b", append(1, (0, 0), 1, 1, 1))
+    group.hear("a", "b", append(1, (0, 0), 1))
+    group.hear("a", "b", append(1, (0, 0)))
+    assert group.terms("a") == [1, 1, 1]
+
+
+def test_what_conflicts_is_replaced_with_all_behind_it() -> None:
+    group = RaftGroup("a", "b", "c", logs={"a": [1, 2, 2, 2]})
+    group.hear("a", "b", append(3, (1, 1), 3))
+    assert group.terms("a") == [1, 3]
+    assert [each.term for each in group.disks[group["a"].me].entries] == [1, 3]
+
+
+def test_what_does_not_match_is_refused_with_a_hint() -> None:
+    group = RaftGroup("a", "b", "c", logs={"a": [1, 4, 4, 4]})
+    group.hear("a", "b", append(6, (9, 5)))
+    assert answer(group, "a") == AppendReply(
+        term=Term(6), matched=False, index=LogIndex(9), hint_index=LogIndex(4), hint_term=Term(4)
+    )
+
+
+@pytest.mark.parametrize("entries", [200, 2_000])
+def test_logs_that_differ_agree_after_one_question_for_each_term(entries: int) -> None:
+    group = RaftGroup(
+        "a", "b", "c", logs={"a": [1] * 5 + [4] * entries, "b": [1] * 5 + [2] * entries, "c": [1] * 5}
+    )
+    group.tell("a", Campaign())
+    questions = 0
+    while group.wires and group.terms("b")[:6] != [1, 1, 1, 1, 1, 4]:
+        questions += sum(of(Append, to="b")(wire) for wire in group.wires)
+        batch, group.wires = group.wires, []
+        for wire in batch:
+            group.hear(wire.to, wire.sender, wire.message)
+    assert questions <= 4
+
+
+def test_a_follower_commits_no_further_than_it_was_shown() -> None:
+    """What lies behind the Append may be another leader's."""
+    group = RaftGroup("a", "b", "c", logs={"a": [1, 2, 2]})
+    group.hear("a", "b", append(3, (1, 1), commit=3))
+    assert group["a"].commit_index == 1
+
+
+def test_a_heartbeat_commits_only_what_the_follower_is_known_to_have() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.propose("a", "x")
+    group.deliver(between("a", "b"))
+    group.drop()
+    group.now_ms += CONFIG.heartbeat_ms
+    group.wait(CONFIG.heartbeat_ms, among=("a",))
+    group["a"].leader.beat(group["a"].commit_index, group.now_ms)  # type: ignore[union-attr]
+    sent = group["a"].handle(Compacted(LogIndex(0)), group.now_ms).early
+    told = {send.to: send.message.commit_index for send in sent if isinstance(send.message, Heartbeat)}
+    assert told == {"b": 2, "c": 1}
+
+
+def test_no_more_is_under_way_than_the_window_holds() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    for number in range(20):
+        group.propose("a", f"x{number}")
+    sent = [wire.message for wire in group.wires if of(Append, to="b")(wire)]
+    assert len(sent) == CONFIG.inflight_max
+    group.deliver()
+    group.wait(CONFIG.heartbeat_ms)
+    assert len(group.data("b")) == 20
+
+
+def test_one_message_holds_no_more_than_it_may() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.propose("a", *(f"x{number}" for number in range(20)))
+    assert (
+        max(len(w.message.entries) for w in group.wires if isinstance(w.message, Append))
+        == CONFIG.entries_max
+    )
+
+
+def test_a_lost_append_is_sent_again_after_a_heartbeat() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.propose("a", "x")
+    group.drop(of(Append))
+    group.wait(2 * CONFIG.heartbeat_ms)
+    assert group.data("a") == ["x"]
+
+
+def test_a_refusal_of_long_ago_makes_nothing_go_out_again() -> None:
+    """The storm of design/log.md, section 6."""
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.propose("a", "x")
+    group.deliver()
+    group.drop()
+    for index in (0, 1, 2):
+        group.hear("a", "b", AppendReply(term=Term(1), matched=False, index=LogIndex(index)))
+    assert group.wires == []
+
+
+def test_an_acknowledgement_of_what_was_never_sent_is_ignored() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.hear("a", "b", AppendReply(term=Term(1), matched=True, index=LogIndex(99)))
+    group.propose("a", "x")
+    assert group["a"].commit_index == 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        append(1, (0, 0), 1, start=2),
+        append(2, (0, 0), 2, 1),
+        append(1, (0, 0), 2),
+        Append(
+            term=Term(1),
+            previous_index=LogIndex(0),
+            previous_term=Term(0),
+            commit_index=LogIndex(0),
+            entries=(LogEntry(index=LogIndex(1), term=Term(1), kind=EntryKind.CONFIGURATION, data=b"\xc1"),),
+        ),
+    ],
+    ids=["gap", "terms_fall", "of_the_future", "no_configuration"],
+)
+def test_what_no_leader_says_is_refused_and_counted(message: Append) -> None:
+    group = RaftGroup("a", "b", "c")
+    group.hear("a", "b", message)
+    assert group.terms("a") == []
+    assert group["a"].counters["refused.unsound_append"] == 1
+    assert group.wires == []
+
+
+def test_an_acknowledgement_leaves_when_it_is_on_disk() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.slow.add(group["a"].me)
+    group.hear("a", "b", append(1, (0, 0), 1))
+    assert group.wires == []
+    group.write("a")
+    assert answer(group, "a").matched
+
+
+def lagging() -> RaftGroup:
+    """c misses all that a and b agreed on, and a has compacted its log."""
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.drop()
+    for number in range(10):
+        group.propose("a", f"x{number}")
+        group.deliver(between("a", "b"))
+        group.drop()
+    group.tell("a", Compacted(LogIndex(8)))
+    return group
+
+
+def test_who_is_behind_the_log_gets_a_snapshot_and_goes_on_from_there() -> None:
+    group = lagging()
+    group.tell("a", Compacted(LogIndex(8)))
+    group.wait(4 * CONFIG.heartbeat_ms)
+    wanted = [want.to for ready in group.answers for want in ready.snapshots_wanted]
+    assert wanted == ["c"]  # once, not with each heartbeat
+    mark = group["a"].log.mark
+    ready = group.tell("c", SnapshotArrived(group["a"].me, group["a"].term, mark))
+    assert ready.snapshot == mark
+    group.tell("a", SnapshotEnded(group["c"].me))
+    group.deliver()
+    group.wait(2 * CONFIG.heartbeat_ms)
+    assert group["c"].commit_index == group["a"].commit_index == 11
+    assert group.data("c") == ["x7", "x8", "x9"]
+
+
+def test_a_snapshot_that_got_lost_is_wanted_again() -> None:
+    group = lagging()
+    group.wait(4 * CONFIG.heartbeat_ms)
+    group.tell("a", SnapshotEnded(group["c"].me))
+    group.deliver()
+    group.wait(2 * CONFIG.heartbeat_ms)
+    assert [want.to for ready in group.answers for want in ready.snapshots_wanted] == ["c", "c"]
+
+
+def test_an_old_snapshot_changes_nothing() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.hear("a", "b", append(1, (0, 0), 1, 1, 1, commit=3))
+    mark = SnapshotMark(LogIndex(2), Term(1), group["a"].configuration)
+    ready = group.tell("a", SnapshotArrived(group["b"].me, 1, mark))
+    assert ready.snapshot is None
+    assert group.terms("a") == [1, 1, 1]
+
+
+def test_a_snapshot_of_what_is_in_the_log_commits_it() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.hear("a", "b", append(1, (0, 0), 1, 1, 1))
+    mark = SnapshotMark(LogIndex(2), Term(1), group["a"].configuration)
+    ready = group.tell("a", SnapshotArrived(group["b"].me, 1, mark))
+    assert (ready.snapshot, group["a"].commit_index) == (None, 2)
+    assert group.terms("a") == [1, 1, 1]
+
+
+def test_a_snapshot_of_a_leader_of_the_past_is_not_installed() -> None:
+    group = RaftGroup("a", "b", "c", logs={"a": [5]})
+    mark = SnapshotMark(LogIndex(9), Term(4), group["a"].configuration)
+    assert group.tell("a", SnapshotArrived(group["b"].me, 4, mark)).snapshot is None
+
+
+def test_what_is_applied_already_is_not_handed_out_again_after_a_restart() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.propose("a", "x")
+    group.deliver()
+    group.start("a")
+    assert group["a"].commit_index == 2
+    group.elect("a")
+    group.propose("a", "y")
+    group.deliver()
+    assert group.data("a") == ["x", "y"]
+
+
+def test_a_heartbeat_answer_of_the_future_counts_for_no_read() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.hear("a", "b", HeartbeatReply(term=Term(1), round=99))
+    assert group["a"].leader is not None
+    assert group["a"].leader.progress[group["b"].me].round == 0
