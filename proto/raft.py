@@ -1,4 +1,4 @@
-"""The conversation of the voters of one log. See SPEC.md, section 9.
+"""The conversation of the voters of one log. See SPEC.md, section 8.
 
 Names and meaning are those of Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm"
 (2014), and of Ongaro's thesis (2014). Every message carries its sender's term; the link
