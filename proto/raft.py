@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+from proto.codec import FRAME_BYTES_MAX
 from proto.ids import LogIndex, Term, VoterId
 
 ENTRIES_MAX = 1_024  # of one Append
-ENTRY_BYTES_MAX = 1 << 20
+ENTRY_BYTES_MAX = FRAME_BYTES_MAX - 4_096  # of one entry's data: it has to fit an Append
+ENTRY_OVERHEAD_BYTES = 64  # of an entry's numbers on the wire
+TERM_JUMP_MAX = 1 << 32  # nobody sees so many elections; a larger step would make terms unsendable soon
 NO_INDEX, NO_TERM = LogIndex(0), Term(0)
 VOTERS_MAX = 32  # voters and learners of one group
 

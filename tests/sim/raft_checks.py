@@ -5,10 +5,14 @@ Checked while it runs, at each step that could break it, by a bystander who sees
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from fabric.core.raft.configuration import Configuration
+from fabric.core.raft.log import RaftLog
 from fabric.core.raft.node import RaftNode, Role
 from fabric.core.raft.ready import Send
 from proto.ids import VoterId
-from proto.raft import AppendReply, LogEntry, VoteReply
+from proto.raft import Append, AppendReply, Heartbeat, HeartbeatReply, LogEntry, PreVote, VoteReply
 from tests.sim.raft_disk import RaftDisk
 
 
@@ -48,7 +52,30 @@ class Bystander:
         known = self.committed.setdefault(entry.index, entry)
         assert known == entry, f"{who} applies {entry} where {known} is committed"
 
-    def on_send(self, who: VoterId, send: Send, disk: RaftDisk) -> None:
+    def on_early(self, send: Send, disk: RaftDisk) -> None:
+        """What leaves before a write promises nothing, but that a leader was elected on disk."""
+        message = send.message
+        assert isinstance(message, Append | Heartbeat | HeartbeatReply | PreVote), f"{message} left early"
+        if isinstance(message, Append | Heartbeat):
+            assert disk.hard.term >= message.term, "who leads has its own vote on disk"
+
+    def on_leader_commit(
+        self, node: RaftNode, counted: Configuration, disks: Mapping[VoterId, RaftDisk]
+    ) -> None:
+        """What is committed is on the disks of a majority of each set that counted."""
+        index = node.commit_index
+        term = node.log.term_at(index)
+        assert term == node.term, f"{node.me} commits {index} of term {term} by counting in term {node.term}"
+        holders = {name for name, disk in disks.items() if disk.holds(index, term)}
+        for voters in (counted.voters, counted.outgoing):
+            assert not voters or 2 * len(voters & holders) > len(voters), f"{index}: {holders} of {voters}"
+
+    def check_mark(self, node: RaftNode) -> None:
+        mark = node.log.mark
+        known = self.committed.get(mark.index)
+        assert known is None or known.term == mark.term, f"{node.me} has a snapshot of another history"
+
+    def on_send(self, who: VoterId, send: Send, disk: RaftDisk, who_log: RaftLog) -> None:
         """What a message promises is on the sender's disk when it leaves."""
         message = send.message
         if isinstance(message, VoteReply) and message.granted:
@@ -62,6 +89,9 @@ class Bystander:
                 f"{who} acknowledges {message.index} before it is durable"
             )
             assert disk.hard.term >= message.term
+            assert who_log.term_at(message.index) in (None, disk.term_at(message.index)), (
+                "another entry is there"
+            )
 
     def check_logs(self, nodes: list[RaftNode]) -> None:
         """Log matching: where two logs have the same term at an index, all before is the same."""

@@ -25,6 +25,16 @@ class RaftDisk:
     def last_index(self) -> int:
         return int(self.mark.index) + len(self.entries)
 
+    def term_at(self, index: int) -> int | None:
+        if index == self.mark.index:
+            return int(self.mark.term)
+        at = index - self.mark.index - 1
+        return int(self.entries[at].term) if 0 <= at < len(self.entries) else None
+
+    def holds(self, index: int, term: int) -> bool:
+        """That entry, or a snapshot of it."""
+        return index < self.mark.index or self.term_at(index) == term
+
     def write(self, ready: Ready, arrived: dict[int, bytes] | None) -> None:
         """Durable as a whole when it returns."""
         if ready.snapshot is not None:

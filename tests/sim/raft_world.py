@@ -39,7 +39,7 @@ from proto.records import from_wire, to_wire
 from tests.sim.raft_checks import Bystander
 from tests.sim.raft_disk import RaftDisk
 
-CONFIG = RaftConfig(heartbeat_ms=50, election_ms=300, entries_max=16, inflight_max=4)
+CONFIG = RaftConfig(heartbeat_ms=50, election_ms=300, entries_max=16, append_bytes_max=100, inflight_max=4)
 KINDS = {kind.KIND: kind for kind in RAFT_MESSAGES}
 TRAIL = 8  # entries a voter keeps behind its snapshot
 
@@ -94,12 +94,13 @@ class SimVoter:
     disk: RaftDisk
     node: RaftNode | None = None
     life: int = 0
-    pipeline: deque[Ready] = field(default_factory=deque)
+    pipeline: deque[tuple[Ready, Term]] = field(default_factory=deque)  # with the term it was made in
     is_writing: bool = False
     is_paused: bool = False
     inbox: deque[RaftEvent] = field(default_factory=deque)
     arrived: dict[int, tuple[SnapshotMark, dict[int, bytes]]] = field(default_factory=dict)
     waiting: dict[tuple[int, int], object] = field(default_factory=dict)  # (index, term) -> command's key
+    asked: dict[object, int] = field(default_factory=dict)  # read -> highest index acknowledged before it
     woken_ms: int | None = None
 
 
@@ -122,7 +123,6 @@ class RaftWorld:
         self.is_faulty = False
         self.sent = 0
         self.acknowledged: dict[object, Acknowledged] = {}
-        self._asked_reads: dict[object, int] = {}  # key -> highest index acknowledged before it was asked
         self.reads_done = 0
         self._commands = itertools.count()
         for name in names:
@@ -171,13 +171,14 @@ class RaftWorld:
         if voter.node is None:
             return
         if voter.is_writing and voter.pipeline:
-            ready = voter.pipeline[0]
+            ready, _ = voter.pipeline[0]
             voter.disk.write_some(ready, self._snapshot_for(voter, ready), self.rng)
         voter.node = None
         voter.pipeline.clear()
         voter.inbox.clear()
         voter.arrived.clear()
         voter.waiting.clear()
+        voter.asked.clear()
         voter.is_writing = voter.is_paused = False
         voter.woken_ms = None
         voter.life += 1
@@ -191,24 +192,29 @@ class RaftWorld:
             if not isinstance(event, Woke):
                 voter.inbox.append(event)
             return
-        was_leading = voter.node.role is Role.LEADER
+        was_leading, commit_before = voter.node.role is Role.LEADER, voter.node.commit_index
+        counted = voter.node.configuration
         ready = voter.node.handle(event, self.now_ms)
         if not was_leading:
             self.bystander.on_role(voter.node)
+        if was_leading and voter.node.commit_index > commit_before:
+            disks = {name: other.disk for name, other in self.voters.items()}
+            self.bystander.on_leader_commit(voter.node, counted, disks)
         for send in ready.early:
+            self.bystander.on_early(send, voter.disk)
             self._send(voter, send)
         for done in ready.appended:
             voter.waiting[(done.index, done.term)] = done.key
         for read in ready.reads:
-            known = self._asked_reads.pop(read.key, None)
+            known = voter.asked.pop(read.key, None)
             if known is not None:
                 assert read.index >= known, f"a read at {read.index} misses the acknowledged entry {known}"
                 self.reads_done += 1
         for refused in ready.refused:
-            self._asked_reads.pop(refused.key, None)
+            voter.asked.pop(refused.key, None)
         for wanted in ready.snapshots_wanted:
             self._stream_snapshot(voter, wanted.to)
-        voter.pipeline.append(ready)
+        voter.pipeline.append((ready, voter.node.term))
         self._work(voter)
         self._arm(voter)
 
@@ -254,10 +260,10 @@ class RaftWorld:
 
     def _work(self, voter: SimVoter) -> None:
         while voter.pipeline and not voter.is_writing and not voter.is_paused:
-            ready = voter.pipeline[0]
+            ready, term = voter.pipeline[0]
             if ready.hard_state is None and not ready.entries and ready.snapshot is None:
                 voter.pipeline.popleft()
-                self._finish(voter, ready)
+                self._finish(voter, ready, term)
                 continue
             voter.is_writing = True
             delay = self.rng.uniform(0, self.faults.fsync_ms)
@@ -266,26 +272,29 @@ class RaftWorld:
     def _written(self, voter: SimVoter, life: int) -> None:
         if voter.life != life:
             return
-        ready = voter.pipeline.popleft()
+        if voter.is_paused:  # the disk is done; the process finds out when it goes on
+            self.after(10, partial(self._written, voter, life))
+            return
+        ready, term = voter.pipeline.popleft()
         voter.disk.write(ready, self._snapshot_for(voter, ready))
         voter.is_writing = False
-        self._finish(voter, ready)
+        self._finish(voter, ready, term)
         self._work(voter)
 
     def _snapshot_for(self, voter: SimVoter, ready: Ready) -> dict[int, bytes] | None:
         return voter.arrived[ready.snapshot.index][1] if ready.snapshot is not None else None
 
-    def _finish(self, voter: SimVoter, ready: Ready) -> None:
+    def _finish(self, voter: SimVoter, ready: Ready, term: Term) -> None:
         life = voter.life
         for send in ready.messages:
-            self.bystander.on_send(voter.me, send, voter.disk)
+            assert voter.node is not None
+            self.bystander.on_send(voter.me, send, voter.disk, voter.node.log)
             if send.to == voter.me:
                 self.after(0, partial(self._to_self, voter, life, send))
             else:
                 self._send(voter, send)
         for entry in ready.committed:
-            assert voter.node is not None
-            self.bystander.on_commit(voter.me, voter.node.term, entry)
+            self.bystander.on_commit(voter.me, term, entry)
             if entry.index > voter.disk.applied_index:
                 voter.disk.apply(entry)
             key = voter.waiting.pop((entry.index, entry.term), None)
@@ -348,19 +357,21 @@ class RaftWorld:
         return max(leading, key=lambda v: v.node.term if v.node else 0, default=None)
 
     def propose(self, name: VoterId, count: int = 1) -> list[object]:
-        keys: list[object] = [f"c{next(self._commands)}" for _ in range(count)]
+        keys: list[object] = [
+            f"c{next(self._commands)}{'.' * self.rng.choice((0, 0, 60, 200))}" for _ in range(count)
+        ]
         self.tell(name, Propose([(key, str(key).encode()) for key in keys]))
         return keys
 
     def ask_read(self, name: VoterId) -> object:
         key = f"r{next(self._commands)}"
-        self._asked_reads[key] = max((done.index for done in self.acknowledged.values()), default=0)
+        self.voters[name].asked[key] = max((done.index for done in self.acknowledged.values()), default=0)
         self.tell(name, AskRead(key))
         return key
 
     def compact(self, name: VoterId) -> None:
         voter = self.voters[name]
-        if voter.node is None or voter.is_paused or voter.is_writing or voter.pipeline:
+        if voter.node is None or voter.is_paused:
             return
         index = voter.disk.applied_index - TRAIL
         if index <= voter.node.log.mark.index:
@@ -463,7 +474,11 @@ class RaftWorld:
         assert leader.node is not None
         rows = leader.disk.rows
         for name in leader.node.configuration.members:
-            assert self.voters[name].disk.rows == rows, f"{name} holds other rows than {leader.me}"
+            member = self.voters[name]
+            assert member.disk.rows == rows, f"{name} holds other rows than {leader.me}"
+            assert member.node is not None
+            assert member.node.configuration == leader.node.configuration, f"{name} counts other voters"
+            self.bystander.check_mark(member.node)
         commands = [data for data in rows.values() if data.startswith(b"c")]
         assert len(commands) == len(set(commands)), "a command was applied twice"
         for key, done in self.acknowledged.items():

@@ -28,3 +28,29 @@ def test_voters_are_safe_and_then_recover(seed: int) -> None:
     world.run_until(lambda: all(key in world.acknowledged for key in keys), within_ms=SETTLE_MS)
     world.run_until(world.is_settled, within_ms=SETTLE_MS)
     world.check_settled()
+    leader = world.leader()
+    assert leader is not None
+    reads = world.reads_done
+    world.ask_read(leader.me)
+    world.run_until(lambda: world.reads_done > reads, within_ms=SETTLE_MS)
+    assert not any(voter.asked for voter in world.voters.values()), "a read is neither answered nor refused"
+    a_minority_dies(world)
+
+
+def a_minority_dies(world: RaftWorld) -> None:
+    """The rest elects another leader if it must, and goes on."""
+    leader = world.leader()
+    assert leader is not None
+    assert leader.node is not None
+    voters = sorted(leader.node.configuration.voters)
+    for name in world.rng.sample(voters, (len(voters) - 1) // 2):
+        world.crash(name)
+    done = len(world.acknowledged)
+
+    def takes_commands() -> bool:
+        now = world.leader()
+        if now is not None:
+            world.propose(now.me)
+        return len(world.acknowledged) > done
+
+    world.run_until(takes_commands, within_ms=SETTLE_MS, step_ms=100)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from proto.raft import ENTRIES_MAX, ENTRY_BYTES_MAX, ENTRY_OVERHEAD_BYTES
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaftConfig:
@@ -18,5 +20,10 @@ class RaftConfig:
     def __post_init__(self) -> None:
         if not 0 < self.heartbeat_ms * 2 <= self.election_ms:
             raise ValueError("election_ms must be at least twice heartbeat_ms")
+        most = self.append_bytes_max + self.entries_max * ENTRY_OVERHEAD_BYTES
+        if self.entries_max > ENTRIES_MAX or most > ENTRY_BYTES_MAX:
+            raise ValueError(
+                f"an Append of entries_max entries and append_bytes_max must fit {ENTRY_BYTES_MAX} bytes"
+            )
         if min(self.entries_max, self.append_bytes_max, self.inflight_max) < 1:
             raise ValueError("entries_max, append_bytes_max and inflight_max must be 1 or more")

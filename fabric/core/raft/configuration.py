@@ -82,9 +82,10 @@ def encode_configuration(configuration: Configuration) -> bytes:
 def decode_configuration(data: bytes) -> Configuration:
     """Raises WireError."""
     change = from_wire(ConfigurationChange, unpack_map(data))
-    if not change.voters or len(change.voters + change.outgoing + change.learners) > 2 * VOTERS_MAX:
+    sets = (frozenset(change.voters), frozenset(change.outgoing), frozenset(change.learners))
+    if not sets[0] or max(map(len, sets)) > VOTERS_MAX:
         raise WireError("bad_field", "voters: none, or too many")
-    return Configuration(frozenset(change.voters), frozenset(change.outgoing), frozenset(change.learners))
+    return Configuration(*sets)
 
 
 def _majority_holds(voters: frozenset[VoterId], match: Callable[[VoterId], LogIndex]) -> LogIndex:

@@ -32,7 +32,8 @@ class Propose:
 
 @dataclass(frozen=True, slots=True)
 class ProposeConfiguration:
-    """Change to these voters and learners. Refused while another change is under way."""
+    """Change to these voters and learners. Refused while another change is under way. New voters should have
+    been learners that caught up: from now on their word is needed."""
 
     key: Hashable
     voters: frozenset[VoterId]
@@ -76,7 +77,7 @@ class SnapshotArrived:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotEnded:
-    """Streaming a snapshot to `to` is over, well or not."""
+    """Streaming a snapshot to `to` is over: it has installed it, or nothing will come of it."""
 
     to: VoterId
 

@@ -14,7 +14,17 @@ from fabric.core.raft.outbox import Outbox
 from fabric.core.raft.progress import Pace, Progress
 from fabric.core.raft.reads import Reads
 from proto.ids import LogIndex, Term, VoterId
-from proto.raft import Append, AppendReply, EntryKind, Heartbeat, HeartbeatReply, LogEntry, TimeoutNow
+from proto.raft import (
+    ENTRY_BYTES_MAX,
+    VOTERS_MAX,
+    Append,
+    AppendReply,
+    EntryKind,
+    Heartbeat,
+    HeartbeatReply,
+    LogEntry,
+    TimeoutNow,
+)
 
 
 class Leader:
@@ -27,13 +37,13 @@ class Leader:
         self._log = log
         self._outbox = outbox
         self._reads = Reads()
-        self.progress: dict[VoterId, Progress] = {}
+        self.progress: dict[VoterId, Progress] = {}  # of the members, and of who left until that is committed
         self.heartbeat_due_ms = now_ms + config.heartbeat_ms  # the first entry says who leads
         self.quorum_due_ms = now_ms + config.election_ms
         self.transfer_to: VoterId | None = None
         self._transfer_until_ms = 0
         self._first_index = LogIndex(log.last_index + 1)  # of this term
-        self._follow_configuration()
+        self._follow_configuration(-1)
         self.append([(EntryKind.NOTHING, b"")])
 
     @property
@@ -56,6 +66,9 @@ class Leader:
         return LogIndex(first)
 
     def propose(self, commands: Sequence[tuple[Hashable, bytes]], commit_index: LogIndex) -> None:
+        """Raises ValueError for a command that no message could carry."""
+        if any(len(data) > ENTRY_BYTES_MAX for _, data in commands):
+            raise ValueError(f"a command has at most {ENTRY_BYTES_MAX} bytes")
         if self.transfer_to is not None:
             for key, _ in commands:
                 self._outbox.refuse(key, self._me)
@@ -66,12 +79,20 @@ class Leader:
         self.send_all(commit_index)
 
     def propose_configuration(
-        self, key: Hashable, voters: frozenset[VoterId], learners: frozenset[VoterId], commit_index: LogIndex
+        self,
+        key: Hashable,
+        voters: frozenset[VoterId],
+        learners: frozenset[VoterId],
+        commit_index: LogIndex,
+        now_ms: int,
     ) -> None:
-        """Refused while another change, or this term's first entry, is not committed."""
+        """Refused while another change, or this term's first entry, is not committed. Raises ValueError for
+        no voters, or too many."""
+        if not voters or max(len(voters), len(learners)) > VOTERS_MAX:
+            raise ValueError(f"1 to {VOTERS_MAX} voters, and at most as many learners")
         configuration = self._log.configuration
         is_busy = configuration.is_joint or self._log.configuration_index > commit_index
-        if is_busy or commit_index < self._first_index or self.transfer_to is not None or not voters:
+        if is_busy or commit_index < self._first_index or self.transfer_to is not None:
             self._outbox.refuse(key, self._me)
             return
         if voters == configuration.voters:
@@ -79,19 +100,18 @@ class Leader:
         else:
             wanted = configuration.towards(voters, learners - voters)
         index = self._append_configuration(wanted)
+        self._follow_configuration(now_ms)
         self._outbox.appended(key, index, self._term)
         self.send_all(commit_index)
 
     def _append_configuration(self, configuration: Configuration) -> LogIndex:
-        index = self.append([(EntryKind.CONFIGURATION, encode_configuration(configuration))])
-        self._follow_configuration()
-        return index
+        return self.append([(EntryKind.CONFIGURATION, encode_configuration(configuration))])
 
-    def _follow_configuration(self) -> None:
-        """Who left is told of it, too, and forgotten once the change is committed."""
+    def _follow_configuration(self, answered_ms: int) -> None:
+        """A member that is new counts as one that just answered: it needs time to do so."""
         for member in sorted(self._log.configuration.members):
             if member not in self.progress:
-                self.progress[member] = Progress(self._log.last_index + 1)
+                self.progress[member] = Progress(self._log.last_index + 1, answered_ms)
 
     def committable(self) -> LogIndex:
         """What a majority holds on disk, if this term wrote it: an older term's entry is committed by a newer
@@ -120,6 +140,7 @@ class Leader:
         self.send_all(commit_index)
         self._tell_idle(commit_index)
         self._begin_reads(commit_index)
+        self._end_reads(commit_index)  # who was still to answer may have left
         return True
 
     def _tell_idle(self, commit_index: LogIndex) -> None:
@@ -212,21 +233,29 @@ class Leader:
             return
         progress.answered_ms = now_ms
         progress.round = max(progress.round, min(reply.round, self._reads.round))
-        progress.is_paused = False
-        if progress.match < self._log.last_index:
-            if progress.inflight and len(progress.inflight) >= self._config.inflight_max:
+        is_lagging = progress.match < self._log.last_index
+        if is_lagging and now_ms - progress.nudged_ms >= self._config.heartbeat_ms:
+            progress.nudged_ms = now_ms  # reads send heartbeats, too: they must not open the window
+            progress.is_paused = False
+            if len(progress.inflight) >= self._config.inflight_max:
                 progress.inflight.popleft()
             self.send_to(sender, commit_index, even_empty=True)
+        if sender == self.transfer_to:
+            self._hand_over()  # the first word may be lost
         self._end_reads(commit_index)
 
-    def has_quorum(self, now_ms: int) -> bool:
-        """Whether a majority answered within the last election timeout (CheckQuorum; thesis, 6.2)."""
+    def has_quorum(self, commit_index: LogIndex, now_ms: int) -> bool:
+        """Whether a majority answered within the last election timeout (CheckQuorum; thesis, 6.2), and our
+        own disk, without which nothing that is committed is applied here and nobody is answered."""
         since_ms = now_ms - self._config.election_ms
         self.quorum_due_ms = now_ms + self._config.election_ms
         answered = {
             member: member == self._me or (progress.answered_ms >= since_ms and progress.answered_ms >= 0)
             for member, progress in self.progress.items()
         }
+        own = self.progress.get(self._me)
+        if own is not None and own.match < commit_index and own.answered_ms < since_ms:
+            return False
         return self._log.configuration.tally(answered) is Tally.WON
 
     def ask_read(self, key: Hashable, commit_index: LogIndex) -> None:
@@ -279,6 +308,12 @@ class Leader:
         others = [voter for voter in sorted(self._log.configuration.voters) if voter in self.progress]
         if others:
             self._outbox.send(max(others, key=self._match), TimeoutNow(term=self._term))
+
+    def oldest_snapshot_under_way(self) -> LogIndex | None:
+        """The log behind it is still needed by who gets it."""
+        return min(
+            (p.pending_snapshot for p in self.progress.values() if p.pace is Pace.SNAPSHOT), default=None
+        )
 
     def stopped(self, leader: VoterId | None) -> None:
         """Reads that wait are not answered any more."""

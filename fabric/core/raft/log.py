@@ -5,6 +5,7 @@ Disk is the runtime's: what changes here is handed out in `Ready` and written be
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,11 @@ class RaftLog:
         return self._configurations[-1][1] if self._configurations else self._mark.configuration
 
     @property
+    def configuration_before(self) -> Configuration:
+        """The one that the latest replaces, if that is in the log still."""
+        return self._configurations[-2][1] if len(self._configurations) > 1 else self._mark.configuration
+
+    @property
     def configuration_index(self) -> LogIndex:
         return self._configurations[-1][0] if self._configurations else self._mark.index
 
@@ -79,7 +85,8 @@ class RaftLog:
         """As many as one message may hold, at least one when there is one."""
         found: list[LogEntry] = []
         size = 0
-        for entry in self._entries[start - self._mark.index - 1 :][:entries_max]:
+        at = start - self._mark.index - 1
+        for entry in self._entries[at : at + entries_max]:
             size += len(entry.data)
             if found and size > bytes_max:
                 break
@@ -90,9 +97,9 @@ class RaftLog:
         for entry in entries:
             assert entry.index == self.last_index + 1, (entry.index, self.last_index)
             assert entry.term >= self.last_term
-            self._entries.append(entry)
             if entry.kind is EntryKind.CONFIGURATION:
                 self._configurations.append((entry.index, decode_configuration(entry.data)))
+            self._entries.append(entry)
 
     def truncate_from(self, index: int) -> None:
         """Forgets `index` and all after it."""
@@ -120,11 +127,10 @@ class RaftLog:
     def find_conflict(self, index: int, term: int) -> tuple[LogIndex, Term]:
         """The last place at or before `index` whose term is at most `term`: where a log that has `term` there
         may still agree with this one. One step for each term, not for each entry (paper, 5.3, end)."""
-        at = min(index, self.last_index)
-        while at > self._mark.index:
-            here = self.term_at(at)
-            assert here is not None
-            if here <= term:
-                return LogIndex(at), here
-            at -= 1
-        return self._mark.index, self._mark.term
+        before = max(0, min(index, self.last_index) - self._mark.index)
+        at = bisect_right(self._entries, term, 0, before, key=_term)
+        return LogIndex(self._mark.index + at), self._entries[at - 1].term if at else self._mark.term
+
+
+def _term(entry: LogEntry) -> Term:
+    return entry.term

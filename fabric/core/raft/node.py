@@ -37,6 +37,7 @@ from fabric.core.raft.ready import HardState, Ready
 from proto.errors import WireError
 from proto.ids import LogIndex, Term, VoterId
 from proto.raft import (
+    TERM_JUMP_MAX,
     Append,
     AppendReply,
     EntryKind,
@@ -81,12 +82,13 @@ class RaftNode:
         self._log = RaftLog(mark, entries)
         self._now_ms = now_ms
         self._hard = self._written = hard_state or HardState()
+        _check_restored(self._log, self._hard, applied_index)
         self._role = Role.FOLLOWER
         self._leader_id: VoterId | None = None
         self._heard_ms = now_ms  # of the leader
         self._votes: dict[VoterId, bool] = {}
         self._leader: Leader | None = None
-        self._commit_index = self._handed_index = LogIndex(max(mark.index, applied_index))
+        self._commit_index = self._handed_index = LogIndex(applied_index)
         self.counters: Counter[str] = Counter()
         self._election_due_ms = now_ms
         if self._log.configuration.all_voters != {me}:  # who is alone need not wait for anybody
@@ -128,11 +130,20 @@ class RaftNode:
         return self.me in self._log.configuration.all_voters
 
     @property
+    def may_stand(self) -> bool:
+        """A voter; and who would be one if the latest change came to nothing: its log may be the only one
+        with all that is committed, so others may need it to lead and end that change (thesis, 4.2.2)."""
+        log = self._log
+        return self.is_voter or (
+            log.configuration_index > self._commit_index and self.me in log.configuration_before.all_voters
+        )
+
+    @property
     def due_ms(self) -> int | None:
         """When to send `Woke`; None: never by itself."""
         if self._leader is not None:
             return self._leader.due_ms
-        return self._election_due_ms if self.is_voter else None
+        return self._election_due_ms if self.may_stand else None
 
     # ---- events in
 
@@ -149,7 +160,9 @@ class RaftNode:
                 if self._leader is None:
                     self._outbox.refuse(key, self._leader_id)
                 else:
-                    self._leader.propose_configuration(key, voters, learners, self._commit_index)
+                    self._leader.propose_configuration(
+                        key, voters, learners, self._commit_index, self._now_ms
+                    )
             case AskRead(key):
                 if self._leader is None:
                     self._outbox.refuse(key, self._leader_id)
@@ -159,10 +172,10 @@ class RaftNode:
                 if self._leader is not None:
                     self._leader.transfer(to, self._now_ms)
             case Campaign():
-                if self._leader is None and self.is_voter:
+                if self._leader is None and self.may_stand:
                     self._campaign(transfer=False)
             case Compacted(index):
-                self._log.compact(min(index, self._handed_index))
+                self._compact(index)
             case SnapshotArrived(sender, term, mark):
                 self._on_snapshot(sender, Term(term), mark)
             case SnapshotEnded(to):
@@ -170,6 +183,10 @@ class RaftNode:
                     self._leader.progress[to].snapshot_ended()
                     self._leader.send_to(to, self._commit_index, even_empty=True)
         return self._collect()
+
+    def _compact(self, index: LogIndex) -> None:
+        kept = self._leader.oldest_snapshot_under_way() if self._leader is not None else None
+        self._log.compact(min(index, self._handed_index, self._handed_index if kept is None else kept))
 
     def _collect(self) -> Ready:
         committed = self._log.slice(self._handed_index + 1, self._commit_index + 1)
@@ -188,13 +205,15 @@ class RaftNode:
     def _on_woke(self) -> None:
         leader = self._leader
         if leader is not None:
-            if self._now_ms >= leader.quorum_due_ms and not leader.has_quorum(self._now_ms):
+            if self._now_ms >= leader.quorum_due_ms and not leader.has_quorum(
+                self._commit_index, self._now_ms
+            ):
                 self._follow(self.term, None)
                 return
             leader.give_up_transfer(self._now_ms)
             if self._now_ms >= leader.heartbeat_due_ms:
                 leader.beat(self._commit_index, self._now_ms)
-        elif self._now_ms >= self._election_due_ms and self.is_voter:
+        elif self._now_ms >= self._election_due_ms and self.may_stand:
             self._ask_before_campaign()
 
     # ---- terms and elections
@@ -265,6 +284,9 @@ class RaftNode:
     # ---- messages in
 
     def _on_message(self, sender: VoterId, message: RaftMessage) -> None:
+        if not 0 <= message.term <= self.term + TERM_JUMP_MAX:
+            self.counters["refused.impossible_term"] += 1
+            return
         if message.term > self.term and not self._on_higher_term(sender, message):
             return
         if message.term < self.term and not isinstance(message, PreVote | PreVoteReply):
@@ -288,12 +310,12 @@ class RaftNode:
             case Heartbeat():
                 if self._hear_leader(sender):
                     self._commit_to(message.commit_index)
-                    self._outbox.send(sender, HeartbeatReply(term=self.term, round=message.round))
+                    self._outbox.send_early(sender, HeartbeatReply(term=self.term, round=message.round))
             case HeartbeatReply():
                 if self._leader is not None:
                     self._leader.on_heartbeat_reply(sender, message, self._commit_index, self._now_ms)
             case TimeoutNow():
-                if self._leader is None and self.is_voter:
+                if self._leader is None and self.may_stand and self._leader_id in (None, sender):
                     self._campaign(transfer=True)
 
     def _on_higher_term(self, sender: VoterId, message: RaftMessage) -> bool:
@@ -333,7 +355,7 @@ class RaftNode:
             return
         if message.granted and message.term != self.term + 1:
             return  # an answer of an earlier asking
-        self._votes[sender] = message.granted
+        self._votes.setdefault(sender, message.granted)  # a refusal may be of an earlier asking
         self._count_pre_votes()
 
     def _count_pre_votes(self) -> None:
@@ -428,11 +450,12 @@ class RaftNode:
                 self._follow(self.term, None)
 
     def _on_snapshot(self, sender: VoterId, term: Term, mark: SnapshotMark) -> None:
-        if term < self.term or (self._role is Role.LEADER and term == self.term):
+        """Of whatever term it is: what a snapshot holds is committed. Who led then need not lead now."""
+        if self._leader is not None and term <= self.term:
             return
         if term > self.term:
             self._follow(term, sender)
-        if not self._hear_leader(sender):
+        if term == self.term and not self._hear_leader(sender):
             return
         if mark.index > self._commit_index:
             if self._log.term_at(mark.index) == mark.term:
@@ -442,6 +465,16 @@ class RaftNode:
                 self._commit_index = self._handed_index = mark.index
                 self._outbox.install(mark)
         self._outbox.send(sender, AppendReply(term=self.term, matched=True, index=self._commit_index))
+
+
+def _check_restored(log: RaftLog, hard: HardState, applied_index: int) -> None:
+    """Raises ValueError for what no honest disk holds: better no voter than one that forgot something."""
+    if not log.mark.index <= applied_index <= log.last_index:
+        raise ValueError(
+            f"the tables hold entries up to {applied_index}, the log {log.mark.index} to {log.last_index}"
+        )
+    if hard.term < log.last_term:
+        raise ValueError(f"the log holds an entry of term {log.last_term}, and the term is {hard.term}")
 
 
 def _is_sound(message: Append) -> bool:

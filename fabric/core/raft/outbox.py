@@ -50,8 +50,8 @@ class Outbox:
     def collect(self, hard_state: HardState | None, committed: list[LogEntry]) -> Ready:
         ready = Ready(
             early=tuple(self._early),
-            snapshot=self._snapshot,
             hard_state=hard_state,
+            snapshot=self._snapshot,
             entries=tuple(self._entries),
             messages=tuple(self._messages),
             committed=tuple(committed),

@@ -22,16 +22,27 @@ class Pace(Enum):
 class Progress:
     """Invariant: 0 <= match < next."""
 
-    __slots__ = ("answered_ms", "inflight", "is_paused", "match", "next", "pace", "pending_snapshot", "round")
+    __slots__ = (
+        "answered_ms",
+        "inflight",
+        "is_paused",
+        "match",
+        "next",
+        "nudged_ms",
+        "pace",
+        "pending_snapshot",
+        "round",
+    )
 
-    def __init__(self, next_index: int) -> None:
+    def __init__(self, next_index: int, answered_ms: int = -1) -> None:
         self.match = LogIndex(0)
         self.next = LogIndex(next_index)
         self.pace = Pace.PROBE
         self.is_paused = False  # a probe is under way
         self.inflight: deque[LogIndex] = deque()  # last index of each Append not answered yet
         self.pending_snapshot = LogIndex(0)
-        self.answered_ms = -1  # when it last said anything in this term; -1: never
+        self.answered_ms = answered_ms  # when it last said anything in this term; -1: never
+        self.nudged_ms = answered_ms  # when it was last asked where it is because it lags
         self.round = 0  # the latest heartbeat it answered
 
     def may_send(self, inflight_max: int) -> bool:
@@ -67,9 +78,9 @@ class Progress:
 
     def refused(self, index: LogIndex, hint: LogIndex) -> bool:
         """Its log does not match at `index`, and may at `hint`. False: an answer of long ago."""
+        if index <= self.match:
+            return False
         if self.pace is Pace.REPLICATE:
-            if index <= self.match:
-                return False
             self._become(Pace.PROBE)
             self.next = LogIndex(self.match + 1)
             return True

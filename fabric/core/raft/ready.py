@@ -64,15 +64,17 @@ class Ready:
     """Owed in field order; several are owed one after the other.
 
     `early` promises nothing and may leave before anything is on disk: a leader ships entries while its own
-    disk works (thesis, 10.2.1). Then `snapshot`, `hard_state` and `entries` are made durable: entries
-    replace whatever was at their indices and after. Only then may `messages` leave, for they promise it:
-    sending before that can give one term two leaders or lose a commit (thesis, 3.8). Messages to oneself
-    come back as `Received`. Then `committed` is applied.
+    disk works (thesis, 10.2.1). Then `hard_state`, `snapshot` and `entries` are made durable, none before the
+    one in front of it: entries replace whatever was at their indices and after. What a process reads at its
+    start it must have made durable, too: it may be in a cache only. Only then may `messages` leave, for they
+    promise it: sending before that can give one term two leaders or lose a commit (thesis, 3.8). Messages to
+    oneself come back as `Received`. Then `committed` is applied. After a `snapshot` nobody says what became
+    of proposals at or before its index: who waits for one has to ask the tables.
     """
 
     early: tuple[Send, ...] = ()
-    snapshot: SnapshotMark | None = None
     hard_state: HardState | None = None
+    snapshot: SnapshotMark | None = None
     entries: tuple[LogEntry, ...] = ()
     messages: tuple[Send, ...] = ()
     committed: tuple[LogEntry, ...] = ()

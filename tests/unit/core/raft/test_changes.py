@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fabric.core.raft.configuration import Configuration
-from fabric.core.raft.events import AskRead, Campaign, ProposeConfiguration, Transfer
+from fabric.core.raft.events import (
+    AskRead,
+    Campaign,
+    ProposeConfiguration,
+    SnapshotArrived,
+    Transfer,
+    Woke,
+)
+from fabric.core.raft.log import SnapshotMark
 from fabric.core.raft.node import Role
 from fabric.core.raft.ready import Ready
 from proto.ids import LogIndex, Term, VoterId
@@ -211,7 +221,98 @@ def test_no_change_before_the_term_committed_something() -> None:
 def test_a_group_without_voters_is_refused() -> None:
     group = RaftGroup("a")
     group.elect("a")
-    assert change(group, "a", "").refused
+    with pytest.raises(ValueError, match="voters"):
+        change(group, "a", "")
+
+
+def test_who_is_voted_out_by_a_change_that_is_not_committed_may_still_lead() -> None:
+    """Thesis, 4.2.2. a alone has the entry that ends the change; b lacks it and cannot be elected by a. If a
+    did not stand, nobody ever led again (openraft #2091)."""
+    group = RaftGroup("a", "b")
+    group.elect("a")
+    change(group, "a", "b")
+    group.deliver(lambda wire: not (of(Append, to="b")(wire) and wire.message.previous_index == 2))  # type: ignore[union-attr]
+    assert group["a"].configuration == Configuration(names("b"))
+    assert group["a"].commit_index < group["a"].log.last_index
+    group.drop()
+    for name in "ab":
+        group.start(name)
+    group.wait(10 * CONFIG.election_ms)
+    assert group["b"].role is Role.LEADER
+    assert group["b"].configuration == Configuration(names("b"))
+
+
+def test_a_read_does_not_wait_for_who_left() -> None:
+    group = RaftGroup("a", "b")
+    group.elect("a")
+    change(group, "a", "a")
+    group.tell("a", AskRead("r"))
+    group.deliver(lambda wire: not of(HeartbeatReply)(wire))
+    assert [key for key, _ in read(group)] == ["r"]
+
+
+def test_a_read_while_two_sets_count_asks_both() -> None:
+    group = RaftGroup("a", "b", "c", spare=("d", "e"))
+    group.elect("a")
+    group.drop()
+    change(group, "a", "ade")
+    group.tell("a", AskRead("r"))
+    group.deliver(lambda wire: (of(Heartbeat)(wire) and wire.to in "de") or of(HeartbeatReply)(wire))
+    assert read(group) == []
+
+
+def test_a_leader_gives_new_voters_time_to_answer() -> None:
+    group = RaftGroup("a", spare=("b", "c"))
+    group.elect("a")
+    leader = group["a"].leader
+    assert leader is not None
+    group.now_ms = leader.quorum_due_ms - 10
+    change(group, "a", "abc")
+    group.wait(3 * CONFIG.heartbeat_ms)
+    assert group["a"].role is Role.LEADER
+    assert group["a"].term == 1
+
+
+def test_learners_stay_when_the_voters_change() -> None:
+    group = RaftGroup("a", "b", spare=("d",))
+    group.elect("a")
+    change(group, "a", "ab", "d")
+    group.deliver()
+    change(group, "a", "a", "d")
+    group.deliver()
+    assert group["a"].configuration == Configuration(names("a"), learners=names("d"))
+
+
+def test_who_left_is_told_nothing_more() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    change(group, "a", "ab")
+    group.deliver()
+    group.wait(2 * CONFIG.heartbeat_ms)
+    group.drop()
+    group.propose("a", "x")
+    group["a"].leader.beat(group["a"].commit_index, group.now_ms)  # type: ignore[union-attr]
+    group.tell("a", Woke())
+    assert {wire.to for wire in group.wires} == {"b"}
+
+
+def test_a_configuration_in_a_snapshot_replaces_what_was_in_the_log() -> None:
+    group = RaftGroup("a", "b", "c", spare=("d",))
+    group.elect("a")
+    change(group, "a", "abd")
+    group.deliver(of(Append, to="b"))
+    mark = SnapshotMark(LogIndex(50), Term(2), Configuration(names("bcd")))
+    group.tell("b", SnapshotArrived(VoterId("c"), 2, mark))
+    assert group["b"].configuration == Configuration(names("bcd"))
+
+
+def test_a_hand_over_does_not_hang_on_one_word() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.tell("a", Transfer(VoterId("b")))
+    group.drop(of(TimeoutNow))
+    group.wait(2 * CONFIG.heartbeat_ms)
+    assert group["b"].role is Role.LEADER
 
 
 def test_a_leader_that_is_voted_out_leads_until_then_and_hands_over() -> None:

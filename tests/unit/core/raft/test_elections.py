@@ -6,6 +6,7 @@ import pytest
 
 from fabric.core.raft.events import Campaign, Woke
 from fabric.core.raft.node import Role
+from fabric.core.raft.ready import HardState
 from proto.ids import LogIndex, Term
 from proto.raft import Append, AppendReply, Heartbeat, PreVote, PreVoteReply, Vote, VoteReply
 from tests.fixtures.raft_group import CONFIG, RaftGroup, Wire, between, of
@@ -179,6 +180,24 @@ def test_a_leader_that_hears_no_majority_steps_down() -> None:
     assert group["a"].role is Role.LEADER
     group.wait(2 * CONFIG.election_ms + 10, among=("a",))
     assert group["a"].role is Role.FOLLOWER
+
+
+def test_a_refusal_teaches_a_higher_term() -> None:
+    """One has the longer log and the lower term, the other the reverse: without it neither is ever elected."""
+    group = RaftGroup("a", "b", logs={"a": [1, 1], "b": [1]})
+    group.disks[group["b"].me].hard = HardState(Term(5))
+    group.start("b")
+    group.wait(10 * CONFIG.election_ms)
+    assert group["a"].role is Role.LEADER
+
+
+@pytest.mark.parametrize("term", [-1, 1 << 60])
+def test_a_term_nobody_could_have_reached_is_not_taken_over(term: int) -> None:
+    """One step more and no voter could say its term any more."""
+    group = RaftGroup("a", "b", "c")
+    group.hear("a", "b", Heartbeat(term=Term(term), commit_index=LogIndex(0), round=0))
+    assert group["a"].term == 0
+    assert group["a"].counters["refused.impossible_term"] == 1
 
 
 def test_who_is_alone_leads_at_once() -> None:

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import fields
+from random import Random
+
 import pytest
 
-from fabric.core.raft.events import Campaign, Compacted, SnapshotArrived, SnapshotEnded
+from fabric.core.raft.configuration import Configuration
+from fabric.core.raft.events import Campaign, Compacted, Propose, SnapshotArrived, SnapshotEnded, Woke
 from fabric.core.raft.log import SnapshotMark
-from fabric.core.raft.node import Role
-from proto.ids import LogIndex, Term
-from proto.raft import Append, AppendReply, EntryKind, Heartbeat, HeartbeatReply, LogEntry
+from fabric.core.raft.node import RaftNode, Role
+from fabric.core.raft.ready import HardState
+from proto.codec import pack
+from proto.ids import LogIndex, Term, VoterId
+from proto.raft import (
+    ENTRY_BYTES_MAX,
+    RAFT_MESSAGES,
+    Append,
+    AppendReply,
+    EntryKind,
+    Heartbeat,
+    HeartbeatReply,
+    LogEntry,
+)
+from proto.records import to_wire
 from tests.fixtures.raft_group import CONFIG, RaftGroup, between, entry, of
 
 
@@ -302,10 +319,129 @@ def test_a_snapshot_of_what_is_in_the_log_commits_it() -> None:
     assert group.terms("a") == [1, 1, 1]
 
 
-def test_a_snapshot_of_a_leader_of_the_past_is_not_installed() -> None:
+def test_a_snapshot_of_a_leader_of_the_past_is_good_and_who_sent_it_is_not_followed() -> None:
+    """What it holds is committed; whoever leads now has it, too."""
     group = RaftGroup("a", "b", "c", logs={"a": [5]})
     mark = SnapshotMark(LogIndex(9), Term(4), group["a"].configuration)
-    assert group.tell("a", SnapshotArrived(group["b"].me, 4, mark)).snapshot is None
+    group.disks[group["a"].me].hard = HardState(Term(5))
+    group.start("a")
+    assert group.tell("a", SnapshotArrived(group["b"].me, 4, mark)).snapshot == mark
+    assert group["a"].leader_id is None
+    assert answer(group, "a") == AppendReply(term=Term(5), matched=True, index=LogIndex(9))
+
+
+def test_a_snapshot_replaces_entries_that_conflict_with_it() -> None:
+    group = RaftGroup("a", "b", "c", logs={"a": [1, 2, 2]})
+    mark = SnapshotMark(LogIndex(2), Term(3), group["a"].configuration)
+    ready = group.tell("a", SnapshotArrived(group["b"].me, 3, mark))
+    assert ready.snapshot == mark
+    assert group.terms("a") == []
+
+
+def test_a_snapshot_is_acknowledged_when_it_is_durable() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.slow.add(group["a"].me)
+    mark = SnapshotMark(LogIndex(9), Term(1), group["a"].configuration)
+    group.tell("a", SnapshotArrived(group["b"].me, 1, mark))
+    assert group.wires == []
+    group.write("a")
+    assert answer(group, "a").index == 9
+
+
+def test_no_more_is_compacted_than_was_handed_out() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.hear("a", "b", append(1, (0, 0), 1, 1, 1, commit=1))
+    group.tell("a", Compacted(LogIndex(3)))
+    assert group["a"].log.mark.index == 1
+
+
+def test_what_a_snapshot_under_way_needs_behind_it_stays() -> None:
+    group = lagging()
+    group.wait(4 * CONFIG.heartbeat_ms)
+    group.tell("a", Compacted(LogIndex(11)))
+    assert group["a"].log.mark.index == 8
+
+
+@pytest.mark.parametrize(
+    ("applied", "term", "what"),
+    [(4, 2, "tables"), (0, 2, "tables"), (2, 1, "term")],
+    ids=["tables_ahead_of_the_log", "tables_behind_the_snapshot", "term_behind_the_log"],
+)
+def test_a_disk_that_forgot_something_makes_no_voter(applied: int, term: int, what: str) -> None:
+    mark = SnapshotMark(LogIndex(1), Term(1), Configuration(frozenset({VoterId("a")})))
+    with pytest.raises(ValueError, match=what):
+        RaftNode(
+            VoterId("a"),
+            CONFIG,
+            Random(1),
+            mark=mark,
+            now_ms=0,
+            hard_state=HardState(Term(term)),
+            entries=[entry(2, 1), entry(3, 2)],
+            applied_index=applied,
+        )
+
+
+def test_a_leader_whose_own_disk_hangs_steps_down() -> None:
+    """The others commit, and nobody here can answer for it."""
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.slow.add(group["a"].me)
+    group.propose("a", "x")
+    group.wait(3 * CONFIG.election_ms)
+    assert group["a"].role is Role.FOLLOWER
+
+
+def test_a_message_is_not_longer_than_it_may_be() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.propose("a", *("x" * 300 for _ in range(3)))
+    sizes = [
+        sum(len(e.data) for e in w.message.entries) for w in group.wires if isinstance(w.message, Append)
+    ]
+    assert max(sizes) <= CONFIG.append_bytes_max
+
+
+def test_a_command_that_fits_no_message_is_refused_before_anything_is_done() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    before = group["a"].log.last_index
+    with pytest.raises(ValueError, match="bytes"):
+        group.tell("a", Propose([("big", bytes(ENTRY_BYTES_MAX + 1))]))
+    assert group["a"].log.last_index == before
+    largest = group.tell("a", Propose([("big", bytes(ENTRY_BYTES_MAX))]))
+    assert all(pack(to_wire(send.message)) for send in largest.early)
+
+
+def test_a_refusal_that_nobody_asked_for_moves_no_probe() -> None:
+    group = RaftGroup("a", "b", "c", logs={"a": [1] * 9})
+    group.tell("a", Campaign())
+    group.deliver(lambda wire: not of(Append)(wire))
+    group.drop()
+    leader = group["a"].leader
+    assert leader is not None
+    before = leader.progress[group["b"].me].next
+    group.hear("a", "b", AppendReply(term=group["a"].term, matched=False, index=LogIndex(4)))
+    assert leader.progress[group["b"].me].next == before
+    assert group.wires == []
+
+
+def test_no_word_whatever_ends_a_voter() -> None:
+    """Extreme numbers, in every message there is; and what it says afterwards still fits the wire."""
+    numbers = (0, 1, 2, 1 << 31, (1 << 64) - 1)
+    for kind in RAFT_MESSAGES:
+        names = [field.name for field in fields(kind) if field.type in ("Term", "LogIndex", "int")]
+        flags = {field.name: True for field in fields(kind) if field.type == "bool"}
+        for values in itertools.product(numbers, repeat=len(names)):
+            group = RaftGroup("a", "b", "c")
+            if values[0] % 2:
+                group.elect("a")
+            message = kind(**dict(zip(names, values, strict=True)), **flags)
+            group.hear("a", "b", message)
+            group.now_ms += 5 * CONFIG.election_ms
+            group.tell("a", Woke())
+            for wire in group.wires:
+                pack(to_wire(wire.message))
 
 
 def test_what_is_applied_already_is_not_handed_out_again_after_a_restart() -> None:

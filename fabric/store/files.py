@@ -1,0 +1,104 @@
+"""The few things a durable log does to files, as a contract: the simulator has disks of its own.
+
+Paths are names within one directory. Whoever opens a file closes it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+
+class File(Protocol):
+    def write_at(self, data: bytes, offset: int) -> None:
+        """All of `data`. Not durable before `sync`. Raises OSError."""
+        ...
+
+    def sync(self) -> None:
+        """What was written is durable. After an error nothing is known of what was. Raises OSError."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Files(Protocol):
+    def names(self) -> list[str]: ...
+
+    def read(self, name: str) -> bytes:
+        """Raises OSError."""
+        ...
+
+    def create(self, name: str, size: int) -> File:
+        """A new file of zeros, preallocated; durable with its name only after `sync` and `sync_names`."""
+        ...
+
+    def open(self, name: str) -> File: ...
+
+    def rename(self, old: str, new: str) -> None: ...
+
+    def remove(self, name: str) -> None: ...
+
+    def sync_names(self) -> None:
+        """Creations, renames and removals are durable. Raises OSError."""
+        ...
+
+
+class OsFile:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write_at(self, data: bytes, offset: int) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._descriptor, view, offset)
+            view = view[written:]
+            offset += written
+
+    def sync(self) -> None:
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class OsFiles:
+    """Files of a directory, made with mode 0700 if need be; files have 0600."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def names(self) -> list[str]:
+        return sorted(path.name for path in self._directory.iterdir())
+
+    def read(self, name: str) -> bytes:
+        return (self._directory / name).read_bytes()
+
+    def create(self, name: str, size: int) -> OsFile:
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        descriptor = os.open(self._directory / name, flags, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return OsFile(descriptor)
+
+    def open(self, name: str) -> OsFile:
+        return OsFile(os.open(self._directory / name, os.O_RDWR | os.O_CLOEXEC))
+
+    def rename(self, old: str, new: str) -> None:
+        os.rename(self._directory / old, self._directory / new)
+
+    def remove(self, name: str) -> None:
+        (self._directory / name).unlink()
+
+    def sync_names(self) -> None:
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
