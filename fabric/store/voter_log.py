@@ -1,8 +1,8 @@
 """A voter's log on disk: what it promised, in segments, written by one thread. Nothing here locks.
 
 `write` returns after fdatasync: what it was given is durable. A crash before that leaves a beginning of it,
-and its order is hard state, snapshot mark, entries: so no entry is ever newer than the term on disk. After any
-failure of a write or sync the log takes no more (Rebello and others, "Can Applications Recover from fsync
+and its order is hard state, snapshot mark, entries: so no entry is ever newer than the term on disk. After
+any failure of a write or sync the log takes no more (Rebello and others, "Can Applications Recover from fsync
 Failures?", 2020): the voter ends, and what is really there is read at its next start.
 
 Each segment begins with the hard state and the mark in force, so that older segments can go once no entry in
@@ -99,13 +99,12 @@ class VoterLog:
         restored = _Fold()
         for name in names:
             self._read_segment(name, restored, is_last=name == names[-1])
-        if restored.mark is None:
-            raise LogCorruptError(f"{names[0]}: the log does not say where it starts")
+        mark = restored.check(names[0])
         self._file = self._files.open(names[-1])
         self._file.sync()  # a killed process may have written what it never synced
-        self._hard, self._mark = restored.hard, restored.mark
-        self._last_index = restored.mark.index + len(restored.entries)
-        return Restored(restored.hard, restored.mark, restored.entries)
+        self._hard, self._mark = restored.hard, mark
+        self._last_index = mark.index + len(restored.entries)
+        return Restored(restored.hard, mark, restored.entries)
 
     def _read_segment(self, name: str, restored: _Fold, *, is_last: bool) -> None:
         data = self._files.read(name)
@@ -296,42 +295,47 @@ class _Segment:
 
 
 class _Fold:
-    """What the records say when they are taken in order."""
+    """What the records say when they are taken in order. Segments before the oldest are gone, so its first
+    entry may lie beyond the mark it begins with; a later mark explains it."""
 
     def __init__(self) -> None:
         self.hard = HardState()
         self.mark: SnapshotMark | None = None
-        self.entries: list[LogEntry] = []
+        self.entries: list[LogEntry] = []  # without a gap
 
     def take(self, payload: Payload, name: str) -> None:
         match payload:
             case HardState():
                 self.hard = payload
             case SnapshotMark():
-                self._compact(payload, name)
+                self.mark = payload
+                self._forget_before(payload.index + 1)
             case Restart(mark):
                 self.mark, self.entries = mark, []
             case LogEntry():
                 self._put(payload, name)
 
-    def _compact(self, mark: SnapshotMark, name: str) -> None:
-        if self.mark is not None:
-            at = mark.index - self.mark.index
-            if not 0 <= at <= len(self.entries):
-                raise LogCorruptError(f"{name}: a snapshot is said to be at {mark.index}, which is not here")
-            del self.entries[:at]
-        self.mark = mark
+    def _forget_before(self, index: int) -> None:
+        if self.entries:
+            del self.entries[: max(0, index - self.entries[0].index)]
 
     def _put(self, entry: LogEntry, name: str) -> None:
-        if self.mark is None:
-            return  # of a segment before the oldest that says where the log starts
-        at = entry.index - self.mark.index - 1
-        if not 0 <= at <= len(self.entries):
-            raise LogCorruptError(
-                f"{name}: entry {entry.index} does not follow {self.mark.index + len(self.entries)}"
-            )
-        del self.entries[at:]
+        if self.entries:
+            at = entry.index - self.entries[0].index
+            if at > len(self.entries):
+                raise LogCorruptError(f"{name}: entry {entry.index} follows {self.entries[-1].index}")
+            del self.entries[max(0, at) :]
         self.entries.append(entry)
+
+    def check(self, name: str) -> SnapshotMark:
+        """Raises LogCorruptError."""
+        if self.mark is None:
+            raise LogCorruptError(f"{name}: the log does not say where it starts")
+        if self.entries and self.entries[0].index != self.mark.index + 1:
+            raise LogCorruptError(
+                f"{name}: entries {self.mark.index + 1} to {self.entries[0].index - 1} are missing"
+            )
+        return self.mark
 
 
 def _encode_header(first: int, previous: bytes) -> bytes:

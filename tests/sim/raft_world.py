@@ -39,7 +39,7 @@ from proto.records import from_wire, to_wire
 from tests.sim.raft_checks import Bystander
 from tests.sim.raft_disk import RaftDisk
 
-CONFIG = RaftConfig(heartbeat_ms=50, election_ms=300, entries_max=16, append_bytes_max=100, inflight_max=4)
+CONFIG = RaftConfig(heartbeat_ms=50, election_ms=300, entries_max=16, append_bytes_max=600, inflight_max=4)
 KINDS = {kind.KIND: kind for kind in RAFT_MESSAGES}
 TRAIL = 8  # entries a voter keeps behind its snapshot
 
@@ -287,8 +287,7 @@ class RaftWorld:
     def _finish(self, voter: SimVoter, ready: Ready, term: Term) -> None:
         life = voter.life
         for send in ready.messages:
-            assert voter.node is not None
-            self.bystander.on_send(voter.me, send, voter.disk, voter.node.log)
+            self.bystander.on_send(voter.me, send, voter.disk)
             if send.to == voter.me:
                 self.after(0, partial(self._to_self, voter, life, send))
             else:

@@ -183,7 +183,7 @@ def test_a_leader_that_hears_no_majority_steps_down() -> None:
 
 
 def test_a_refusal_teaches_a_higher_term() -> None:
-    """One has the longer log and the lower term, the other the reverse: without it neither is ever elected."""
+    """One has the longer log and the lower term, the other the reverse: without it neither is elected."""
     group = RaftGroup("a", "b", logs={"a": [1, 1], "b": [1]})
     group.disks[group["b"].me].hard = HardState(Term(5))
     group.start("b")
