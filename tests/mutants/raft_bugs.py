@@ -331,8 +331,8 @@ RAFT_BUGS = (
         "a read asks the new voters only while two sets count",
         S,
         "leader.py",
-        "            if self._log.configuration.tally({m: True",
-        "            if self._log.configuration.settled().tally({m: True",
+        "                self._log.configuration.tally({m: True",
+        "                self._log.configuration.settled().tally({m: True",
         CHANGES,
     ),
     bug(
@@ -494,8 +494,8 @@ RAFT_BUGS = (
         "a leader without a majority leads on",
         L,
         "node.py",
-        "            if self._now_ms >= leader.quorum_due_ms and not leader.has_quorum(self._now_ms):\n",
-        "            if False:\n",
+        "            if self._now_ms >= leader.quorum_due_ms and not leader.has_quorum(\n",
+        "            if False and not leader.has_quorum(\n",
         ELECTIONS,
     ),
     bug(

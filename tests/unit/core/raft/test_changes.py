@@ -8,6 +8,7 @@ from fabric.core.raft.configuration import Configuration
 from fabric.core.raft.events import (
     AskRead,
     Campaign,
+    Compacted,
     ProposeConfiguration,
     SnapshotArrived,
     Transfer,
@@ -304,6 +305,16 @@ def test_a_configuration_in_a_snapshot_replaces_what_was_in_the_log() -> None:
     mark = SnapshotMark(LogIndex(50), Term(2), Configuration(names("bcd")))
     group.tell("b", SnapshotArrived(VoterId("c"), 2, mark))
     assert group["b"].configuration == Configuration(names("bcd"))
+
+
+def test_a_compacted_log_still_knows_who_votes() -> None:
+    group = RaftGroup("a", "b", "c", spare=("d",))
+    group.elect("a")
+    change(group, "a", "abd")
+    group.deliver()
+    group.tell("a", Compacted(group["a"].commit_index))
+    assert group["a"].log.mark.index == group["a"].log.last_index
+    assert group["a"].configuration == Configuration(names("abd"))
 
 
 def test_a_hand_over_does_not_hang_on_one_word() -> None:

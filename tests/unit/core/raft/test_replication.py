@@ -143,6 +143,13 @@ def test_what_does_not_match_is_refused_with_a_hint() -> None:
     )
 
 
+def test_what_follows_another_entry_than_ours_is_refused() -> None:
+    group = RaftGroup("a", "b", "c", logs={"a": [1, 4, 4, 4]})
+    group.hear("a", "b", append(6, (3, 5), 6))
+    assert not answer(group, "a").matched
+    assert group.terms("a") == [1, 4, 4, 4]
+
+
 @pytest.mark.parametrize("entries", [200, 2_000])
 def test_logs_that_differ_agree_after_one_question_for_each_term(entries: int) -> None:
     group = RaftGroup(
