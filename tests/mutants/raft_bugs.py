@@ -280,8 +280,9 @@ RAFT_BUGS = (
         "a snapshot throws away entries that are here and acknowledged",
         S,
         "node.py",
-        "            if self._log.term_at(mark.index) == mark.term:\n",
-        "            if False:\n",
+        "                self._commit_to(mark.index)  # the entries are here: apply them\n",
+        "                self._commit_to(mark.index)\n"
+        "                self._log.truncate_from(mark.index + 1)\n",
         REPLICATION,
     ),
     bug(

@@ -22,17 +22,19 @@ def test_voters_are_safe_and_then_recover(seed: int) -> None:
     world.trouble(TROUBLE_MS)
     world.heal()
     world.run_until(world.is_settled, within_ms=SETTLE_MS)
-    leader = world.leader()
-    assert leader is not None
-    keys = world.propose(leader.me, 3)
-    world.run_until(lambda: all(key in world.acknowledged for key in keys), within_ms=SETTLE_MS)
+    until_a_command_is_done(world)
     world.run_until(world.is_settled, within_ms=SETTLE_MS)
     world.check_settled()
-    leader = world.leader()
-    assert leader is not None
     reads = world.reads_done
-    world.ask_read(leader.me)
-    world.run_until(lambda: world.reads_done > reads, within_ms=SETTLE_MS)
+
+    def answers_reads() -> bool:
+        now = world.leader()
+        if now is not None:
+            world.ask_read(now.me)
+        return world.reads_done > reads
+
+    world.run_until(answers_reads, within_ms=SETTLE_MS, step_ms=100)
+    world.run(SETTLE_MS)
     assert not any(voter.asked for voter in world.voters.values()), "a read is neither answered nor refused"
     a_minority_dies(world)
 
@@ -45,6 +47,11 @@ def a_minority_dies(world: RaftWorld) -> None:
     voters = sorted(leader.node.configuration.voters)
     for name in world.rng.sample(voters, (len(voters) - 1) // 2):
         world.crash(name)
+    until_a_command_is_done(world)
+
+
+def until_a_command_is_done(world: RaftWorld) -> None:
+    """Whoever leads is asked again and again: it may be paused, or about to be followed by another."""
     done = len(world.acknowledged)
 
     def takes_commands() -> bool:
