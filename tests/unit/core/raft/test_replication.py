@@ -308,13 +308,15 @@ def test_a_snapshot_that_got_lost_is_wanted_again() -> None:
     assert [want.to for ready in group.answers for want in ready.snapshots_wanted] == ["c", "c"]
 
 
-def test_an_old_snapshot_changes_nothing() -> None:
+@pytest.mark.parametrize("compacted", [0, 3])
+def test_an_old_snapshot_changes_nothing(compacted: int) -> None:
     group = RaftGroup("a", "b", "c")
     group.hear("a", "b", append(1, (0, 0), 1, 1, 1, commit=3))
+    group.tell("a", Compacted(LogIndex(compacted)))
     mark = SnapshotMark(LogIndex(2), Term(1), group["a"].configuration)
     ready = group.tell("a", SnapshotArrived(group["b"].me, 1, mark))
     assert ready.snapshot is None
-    assert group.terms("a") == [1, 1, 1]
+    assert (group["a"].log.mark.index, group["a"].log.last_index) == (compacted, 3)
 
 
 def test_a_snapshot_of_what_is_in_the_log_commits_it() -> None:
