@@ -9,6 +9,8 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+from fabric.store.log_segment import fsync_directory, write_at
+
 
 class File(Protocol):
     def write_at(self, data: bytes, offset: int) -> None:
@@ -49,11 +51,7 @@ class OsFile:
         self._descriptor = descriptor
 
     def write_at(self, data: bytes, offset: int) -> None:
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(self._descriptor, view, offset)
-            view = view[written:]
-            offset += written
+        write_at(self._descriptor, data, offset)
 
     def sync(self) -> None:
         os.fdatasync(self._descriptor)
@@ -97,8 +95,4 @@ class OsFiles:
         (self._directory / name).unlink()
 
     def sync_names(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        fsync_directory(self._directory)

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fabric.store.errors import LogCorruptError
-from fabric.store.log_record import HASH_BYTES, MAGIC, Record, decode_record
+from fabric.store.framing import HASH_BYTES
+from fabric.store.log_record import MAGIC, Record, decode_record
 
 HEADER_BYTES = 64
 _HEADER = struct.Struct(f">8sQ{HASH_BYTES}sI")

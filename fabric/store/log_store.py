@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fabric.store.errors import LogCorruptError, LogFailedError
-from fabric.store.log_record import GENESIS, RECORD_BYTES_MAX, LogEntry, Record, encode_record, hash_bytes
+from fabric.store.framing import GENESIS, hash_bytes
+from fabric.store.log_record import RECORD_BYTES_MAX, LogEntry, Record, encode_record
 from fabric.store.log_segment import (
     HEADER_BYTES,
     SegmentEnd,

@@ -29,8 +29,9 @@ from fabric.errors import CommandRejectedError
 from fabric.store import tables as t
 from fabric.store.apply import Entry, Outcome, apply_group
 from fabric.store.errors import StoreBusyError, StoreFailedError, StoreStoppedError
+from fabric.store.framing import hash_bytes
 from fabric.store.listeners import Listeners
-from fabric.store.log_record import REQUEST_ID_BYTES_MAX, hash_bytes
+from fabric.store.log_record import REQUEST_ID_BYTES_MAX
 from fabric.store.query import answer
 from fabric.store.schema import create_schema
 from proto.commands import Command, decode_command, encode_command

@@ -39,9 +39,10 @@ from fabric.store.errors import (
     StoreFailedError,
     StoreStoppedError,
 )
+from fabric.store.framing import hash_bytes
 from fabric.store.listeners import Listeners
 from fabric.store.lock import DirectoryLock
-from fabric.store.log_record import REQUEST_ID_BYTES_MAX, LogEntry, hash_bytes
+from fabric.store.log_record import REQUEST_ID_BYTES_MAX, LogEntry
 from fabric.store.log_store import SEGMENT_BYTES, LogStore
 from fabric.store.query import answer
 from fabric.store.schema import create_schema

@@ -21,9 +21,8 @@ from fabric.core.raft.log import SnapshotMark
 from fabric.core.raft.ready import HardState
 from fabric.store.errors import LogCorruptError, LogFailedError
 from fabric.store.files import File, Files
+from fabric.store.framing import GENESIS, HASH_BYTES, hash_bytes
 from fabric.store.voter_record import (
-    GENESIS,
-    HASH_BYTES,
     MAGIC,
     RECORD_BYTES_MAX,
     Payload,
@@ -31,7 +30,6 @@ from fabric.store.voter_record import (
     VoterRecord,
     decode_record,
     encode_record,
-    hash_bytes,
 )
 from proto.raft import LogEntry
 

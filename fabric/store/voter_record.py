@@ -1,39 +1,33 @@
 """One record of a voter's log as bytes: framing, checksum, hash chain. Pure.
 
-    record  = magic(4) length(u32) crc(u32) body
+    record  = a body with the magic VREC, framed by `framing`
     body    = previous(32) durable(u64) sequence(u64) payload
 
 Records follow one another in the order in which they were written, numbered by `sequence`; what they say may
 take back what earlier ones said, as in etcd's WAL: an entry at an index that is there replaces it and all
 behind it. So nothing that was durable is ever overwritten, and a hole is damage. `previous` is the
 BLAKE2b-256 of the record before. `durable` is the last sequence known to be fsynced when this one was
-written: it tells a torn tail from damage. `crc` is zlib's CRC-32 over length and body (see `log_record`).
+written: it tells a torn tail from damage.
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass
-from hashlib import blake2b
 
 from fabric.core.raft.configuration import decode_configuration, encode_configuration
 from fabric.core.raft.log import SnapshotMark
 from fabric.core.raft.ready import HardState
+from fabric.store.framing import HASH_BYTES, PREFIX_BYTES, frame, hash_bytes, unframe
 from proto.codec import pack, unpack
 from proto.errors import WireError
 from proto.ids import LogIndex, Term, VoterId
 from proto.raft import ENTRY_BYTES_MAX, EntryKind, LogEntry
 
 MAGIC = b"VREC"
-HASH_BYTES = 32
-GENESIS = bytes(HASH_BYTES)  # what the first record of all names as its predecessor
 NUMBERS_BYTES_MAX = 1_024  # of a payload beside an entry's data
 
-_PREFIX = struct.Struct(">4sII")
-_LENGTH = struct.Struct(">I")
 _FIXED = struct.Struct(f">{HASH_BYTES}sQQ")
-PREFIX_BYTES = _PREFIX.size
 RECORD_BYTES_MAX = PREFIX_BYTES + _FIXED.size + NUMBERS_BYTES_MAX + ENTRY_BYTES_MAX
 
 
@@ -59,28 +53,17 @@ class VoterRecord:
     size: int
 
 
-def hash_bytes(data: bytes) -> bytes:
-    return blake2b(data, digest_size=HASH_BYTES).digest()
-
-
 def encode_record(payload: Payload, *, sequence: int, previous: bytes, durable: int) -> bytes:
     assert len(previous) == HASH_BYTES
-    body = _FIXED.pack(previous, durable, sequence) + _encode(payload)
-    crc = zlib.crc32(body, zlib.crc32(_LENGTH.pack(len(body))))
-    return _PREFIX.pack(MAGIC, len(body), crc) + body
+    return frame(MAGIC, _FIXED.pack(previous, durable, sequence) + _encode(payload))
 
 
 def decode_record(data: bytes, offset: int) -> VoterRecord | None:
     """The record at `offset`, None when there is no whole and sound one."""
-    if offset + PREFIX_BYTES > len(data):
+    body = unframe(MAGIC, data, offset)
+    if body is None or len(body) < _FIXED.size:
         return None
-    magic, length, crc = _PREFIX.unpack_from(data, offset)
-    end = offset + PREFIX_BYTES + length
-    if magic != MAGIC or length < _FIXED.size or end > len(data):
-        return None
-    body = data[offset + PREFIX_BYTES : end]
-    if zlib.crc32(body, zlib.crc32(_LENGTH.pack(length))) != crc:
-        return None
+    end = offset + PREFIX_BYTES + len(body)
     previous, durable, sequence = _FIXED.unpack_from(body)
     try:
         payload = _decode(body[_FIXED.size :])

@@ -18,7 +18,7 @@ from fabric.core.servers.queries import GetAssignments, ListServers
 from fabric.core.servers.states import VmState
 from fabric.store import tables as t
 from fabric.store.apply import Entry, Outcome, advance, apply_group
-from fabric.store.log_record import hash_bytes
+from fabric.store.framing import hash_bytes
 from fabric.store.query import answer
 from fabric.store.schema import create_schema
 from proto.commands import Command, decode_command, encode_command

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from fabric.store.errors import LogCorruptError, LogFailedError
-from fabric.store.log_record import GENESIS, PREFIX_BYTES, LogEntry, decode_record, encode_record, hash_bytes
+from fabric.store.framing import GENESIS, PREFIX_BYTES, hash_bytes
+from fabric.store.log_record import LogEntry, decode_record, encode_record
 from fabric.store.log_segment import HEADER_BYTES, list_segments
 from fabric.store.log_store import SEGMENT_BYTES_MIN, LogStore
 from proto.ids import LogIndex, RequestId, Term
