@@ -332,8 +332,8 @@ RAFT_BUGS = (
         "a read asks the new voters only while two sets count",
         S,
         "leader.py",
-        "                self._log.configuration.tally({m: True",
-        "                self._log.configuration.settled().tally({m: True",
+        "            if self._log.configuration.tally(answered) is not Tally.WON:\n",
+        "            if self._log.configuration.settled().tally(answered) is not Tally.WON:\n",
         CHANGES,
     ),
     bug(

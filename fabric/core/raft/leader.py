@@ -274,10 +274,7 @@ class Leader:
                 member: member == self._me or progress.round >= self._reads.round
                 for member, progress in self.progress.items()
             }
-            if (
-                self._log.configuration.tally({m: True for m, has in answered.items() if has})
-                is not Tally.WON
-            ):
+            if self._log.configuration.tally(answered) is not Tally.WON:
                 return
             keys, index = self._reads.end()
             for key in keys:
@@ -286,13 +283,12 @@ class Leader:
 
     # ---- handing over
 
-    def transfer(self, to: VoterId, now_ms: int) -> bool:
-        """False: that is no other voter."""
+    def transfer(self, to: VoterId, now_ms: int) -> None:
+        """Does nothing when that is no other voter."""
         if to == self._me or to not in self._log.configuration.voters:
-            return False
+            return
         self.transfer_to, self._transfer_until_ms = to, now_ms + self._config.election_ms
         self._hand_over()
-        return True
 
     def give_up_transfer(self, now_ms: int) -> None:
         """The target did not make it in time: commands are taken again."""

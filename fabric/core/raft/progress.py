@@ -63,18 +63,15 @@ class Progress:
         else:
             self.is_paused = True
 
-    def matched(self, index: LogIndex) -> bool:
-        """It holds everything up to `index`. Whether that was news."""
+    def matched(self, index: LogIndex) -> None:
+        """It holds everything up to `index`."""
         while self.inflight and self.inflight[0] <= index:
             self.inflight.popleft()
-        is_news = index > self.match
-        if is_news:
-            self.match = index
+        self.match = LogIndex(max(self.match, index))
         self.next = LogIndex(max(self.next, index + 1))
         if self.pace is Pace.PROBE or (self.pace is Pace.SNAPSHOT and self.match >= self.pending_snapshot):
             self._become(Pace.REPLICATE)
             self.next = LogIndex(self.match + 1)
-        return is_news
 
     def refused(self, index: LogIndex, hint: LogIndex) -> bool:
         """Its log does not match at `index`, and may at `hint`. False: an answer of long ago."""
