@@ -6,7 +6,6 @@ leaves at once, the rest after a write that takes time; crashes come at any mome
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -36,6 +35,7 @@ from proto.codec import pack, unpack
 from proto.ids import LogIndex, Term, VoterId
 from proto.raft import RAFT_MESSAGES
 from proto.records import from_wire, to_wire
+from tests.sim.membership_time import Schedule
 from tests.sim.raft_checks import Bystander
 from tests.sim.raft_disk import RaftDisk
 
@@ -109,9 +109,7 @@ class RaftWorld:
         self.rng = Random(seed)
         self.seed = seed
         self.faults = faults or Faults()
-        self.now_ms = 0
-        self._count = itertools.count()
-        self._queue: list[tuple[int, int, Callable[[], None]]] = []
+        self._schedule = Schedule()
         self.bystander = Bystander()
         self.cuts: set[tuple[VoterId, VoterId]] = set()
         names = [VoterId(f"n{i}") for i in range(1, voters + spare + 1)]
@@ -130,15 +128,15 @@ class RaftWorld:
 
     # ---- time
 
+    @property
+    def now_ms(self) -> int:
+        return self._schedule.now_ms
+
     def after(self, delay_ms: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self._queue, (self.now_ms + max(0, round(delay_ms)), next(self._count), action))
+        self._schedule.after(max(0, round(delay_ms)), lambda _: action())
 
     def run(self, for_ms: int) -> None:
-        end_ms = self.now_ms + for_ms
-        while self._queue and self._queue[0][0] <= end_ms:
-            self.now_ms, _, action = heapq.heappop(self._queue)
-            action()
-        self.now_ms = end_ms
+        self._schedule.run_to(self.now_ms + for_ms)
 
     def run_until(self, holds: Callable[[], bool], *, within_ms: int, step_ms: int = 10) -> int:
         start_ms = self.now_ms
@@ -225,7 +223,7 @@ class RaftWorld:
             return
         due_ms = max(due_ms, self.now_ms)
         voter.woken_ms = due_ms
-        self.after(due_ms - self.now_ms, lambda: self._wake(voter, voter.life, due_ms))
+        self.after(due_ms - self.now_ms, partial(self._wake, voter, voter.life, due_ms))
 
     def _wake(self, voter: SimVoter, life: int, due_ms: int) -> None:
         if voter.life != life or voter.node is None or voter.woken_ms != due_ms:

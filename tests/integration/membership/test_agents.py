@@ -33,7 +33,8 @@ from proto.envelope import encode, fabric_tag
 from proto.ids import FabricId
 from proto.join import parse_token_text
 from proto.membership import NodeState, Ping, State
-from tests.fixtures.netns_fabric import PATIENCE_S, until, until_found, until_metric, until_seen
+from tests.fixtures.dev_fabric import eventually
+from tests.fixtures.netns_fabric import PATIENCE_S, until_found, until_metric, until_seen
 
 ROOT = Path(__file__).resolve().parents[3]
 ALIVE, AGENT_DOWN, HOST_DOWN = MemberState.ALIVE, MemberState.AGENT_DOWN, MemberState.HOST_DOWN
@@ -143,9 +144,13 @@ def test_the_doctor_names_a_way_that_carries_only_short_packets(agents: AgentClu
 
 def test_a_link_that_is_given_up_is_shown_as_bad_and_good_again_later(agents: AgentCluster) -> None:
     agents.star.split([1], [2])
-    until(lambda: [link["bad"] for link in agents.local(1).get("/links") if link["name"] == "n2"] == [True])
+    eventually(
+        lambda: [link["bad"] for link in agents.local(1).get("/links") if link["name"] == "n2"] == [True]
+    )
     agents.star.mend()
-    until(lambda: [link["bad"] for link in agents.local(1).get("/links") if link["name"] == "n2"] == [False])
+    eventually(
+        lambda: [link["bad"] for link in agents.local(1).get("/links") if link["name"] == "n2"] == [False]
+    )
     until_seen(agents, agents.machines, ALIVE)
 
 
@@ -160,7 +165,7 @@ def test_a_token_opens_the_door_once_in_time_and_whole(agents: AgentCluster, tmp
     assert join(agents, tmp_path / "n9", once).returncode == 0
     short = token(1)
     expires_ms = parse_token_text(short).expires_ms
-    until(lambda: SystemClock().wall_ms() > expires_ms)
+    eventually(lambda: SystemClock().wall_ms() > expires_ms)
     revoked = token()
     founder.post(f"/tokens/{parse_token_text(revoked).token_id}/revoke", {})
     fresh = token()
@@ -171,7 +176,9 @@ def test_a_token_opens_the_door_once_in_time_and_whole(agents: AgentCluster, tmp
         assert done.returncode == (2 if name == "damaged" else 1), f"{name}: {done.stdout}{done.stderr}"
         assert not (tmp_path / name / "state" / "fabric.member").exists()
     founder.post("/nodes/n9/remove", {})
-    until(lambda: all(set(rows(agents, machine)) == {"n0", "n1", "n2", "n3"} for machine in agents.running))
+    eventually(
+        lambda: all(set(rows(agents, machine)) == {"n0", "n1", "n2", "n3"} for machine in agents.running)
+    )
 
 
 def join(agents: AgentCluster, folder: Path, token: str) -> subprocess.CompletedProcess[str]:

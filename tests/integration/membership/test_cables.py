@@ -5,7 +5,8 @@ from __future__ import annotations
 from bench._knowledge import Fact, Kind
 from bench._mesh_cluster import MeshCluster
 from fabric.core.membership.model import DOWN_STATES, MemberState
-from tests.fixtures.netns_fabric import PATIENCE_S, never_seen, until, until_seen
+from tests.fixtures.dev_fabric import eventually
+from tests.fixtures.netns_fabric import PATIENCE_S, never_seen, until_seen
 
 ALIVE, HOST_DOWN = MemberState.ALIVE, MemberState.HOST_DOWN
 LOOKS_S = 8.0  # silence, look and the window of a suspicion, and as much again
@@ -19,14 +20,14 @@ def bad_links(mesh: MeshCluster, *machines: int) -> int:
 
 def until_all_are_neighbours(mesh: MeshCluster) -> None:
     """They know each other sooner than that."""
-    until(lambda: {report.links for report in mesh.reports().values()} == {mesh.size - 1})
+    eventually(lambda: {report.links for report in mesh.reports().values()} == {mesh.size - 1})
 
 
 def test_a_link_that_carries_one_way_only_is_a_bad_link_and_no_death(mesh: MeshCluster) -> None:
     """Node 1 hears nothing from node 2; everybody else does, so nobody may be called down."""
     until_all_are_neighbours(mesh)
     mesh.star.cut([2], [1])
-    until(lambda: bad_links(mesh, 1, 2) > 0)
+    eventually(lambda: bad_links(mesh, 1, 2) > 0)
     mesh.knowledge.listen(LOOKS_S)
     assert never_seen(mesh, mesh.machines, *DOWN_STATES)
     mesh.star.mend()
@@ -36,7 +37,7 @@ def test_a_link_that_carries_one_way_only_is_a_bad_link_and_no_death(mesh: MeshC
 def test_two_that_are_blind_to_each_other_live_on_by_the_word_of_the_rest(mesh: MeshCluster) -> None:
     until_all_are_neighbours(mesh)
     mesh.star.split([1], [2])
-    until(lambda: bad_links(mesh, 1, 2) > 0)
+    eventually(lambda: bad_links(mesh, 1, 2) > 0)
     mesh.knowledge.listen(LOOKS_S)
     assert never_seen(mesh, mesh.machines, *DOWN_STATES)
     mesh.star.mend()
