@@ -20,16 +20,18 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
+
+import msgpack
 
 from bench._knowledge import Kind
 from bench._mesh_identities import MESH_PORT, machine_of
 from fabric.core.membership.config import MembershipConfig
 from fabric.core.membership.events import Effect, Event, Received
 from fabric.core.membership.membership import Membership
-from fabric.core.membership.model import Capacity, Inventory, Member, MemberState, NodeRecord
+from fabric.core.membership.model import Capacity, Member, MemberState, NodeRecord
 from fabric.mesh.curve import CurveKeyPair
 from fabric.mesh.router_dealer import RouterDealer
 from fabric.mesh.switchboard import Switchboard
@@ -40,11 +42,13 @@ from fabric.runtime.node_identity import load_membership, load_or_create, new_bo
 from fabric.runtime.peers_file import load_peers
 from fabric.runtime.watchdog import LoopWatchdog
 from proto.ids import NodeId
-from proto.membership import LoadState, State, decode_load
+from proto.membership import LoadState, State
 
 LATE_S = 2.0  # an update that takes longer to arrive has not kept up
 LOAD_OVERHEAD_BYTES = 220  # the numbers of a load, its keys, and the envelope
 LABEL_CHARS = 200  # a label may have 256 characters
+# What loads are said with, too: another inventory would be a new record, signed, with each first load.
+CAPACITY = Capacity(vcpus=4, memory_mb=8192, disk_gb=100, hypervisor="none")
 KIND_OF = {
     MemberState.ALIVE: Kind.ALIVE,
     MemberState.STALLED: Kind.STALLED,
@@ -96,8 +100,8 @@ class LoadListener:
         self._covered_s: list[float] = []
 
     def take(self, load: LoadState) -> None:
-        extra = decode_load(load.body).get("extra")
-        if load.node_id == self._me or not isinstance(extra, dict) or "series" not in extra:
+        extra = msgpack.unpackb(load.body).get("extra")  # the core has checked it
+        if load.node_id == self._me or not extra or "series" not in extra:
             return
         key, number = (load.node_id, str(extra["series"])), int(str(extra["number"]))
         newest = self._newest.get(key, -1)
@@ -207,7 +211,7 @@ class MeshAgent:
             zone="nova",
             software="bench",
             boot_id=new_boot_id(),
-            inventory=Inventory(vcpus=4, memory_mb=8192, disk_gb=100, hypervisor="none"),
+            inventory=CAPACITY.inventory,
         )
         trust = NodeTrust(
             identity, root_public=member.root_public, fabric_id=member.fabric_id, now_ms=clock.wall_ms
@@ -279,7 +283,7 @@ class MeshAgent:
                 "every": str(round(1e9 / rate)),
                 "text": text,
             }
-            self._fleet.publish(capacity=Capacity(vcpus=4, load_milli=number), extra=said)
+            self._fleet.publish(capacity=replace(CAPACITY, load_milli=number), extra=said)
 
     def _report(self) -> str:
         report = Report(
