@@ -318,11 +318,12 @@ class Beat:
     root: bytes
     members: int
     degree: int  # how many neighbours I have: of two that have too many, one lets go
+    mark: int = 0  # of the last word heard that shaped the broadcast tree, and of its hops
 
     def __post_init__(self) -> None:
         _check_root(self.root)
         _check_numbers(self.seq, self.epoch, self.incarnation, self.version, self.lag_ms)
-        _check_numbers(self.members, self.degree)
+        _check_numbers(self.members, self.degree, self.mark)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -377,7 +378,8 @@ class PingReq:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """News, by the owner or relayed. `eager`: pushed along the tree, so a duplicate is answered by
-    a prune; else it was asked for. `ages_ms`: for each state, how long ago its owner left (0: it has not)."""
+    a prune; else it was asked for. `hops`: not 0 for one load alone that shapes the tree: how many links it
+    has come with this one. `ages_ms`: for each state, how long ago its owner left (0: it has not)."""
 
     KIND: ClassVar[str] = "member.state"
     states: tuple[NodeState, ...] = ()
@@ -385,14 +387,17 @@ class State:
     loads: tuple[LoadState, ...] = ()
     removals: tuple[Removal, ...] = ()
     eager: bool = False
+    hops: int = 0
 
     def __post_init__(self) -> None:
+        if self.hops and not (self.eager and len(self.loads) == 1 and not self.states and not self.removals):
+            raise ValueError("hops: for one load alone, pushed")
         too_many = len(self.states) > STATES_MAX or len(self.loads) > LOADS_MAX
         if too_many or len(self.removals) > REMOVALS_MAX:
             raise ValueError("too many states, loads or removals")
         if len(self.ages_ms) not in (0, len(self.states)):
             raise ValueError("ages_ms: none, or one for each state")
-        _check_numbers(*self.ages_ms)
+        _check_numbers(self.hops, *self.ages_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,8 @@ of its own.
 Theory. Every node holds the full table, so no partial view can lose a part of the fabric for ever. It keeps
 a small
 **active view** (`links.py`): two ring neighbours by id, which connect the whole, and random ones up to
-eight. News travels along these links as **state, not messages** (`broadcast.py`, after Plumtree): a record
+eight. News travels along these links as **state, not messages** (`broadcast.py`), on a tree that one member
+shapes (`tree.py`, after Plumtree): a record
 has one writer, its owner, and the highest (epoch, incarnation, version) wins wherever two meet, so no queue
 can grow beyond the number of nodes, and a slow link just carries the newest. A hash over 256 buckets
 (`digest.py`) rides on every beat; two nodes whose hashes stay unequal compare (`anti_entropy.py`).

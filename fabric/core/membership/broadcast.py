@@ -1,10 +1,12 @@
 """News to everybody along the links: state, not messages.
 
-Plumtree (2007) over the active view. Payloads are pushed on *eager* links, which settle into a tree because
-a receiver prunes a link that brings what it had; *lazy* links are only told which versions are new, and a
-node that misses one asks for it, which grafts that link into the tree again. What waits is a set of node
-ids: of each only the newest word is sent, so nothing can pile up. Accusations, votes, verdicts and
-farewells are few and must not wait for a tree that is just breaking: they flood all links, once each.
+Plumtree (2007) over the active view. Payloads are pushed on *eager* links, which are a tree (`tree.py`);
+*lazy* links are told a little later which records are new, and a node that misses one asks for it. While the
+fabric grows the tree is in flux, and what is rare goes to lazy links as well. Loads are many and never
+urgent: they travel in batches and lazy links are not told of them, for whoever missed one gets it when
+roots are compared. What waits is a set of node ids: of each only the newest word is sent, so nothing can
+pile up. Accusations, votes, verdicts and farewells are few and must not wait for a tree that is just
+breaking: they flood all links, once each.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field
 
 from fabric.core.membership.context import Context
 from fabric.core.membership.links import Links
+from fabric.core.membership.tree import BroadcastTree
 from proto.ids import NodeId
 from proto.membership import (
     REMOVALS_MAX,
@@ -27,7 +30,6 @@ from proto.membership import (
     Leave,
     LoadState,
     NodeState,
-    Prune,
     Removal,
     State,
     Suspect,
@@ -48,22 +50,19 @@ class Lane:
 
     is_load: bool
     flush_key: str
-    have_key: str
-    want_key: str
     waiting: dict[NodeId, NodeId | None] = field(default_factory=dict)  # whose news -> the link it came by
-    told: dict[NodeId, NodeId | None] = field(default_factory=dict)  # what lazy links are still to be told of
-    missing: dict[NodeId, tuple[Version, list[NodeId]]] = field(default_factory=dict)
     flushed_ms: int = -1_000
 
 
 class Broadcaster:
-    def __init__(self, context: Context, links: Links) -> None:
+    def __init__(self, context: Context, links: Links, tree: BroadcastTree) -> None:
         self._context = context
         self._links = links
-        self._records = Lane(is_load=False, flush_key="flush", have_key="have", want_key="want")
-        self._loads = Lane(
-            is_load=True, flush_key="flush_loads", have_key="have_loads", want_key="want_loads"
-        )
+        self._tree = tree
+        self._records = Lane(is_load=False, flush_key="flush")
+        self._loads = Lane(is_load=True, flush_key="flush_loads")
+        self._told: dict[NodeId, None] = {}  # whose records lazy links are still to be told of
+        self._missing: dict[NodeId, tuple[Version, list[NodeId]]] = {}
         self._suspicions: list[Vote] = []
         self._votes: list[Vote] = []
         self._verdicts: list[Verdict] = []
@@ -82,12 +81,17 @@ class Broadcaster:
     def push_everywhere(self, node_id: NodeId) -> None:
         """A refutation must not wait for a tree that may be broken: to all links at once, eager or lazy."""
         state = self._state_of(node_id)
-        lazy = self._links.lazy()
-        if state is not None and lazy:
-            self._context.send_all(lazy, State(states=(state,)))
+        if state is not None:
+            self._context.send_all(self._links.lazy(), State(states=(state,)))
 
     def push_load(self, node_id: NodeId, source: NodeId | None) -> None:
         self._push(self._loads, node_id, source)
+
+    def push_shaping(self, load: LoadState, source: NodeId | None, hops: int) -> None:
+        """The load that shapes the tree: alone and at once, so that it takes the shortest way. It came over
+        `hops` links."""
+        self._tree.on_word(load, source, hops)
+        self._context.send_all(self._links.eager(but=source), State(loads=(load,), eager=True, hops=hops + 1))
 
     def flood_suspicion(self, vote: Vote, source: NodeId | None) -> None:
         self._suspicions.append(vote)
@@ -111,89 +115,61 @@ class Broadcaster:
 
     # What links tell.
 
-    def on_pushed(self, sender: NodeId, *, was_new: bool) -> None:
-        """A payload came by an eager link."""
-        counters = self._context.counters
-        counters["payloads"] += 1
-        link = self._links.get(sender)
-        if was_new:
-            if link is not None:
-                link.is_eager = True
-            return
-        counters["payloads_duplicate"] += 1
-        if link is not None and link.is_eager and self._count_eager() > self._context.config.eager_min:
-            link.is_eager = False
-            self._context.send(sender, Prune())
-
-    def on_prune(self, sender: NodeId) -> None:
-        link = self._links.get(sender)
-        if link is not None and self._count_eager() > 1:
-            link.is_eager = False
-
-    def on_graft(self, sender: NodeId) -> None:
-        link = self._links.get(sender)
-        if link is not None:
-            link.is_eager = True
-
     def on_have(self, sender: NodeId, lacking: Sequence[Version]) -> None:
-        """`lacking`: what the sender has and we have not. The payload may be under way: wait a little."""
-        config, table = self._context.config, self._context.table
+        """`lacking`: what the sender has and we have not. The payload may be under way: wait a little, and
+        longer while this node is unwell (Lifeguard), for then what is late is most likely waiting here."""
+        config = self._context.config
         for version in lacking:
-            entry = table.get(version.node_id)
-            is_load = entry is not None and entry.signed.order == _order(version)
-            lane = self._loads if is_load else self._records
-            wait_ms = config.load_want_after_ms if is_load else config.want_after_ms
-            known = lane.missing.get(version.node_id)
+            known = self._missing.get(version.node_id)
             if known is not None:
                 newest = max(version, known[0], key=lambda each: (*_order(each), each.load))
                 if sender not in known[1] and len(known[1]) < WANTS_TRIED:
                     known[1].append(sender)
-                lane.missing[version.node_id] = (newest, known[1])
-            elif len(lane.missing) < config.members_max:
-                lane.missing[version.node_id] = (version, [sender])
-            self._context.timers.set_earlier(lane.want_key, self._context.now_ms + wait_ms)
+                self._missing[version.node_id] = (newest, known[1])
+            elif len(self._missing) < config.members_max:
+                self._missing[version.node_id] = (version, [sender])
+        self._want_later()
 
-    def flush_wants(self, *, is_load: bool = False) -> None:
-        """Asks for what is still missing. A missing record grafts the link asked; a missing load does not:
-        the tree is shaped by what hurries."""
-        context, config = self._context, self._context.config
-        lane = self._loads if is_load else self._records
+    def flush_wants(self) -> None:
+        """Asks for what is still missing."""
+        context = self._context
         asked: dict[NodeId, list[Version]] = {}
-        for node_id, (version, senders) in list(lane.missing.items()):
+        for node_id, (version, senders) in list(self._missing.items()):
             mine = self._known(node_id)
             if _covers(mine, version) or not senders:
-                del lane.missing[node_id]
+                del self._missing[node_id]
                 continue
             asked.setdefault(senders.pop(0), []).append(
                 mine or Version(node_id=node_id, epoch=0, incarnation=0, version=0)
             )
         for sender, versions in asked.items():
-            if not is_load:
-                context.counters["grafts"] += 1
-                self.on_graft(sender)
             for at in range(0, len(versions), VERSIONS_MAX):
                 part = Versions.of(versions[at : at + VERSIONS_MAX])
-                context.send(sender, Want(versions=part, graft=not is_load))
-        if lane.missing:
-            wait_ms = config.load_want_after_ms if is_load else config.want_after_ms
-            context.timers.set_earlier(lane.want_key, context.now_ms + wait_ms)
+                context.send(sender, Want(versions=part, graft=False))
+        self._want_later()
 
     # Going out.
 
     def flush(self) -> None:
         """Sends what hurries: floods, then records."""
+        context, config = self._context, self._context.config
         self._flush_floods()
         self._count(len(self._records.waiting))
-        busy = self._is_busy()
-        config = self._context.config
-        self._flush_lane(self._records, config.have_busy_ms if busy else config.have_idle_ms)
+        waiting = self._take_waiting(self._records)
+        self._push_out(waiting, is_load=False)
+        is_busy = self._is_busy()
+        if self._tree.is_growing and not is_busy:
+            self._push_aside(waiting)
+        elif waiting:
+            self._told |= dict.fromkeys(waiting)
+            wait_ms = config.have_busy_ms if is_busy else config.have_idle_ms
+            context.timers.set_earlier("have", context.now_ms + wait_ms)
 
     def flush_loads(self) -> None:
-        self._flush_lane(self._loads, self._context.config.load_have_ms)
+        self._push_out(self._take_waiting(self._loads), is_load=True)
 
-    def flush_haves(self, *, is_load: bool = False) -> None:
-        lane = self._loads if is_load else self._records
-        told, lane.told = lane.told, {}
+    def flush_haves(self) -> None:
+        told, self._told = self._told, {}
         lazy = self._links.lazy()
         if not lazy or not told:
             return
@@ -208,15 +184,26 @@ class Broadcaster:
         wait_ms = config.load_batch_ms if lane.is_load else config.batch_ms if self._is_busy() else 0
         context.timers.set_earlier(lane.flush_key, max(context.now_ms, lane.flushed_ms + wait_ms))
 
-    def _flush_lane(self, lane: Lane, have_in_ms: int) -> None:
+    def _want_later(self) -> None:
+        context = self._context
+        if self._missing:
+            wait_ms = context.config.want_after_ms * context.awareness.factor
+            context.timers.set_earlier("want", context.now_ms + wait_ms)
+
+    def _take_waiting(self, lane: Lane) -> dict[NodeId, NodeId | None]:
         context = self._context
         context.timers.cancel(lane.flush_key)
         lane.flushed_ms = context.now_ms
         waiting, lane.waiting = lane.waiting, {}
-        self._push_out(waiting, is_load=lane.is_load)
-        if waiting:
-            lane.told.update(waiting)
-            context.timers.set_earlier(lane.have_key, context.now_ms + have_in_ms)
+        return waiting
+
+    def _push_aside(self, waiting: dict[NodeId, NodeId | None]) -> None:
+        """To lazy links. Not as pushed along the tree: it would look like copies on it."""
+        for node_id, source in waiting.items():
+            state = self._state_of(node_id)
+            if state is not None:
+                to = [link for link in self._links.lazy() if link != source]
+                self._context.send_all(to, State(states=(state,)))
 
     def _push_out(self, waiting: dict[NodeId, NodeId | None], *, is_load: bool) -> None:
         """One message for all links where the news has one source, which is not told again; else each
@@ -288,9 +275,6 @@ class Broadcaster:
             self._recent = self._recent // 2 if second == self._second + 1 else 0
             self._second = second
         self._recent += items
-
-    def _count_eager(self) -> int:
-        return sum(link.is_eager for link in self._links.linked.values())
 
     def _known(self, node_id: NodeId) -> Version | None:
         table = self._context.table

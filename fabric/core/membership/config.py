@@ -56,17 +56,19 @@ class MembershipConfig:
 
     # Broadcast: design/gossip.md 4.2.
     batch_ms: int = 20  # when news is frequent it travels in batches
-    batch_above_per_s: int = 50
-    have_idle_ms: int = 40  # how soon lazy links are told, on a quiet fabric
-    have_busy_ms: int = 250  # and on a busy one
+    batch_above_per_s: int = 10  # records: more are frequent
+    # lazy links are told when the payload has gone round: before that each frame only delays it
+    have_idle_ms: int = 100
+    have_busy_ms: int = 250
     want_after_ms: int = 80  # the payload may be on its way: wait so long; Plumtree's timer
     load_batch_ms: int = 100  # loads are many and never urgent: one frame may carry hundreds
-    load_have_ms: int = 1_000  # a missed load is followed by a newer one soon
-    load_want_after_ms: int = 500
     eager_min: int = 2  # never prune below: one lost link must not cut us off the tree
+    eager_growing: int = 4  # nor, by a word that does not shape the tree, below this while the fabric grows
+    shape_interval_ms: int = 10_000  # the lowest living id says its load, and by it the tree is pruned
 
     # Anti-entropy: design/gossip.md 4.3.
     mismatch_ms: int = 2_000  # roots unequal so long on a link: compare
+    mismatch_flow_ms: int = 8_000  # ... and so long while loads go round, when two are never quite equal
 
     # Capacity: design/gossip.md 4.6.
     load_interval_ms: int = 1_000
@@ -112,7 +114,7 @@ class MembershipConfig:
             0 <= self.swap_jitter_ms < self.swap_interval_ms, "swap_jitter_ms must be below swap_interval_ms"
         )
         need(self.stranger_ping_every >= 1, "stranger_ping_every must be at least 1")
-        need(self.eager_min >= 1, "eager_min must be at least 1")
+        need(1 <= self.eager_min <= self.eager_growing, "need 1 <= eager_min <= eager_growing")
         need(self.fabric_loads_per_s >= 1, "fabric_loads_per_s must be at least 1")
         need(1 < self.members_max <= 65_536, "members_max must be 2 to 65536")
         need(self.states_bytes_max >= 32 * 1024, "states_bytes_max must be at least 32768")
@@ -125,9 +127,9 @@ class MembershipConfig:
             "have_busy_ms",
             "want_after_ms",
             "load_batch_ms",
-            "load_have_ms",
-            "load_want_after_ms",
+            "shape_interval_ms",
             "mismatch_ms",
+            "mismatch_flow_ms",
             "load_interval_ms",
             "load_refresh_ms",
             "restart_grace_ms",

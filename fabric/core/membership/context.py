@@ -34,6 +34,7 @@ class Context:
         self.now_us = 0
         self.started_ms = 0
         self.grew_ms = -1_000_000  # when the table last got a new member
+        self.loaded_ms = -1_000_000  # when the table last got a load that was said for a change's sake
         self.lag_ms = 0  # how late the last wake was
 
     @property

@@ -20,6 +20,7 @@ from fabric.core.membership.own_record import OwnRecord
 from fabric.core.membership.record import SignedRecord, read_state
 from fabric.core.membership.table import Entry
 from fabric.core.membership.tombstones import Tombstones
+from fabric.core.membership.tree import BroadcastTree
 from proto.errors import WireError
 from proto.ids import NodeId
 from proto.membership import LoadState, NodeState, Presence, Removal, State, Versions, Welcome
@@ -33,6 +34,7 @@ class Learner:
         self,
         context: Context,
         links: Links,
+        tree: BroadcastTree,
         broadcaster: Broadcaster,
         court: Court,
         own: OwnRecord,
@@ -43,6 +45,7 @@ class Learner:
     ) -> None:
         self._context = context
         self._links = links
+        self._tree = tree
         self._broadcaster = broadcaster
         self._court = court
         self._own = own
@@ -81,16 +84,23 @@ class Learner:
 
     def take_all(self, message: State, sender: NodeId) -> None:
         """Removals first: what they forbid must not be let in by the same message."""
-        was_new = False
+        was_new, is_judged = False, True
         for removal in message.removals:
             self.remove(removal, sender)
         ages = message.ages_ms or (0,) * len(message.states)
         for state, age_ms in zip(message.states, ages, strict=True):
             was_new |= self.take(state, sender, age_ms)
         for load in message.loads:
-            was_new |= self._take_load(load, sender)
-        if message.eager and (message.states or message.loads):
-            self._broadcaster.on_pushed(sender, was_new=was_new)
+            taken = self._take_load(load, sender)
+            if message.hops and taken is not None:
+                taken = self._shape(load, sender, message.hops)
+            elif taken:
+                self._broadcaster.push_load(load.node_id, sender)
+                self._context.loaded_ms = self._context.now_ms
+            was_new |= taken is True
+            is_judged &= taken is not None
+        if message.eager and (message.states or message.loads) and (was_new or is_judged):
+            self._tree.on_payload(sender, was_new=was_new, shapes=message.hops > 0)
 
     def take_other_self(self, state: NodeState, age_ms: int) -> None:
         """A peer shows us a word of our own id: newer than ours, or of another process."""
@@ -345,7 +355,18 @@ class Learner:
 
     # Loads.
 
-    def _take_load(self, load: LoadState, sender: NodeId) -> bool:
+    def _shape(self, load: LoadState, sender: NodeId, hops: int) -> bool:
+        """Whether this word that shapes the tree is new. It goes on whether or not the load in it came
+        before, by a comparison or in a batch: else the rest of the tree would not be shaped."""
+        entry = self._context.table.get(load.node_id)
+        if entry is None or load.order <= entry.shaped:
+            return False
+        entry.shaped = load.order
+        self._broadcaster.push_shaping(load, sender, hops)
+        return True
+
+    def _take_load(self, load: LoadState, sender: NodeId) -> bool | None:
+        """Whether it was news, to be told on. None: there is no telling."""
         context = self._context
         if load.node_id == context.my_id:
             mine = context.table.my_load
@@ -354,13 +375,12 @@ class Learner:
             return False
         entry = context.table.get(load.node_id)
         if entry is None or load.epoch != entry.signed.record.epoch:
-            return False  # its record has not come yet, or is newer: anti-entropy brings what fits
+            return None  # its record has not come yet, or is newer: anti-entropy brings what fits
         if entry.load is not None and load.version <= entry.load.version:
             return False
         entry.load = load
         entry.heard_ms = context.now_ms
         context.table.rehash(entry)
-        self._broadcaster.push_load(load.node_id, sender)
         return True
 
     # Inner.

@@ -42,7 +42,8 @@ class Link:
     is_bad: bool = False
     lag_ms: int = 0
     degree: int = 0  # of the peer, as it says
-    mismatch_since_ms: int | None = None
+    mismatch_since_ms: int | None = None  # roots unequal
+    other_mark_since_ms: int | None = None  # another word shaped its side of the broadcast tree
     last_digest_ms: int = -1_000_000
     looked_ms: int = 0  # when silence was last looked into
 
@@ -244,9 +245,10 @@ class Links:
         spread = config.swap_jitter_ms
         self._context.wake_in("swap", config.swap_interval_ms + self._context.rng.randint(-spread, spread))
         if self._context.living() > config.full_mesh_max and len(self.linked) >= config.links_target:
-            others = [link.node_id for link in self.linked.values() if not link.is_ring]
+            others = [link for link in self.linked.values() if not link.is_ring]
+            lazy = [link for link in others if not link.is_eager]  # the broadcast tree loses nothing by them
             if others:
-                self.drop(self._context.rng.choice(others), DropReason.OPTIMISE)
+                self.drop(self._context.rng.choice(lazy or others).node_id, DropReason.OPTIMISE)
         self._bad = {n: times for n, times in self._bad.items() if n not in self.linked}
 
     def is_pinned(self, node_id: NodeId) -> bool:
@@ -294,7 +296,7 @@ class Links:
         if self._context.now_ms - self._context.grew_ms < QUIET_MS:
             return
         surplus = min(1, len(self.linked) - self._context.config.links_target)
-        for link in list(self.linked.values()):
+        for link in sorted(self.linked.values(), key=lambda link: link.is_eager):  # tree edges last
             if surplus <= 0:
                 break
             may_go = link.degree > self._context.config.links_target and self._context.my_id < link.node_id

@@ -39,6 +39,7 @@ from fabric.core.membership.own_record import OwnRecord
 from fabric.core.membership.record import read_load, sign_record
 from fabric.core.membership.table import Entry, Table
 from fabric.core.membership.tombstones import Tombstones
+from fabric.core.membership.tree import BroadcastTree
 from fabric.core.membership.trust import Trust
 from fabric.core.membership.verdicts import Verdicts
 from proto.ids import NodeId
@@ -91,7 +92,8 @@ class Membership:
         table = Table(sign_record(me, trust.sign))
         self._context = context = Context(config, rng, trust, table)
         self._links = Links(context, self._hello)
-        self._broadcaster = Broadcaster(context, self._links)
+        self._tree = BroadcastTree(context, self._links)
+        self._broadcaster = Broadcaster(context, self._links, self._tree)
         self._looks = Looks(context, self._links)
         self._tombstones = Tombstones(context)
         self._doubt = Doubt(context, self._looks)
@@ -116,13 +118,14 @@ class Membership:
             self._doubt,
         )
         self._own = OwnRecord(context, self._broadcaster)
-        self._own_load = OwnLoad(context, self._broadcaster)
+        self._own_load = OwnLoad(context, self._broadcaster, self._tree)
         self._own_load.on_exhausted = self._own.begin_new_epoch
         self._own.on_new_epoch = self._own_load.on_new_epoch
         self._introductions = Introductions(context, self._links)
         self._learner = Learner(
             context,
             self._links,
+            self._tree,
             self._broadcaster,
             self._court,
             self._own,
@@ -282,12 +285,8 @@ class Membership:
                 self._broadcaster.flush_loads()
             case "have":
                 self._broadcaster.flush_haves()
-            case "have_loads":
-                self._broadcaster.flush_haves(is_load=True)
             case "want":
                 self._broadcaster.flush_wants()
-            case "want_loads":
-                self._broadcaster.flush_wants(is_load=True)
             case ("look", target):
                 self._looks.on_due(NodeId(str(target)))
             case ("case", target):
@@ -308,6 +307,8 @@ class Membership:
                 self._own_load.publish()
             case "load_refresh":
                 self._own_load.refresh()
+            case "shape":
+                self._own_load.shape()
             case "rtt":
                 self._detector.measure()
             case "refused":
@@ -331,6 +332,7 @@ class Membership:
         context = self._context
         context.started_ms = context.now_ms
         self._own.start()
+        self._own_load.start()
         self._beat()
         self._detector.start()
         self._links.swap()
@@ -383,6 +385,7 @@ class Membership:
             root=context.table.root,
             members=len(context.table),
             degree=len(linked),
+            mark=self._tree.mark,
         )
         context.send_all(tuple(linked), beat)
         context.lag_ms = 0
@@ -436,6 +439,7 @@ class Membership:
             self._detector.on_beat(link)
             link.lag_ms = beat.lag_ms
             link.degree = beat.degree
+            self._tree.on_mark(link, beat.mark)
             if beat.root == self._context.table.root:
                 link.mismatch_since_ms = None
             else:
@@ -511,7 +515,7 @@ class Membership:
             case PingReq():
                 self._looks.on_ping_req(sender, message)
             case Prune():
-                self._broadcaster.on_prune(sender)
+                self._tree.on_prune(sender)
             case _:
                 return False
         context.counters["messages_link"] += 1
@@ -527,7 +531,7 @@ class Membership:
                 self._broadcaster.on_have(sender, lacking(versions, self._context))
             case Want(versions=versions, graft=graft):
                 if graft:
-                    self._broadcaster.on_graft(sender)
+                    self._tree.on_graft(sender)
                 self._anti_entropy.on_want(sender, versions)
             case Suspect(votes=votes):
                 self._take_votes(sender, votes, opens=True)

@@ -10,6 +10,7 @@ from fabric.core.membership.broadcast import Broadcaster
 from fabric.core.membership.context import Context
 from fabric.core.membership.model import Load
 from fabric.core.membership.record import write_load
+from fabric.core.membership.tree import BroadcastTree
 from proto.membership import NUMBER_MAX, LoadState
 
 TOKEN_MS = 1_000  # one more urgent load may pass each second
@@ -18,9 +19,10 @@ TOKEN_MS = 1_000  # one more urgent load may pass each second
 class OwnLoad:
     """Invariant: at most one load waits, the newest."""
 
-    def __init__(self, context: Context, broadcaster: Broadcaster) -> None:
+    def __init__(self, context: Context, broadcaster: Broadcaster, tree: BroadcastTree) -> None:
         self._context = context
         self._broadcaster = broadcaster
+        self._tree = tree
         self._now = Load()
         self._published = Load()
         self._published_ms = -1_000_000_000
@@ -28,6 +30,9 @@ class OwnLoad:
         self.on_exhausted: Callable[[], None] = lambda: None
         self._tokens = float(context.config.urgent_burst)
         self._tokens_ms = 0
+
+    def start(self) -> None:
+        self._context.wake_in("shape", self._tree.shape_again_ms())
 
     def offer(self, load: Load, *, urgent: bool) -> None:
         """What this node uses now. Goes out at once, later, or never, as budget and change have it."""
@@ -46,15 +51,21 @@ class OwnLoad:
         self.offer(replace(self._now, extra=extra), urgent=urgent)
 
     def publish(self) -> None:
-        context = self._context
-        context.timers.cancel("load")
-        context.wake_in("load_refresh", context.jittered(context.config.load_refresh_ms))
-        self._published, self._published_ms = self._now, context.now_ms
-        self._say(self._version + 1)
+        self._renew()
+        self._broadcaster.push_load(self._context.my_id, None)
 
     def refresh(self) -> None:
         """Nothing changed for long: say it again, so that age tells something."""
         self.publish()
+
+    def shape(self) -> None:
+        """The lowest living id says its load often, changed or not: that word shapes the broadcast tree."""
+        self._context.wake_in("shape", self._tree.shape_again_ms())
+        if self._tree.is_shaper:
+            self._renew()
+            load = self._context.table.my_load
+            assert load is not None
+            self._broadcaster.push_shaping(load, None, hops=0)
 
     def on_other_word(self, theirs: LoadState) -> None:
         """A word about our load that we never said, or said in a life we forgot: outbid it."""
@@ -67,20 +78,27 @@ class OwnLoad:
             if theirs.version >= NUMBER_MAX:
                 self.on_exhausted()  # no higher number is left in this epoch
                 return
-            self._say(min(max(theirs.version, self._version) + 1, NUMBER_MAX))
+            self._number(min(max(theirs.version, self._version) + 1, NUMBER_MAX))
+            self._broadcaster.push_load(self._context.my_id, None)
 
     def on_new_epoch(self) -> None:
         """Loads are numbered within an epoch."""
         self._version = 0
         self.publish()
 
-    def _say(self, version: int) -> None:
+    def _renew(self) -> None:
+        context = self._context
+        context.timers.cancel("load")
+        context.wake_in("load_refresh", context.jittered(context.config.load_refresh_ms))
+        self._published, self._published_ms = self._now, context.now_ms
+        self._number(self._version + 1)
+
+    def _number(self, version: int) -> None:
         context = self._context
         self._version = version
         me = context.table.me.record
         context.table.set_my_load(write_load(me.node_id, me.epoch, version, self._now))
         context.counters["loads_published"] += 1
-        self._broadcaster.push_load(me.node_id, None)
 
     def _interval_ms(self) -> int:
         config = self._context.config

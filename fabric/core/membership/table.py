@@ -44,6 +44,7 @@ class Entry:
     is_vouched: bool = False  # False: known from disk or from the door only, nobody living has spoken for it
     spoke_ms: int | None = None  # last first-hand word
     load: LoadState | None = None
+    shaped: tuple[int, int] = (0, 0)  # (epoch, version) of its last load that shaped the broadcast tree
     verdict: Verdict | None = None
     outbid: int = 0  # number of a verdict that had too few votes for us: ours has to be higher to settle it
     verdict_ms: int = 0  # when it was reached, as far as known

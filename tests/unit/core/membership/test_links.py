@@ -21,6 +21,7 @@ from proto.membership import (
     LinkOk,
     LinkReq,
     Presence,
+    Prune,
     State,
 )
 from tests.fixtures.lone_core import LoneCore, done, record_of, said, state_of
@@ -474,6 +475,17 @@ def test_now_and_then_one_random_link_is_exchanged_for_another() -> None:
     assert gone not in next_ids(MANY)
     assert len(world.linked) == world.config.links_target
     assert set(before) - {gone} < set(world.linked)
+
+
+def test_an_edge_of_the_broadcast_tree_is_not_exchanged_while_there_are_others() -> None:
+    world = swapping(MANY)
+    world.settle()
+    lazy = next(name for name in world.linked if name not in next_ids(MANY))
+    world.hear(lazy, Prune())
+    effects: list[Effect] = []
+    while world.now_ms < 33_000:
+        effects += world.live(500)
+    assert [gone for gone, _ in world.dropped(effects)] == [lazy]
 
 
 def test_ring_neighbours_are_never_exchanged() -> None:

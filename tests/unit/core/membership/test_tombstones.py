@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fabric.core.membership.config import MembershipConfig
-from fabric.core.membership.events import Knock, Knocked
+from fabric.core.membership.events import Effect, Knock, Knocked
 from fabric.core.membership.model import MemberState
 from fabric.core.membership.tombstones import SWEEP_MIN_MS
 from proto.membership import Ack, Down, Finding, Ping, Presence, Suspect
@@ -52,8 +52,9 @@ def test_a_split_may_outlive_the_tombstones_so_the_forgotten_are_knocked_at() ->
 def test_a_forgotten_one_that_answers_is_told_so_that_it_can_refute() -> None:
     world = dead_x()
     world.wait(SHORT.down_kept_ms + SWEEP_MIN_MS, beating=OTHERS)
-    while not done(effects := world.wait(100, beating=OTHERS), Knock):
-        pass
+    effects: list[Effect] = []
+    while X not in {knock.node_id for knock in done(effects, Knock)}:
+        effects = world.wait(100, beating=OTHERS)
     effects += world.tell(Knocked(X, Finding.REACHABLE))
     (ping,) = said(effects, Ping, to="x")
     effects = world.hear("x", Ack(nonce=ping.nonce, lag_ms=0, root=world.core.root, members=5))
