@@ -540,7 +540,7 @@ MEMBERSHIP_BUGS = (
         "every word that comes twice prunes the tree to the last",
         L,
         "tree.py",
-        "        may_prune = shapes or self.is_growing\n",
+        "        may_prune = shapes or not self.is_shaped\n",
         "        may_prune = True\n",
         TREE,
     ),
@@ -647,6 +647,14 @@ MEMBERSHIP_BUGS = (
         "config.mismatch_flow_ms if is_flowing else config.mismatch_ms",
         "config.mismatch_ms",
         "tests/unit/core/membership/test_anti_entropy.py",
+    ),
+    bug(
+        "an edge of the tree is given up as surplus",
+        L,
+        "links.py",
+        "            if may_go and not link.is_ring and not link.is_eager:\n",
+        "            if may_go and not link.is_ring:\n",
+        LINKS,
     ),
     bug(
         "an edge of the tree is exchanged though a lazy link would do",

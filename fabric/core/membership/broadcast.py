@@ -1,8 +1,8 @@
 """News to everybody along the links: state, not messages.
 
 Plumtree (2007) over the active view. Payloads are pushed on *eager* links, which are a tree (`tree.py`);
-*lazy* links are told a little later which records are new, and a node that misses one asks for it. While the
-fabric grows the tree is in flux, and what is rare goes to lazy links as well. Loads are many and never
+*lazy* links are told a little later which records are new, and a node that misses one asks for it. While
+the fabric grows the tree is in flux, and what is rare goes to lazy links as well. Loads are many and never
 urgent: they travel in batches and lazy links are not told of them, for whoever missed one gets it when
 roots are compared. What waits is a set of node ids: of each only the newest word is sent, so nothing can
 pile up. Accusations, votes, verdicts and farewells are few and must not wait for a tree that is just

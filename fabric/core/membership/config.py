@@ -63,7 +63,7 @@ class MembershipConfig:
     want_after_ms: int = 80  # the payload may be on its way: wait so long; Plumtree's timer
     load_batch_ms: int = 100  # loads are many and never urgent: one frame may carry hundreds
     eager_min: int = 2  # never prune below: one lost link must not cut us off the tree
-    eager_growing: int = 4  # nor, by a word that does not shape the tree, below this while the fabric grows
+    eager_unshaped: int = 4  # nor below this before the tree has its shape
     shape_interval_ms: int = 10_000  # the lowest living id says its load, and by it the tree is pruned
 
     # Anti-entropy: design/gossip.md 4.3.
@@ -114,7 +114,7 @@ class MembershipConfig:
             0 <= self.swap_jitter_ms < self.swap_interval_ms, "swap_jitter_ms must be below swap_interval_ms"
         )
         need(self.stranger_ping_every >= 1, "stranger_ping_every must be at least 1")
-        need(1 <= self.eager_min <= self.eager_growing, "need 1 <= eager_min <= eager_growing")
+        need(1 <= self.eager_min <= self.eager_unshaped, "need 1 <= eager_min <= eager_unshaped")
         need(self.fabric_loads_per_s >= 1, "fabric_loads_per_s must be at least 1")
         need(1 < self.members_max <= 65_536, "members_max must be 2 to 65536")
         need(self.states_bytes_max >= 32 * 1024, "states_bytes_max must be at least 32768")

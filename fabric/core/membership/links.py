@@ -292,15 +292,16 @@ class Links:
 
     def _trim(self) -> None:
         """After many asked one another at once, views are too large: links whose both ends have more than
-        enough go, by the word of the end with the lower id."""
+        enough go, by the word of the end with the lower id. Edges of the broadcast tree stay: one too many
+        costs less than a piece cut off."""
         if self._context.now_ms - self._context.grew_ms < QUIET_MS:
             return
         surplus = min(1, len(self.linked) - self._context.config.links_target)
-        for link in sorted(self.linked.values(), key=lambda link: link.is_eager):  # tree edges last
+        for link in list(self.linked.values()):
             if surplus <= 0:
                 break
             may_go = link.degree > self._context.config.links_target and self._context.my_id < link.node_id
-            if may_go and not link.is_ring:
+            if may_go and not link.is_ring and not link.is_eager:
                 self.drop(link.node_id, DropReason.OPTIMISE)
                 surplus -= 1
 

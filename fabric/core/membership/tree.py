@@ -5,11 +5,12 @@ the link its first copy came by, so whoever was reached is reached again. When m
 is not: one word prunes this link because the other carries it, another word prunes that one because this
 carries it, and the tree falls to pieces. So one member shapes it, the living one with the lowest id (as IEEE
 802.1D elects its root bridge): every few seconds its load goes out by itself, hurries and is flagged, and
-what brings it twice is pruned. Other payloads prune only while the fabric grows, when all links are new and
-eager, and leave each node four. Nothing that is merely late grafts: where processors are short all is late,
-and all links would be grafted. Instead beats carry a mark of the shaping word last heard: ends of a link
-whose marks stay different are on different pieces, and the link joins them again. They carry its hops, too:
-what would be a shorter way becomes eager, and the next word prunes the longer one.
+what brings it twice is pruned. Other payloads prune only before the first such word, when many join at once
+and all links are new and eager, and leave each node four. Nothing that is merely late grafts: where
+processors are short all is late, and all links would be grafted. Instead
+beats carry a mark of the shaping word last heard: ends of a link whose marks stay different are on different
+pieces, and the link joins them again. They carry its hops, too: what would be a shorter way becomes eager,
+and the next word prunes the longer one.
 """
 
 from __future__ import annotations
@@ -48,6 +49,17 @@ class BroadcastTree:
         my_id = self._context.my_id
         return all(entry.node_id > my_id for entry in self._context.table if entry.state is MemberState.ALIVE)
 
+    @property
+    def is_growing(self) -> bool:
+        """Links come and go, and with them pieces of the tree."""
+        context = self._context
+        return context.now_ms - max(context.grew_ms, context.started_ms) < GROWING_MS
+
+    @property
+    def is_shaped(self) -> bool:
+        """Whether a shaping word has come since the start."""
+        return self._word != 0
+
     def shape_again_ms(self) -> int:
         interval_ms = self._context.config.shape_interval_ms
         return self._context.jittered(min(GROWING_SHAPE_MS, interval_ms) if self.is_growing else interval_ms)
@@ -55,7 +67,7 @@ class BroadcastTree:
     def on_word(self, load: LoadState, source: NodeId | None, hops: int) -> None:
         """A new shaping word and the link it came by; None and 0: our own."""
         self._source = source
-        self._word = crc32(f"{load.node_id}/{load.epoch}/{load.version}".encode()) % WORDS
+        self._word = 1 + crc32(f"{load.node_id}/{load.epoch}/{load.version}".encode()) % (WORDS - 1)
         self._hops = min(hops, HOPS - 1)
 
     @property
@@ -100,8 +112,8 @@ class BroadcastTree:
         counters["payloads_duplicate"] += 1
         if shapes and sender == self._source:
             return  # the same copy once more says nothing of another way
-        kept = config.eager_min if shapes else config.eager_growing
-        may_prune = shapes or self.is_growing
+        kept = config.eager_min if shapes else config.eager_unshaped
+        may_prune = shapes or not self.is_shaped
         if may_prune and link is not None and link.is_eager and self._count_eager() > kept:
             link.is_eager = False
             self._context.send(sender, Prune())
@@ -115,11 +127,6 @@ class BroadcastTree:
         link = self._links.get(sender)
         if link is not None:
             link.is_eager = True
-
-    @property
-    def is_growing(self) -> bool:
-        context = self._context
-        return context.now_ms - max(context.grew_ms, context.started_ms) < GROWING_MS
 
     def _count_eager(self) -> int:
         return sum(link.is_eager for link in self._links.linked.values())

@@ -68,7 +68,8 @@ def test_news_goes_to_every_eager_link_but_its_source() -> None:
 def quiet_fabric(*, lazy: Iterable[str] = (), config: MembershipConfig | None = None) -> LoneCore:
     """All peers are linked, nothing is under way, a second has just begun; those named pruned us."""
     world = LoneCore(PEERS, config=config)
-    world.wait(GROWING_MS + 1_000, beating=PEERS)
+    world.hear("c", State(loads=(load("c", 1),), eager=True, hops=1))  # the tree has its shape
+    world.wait(GROWING_MS, beating=PEERS)
     for name in lazy:
         world.hear(name, Prune())
     world.effects.clear()
@@ -148,7 +149,6 @@ def test_a_lazy_link_that_brings_news_first_stays_lazy() -> None:
 
 def test_while_the_fabric_grows_lazy_links_get_what_is_rare_at_once() -> None:
     world = LoneCore(PEERS)
-    world.wait(2_000, beating=PEERS)
     world.hear("b", Prune())
     world.effects.clear()
     world.learn(news("a", 2), sender="a")
@@ -352,7 +352,7 @@ def test_loads_wait_for_one_another_and_records_do_not_wait_for_them() -> None:
     world = quiet_fabric()
     world.hear("a", State(loads=(load("a", 1),)))
     world.effects.clear()
-    for name in ("b", "c"):
+    for name in ("b", "d"):
         world.hear("a", State(loads=(load(name, 1),)))
     world.learn(news("a", 2), sender="a")
     assert states_to(world.effects, "e") == [news("a", 2)]

@@ -432,8 +432,17 @@ def crowded(*, degree: int) -> Fabric:
     return world
 
 
+def pruned(world: Fabric) -> None:
+    """Its links are no edges of the broadcast tree; one always stays one."""
+    kept = next_ids(MANY)[0]
+    for name in world.linked:
+        if name != kept:
+            world.hear(name, Prune())
+
+
 def test_surplus_links_go_one_by_one_and_only_when_nobody_joined_for_long() -> None:
     world = crowded(degree=9)
+    pruned(world)
     assert world.dropped(world.live(QUIET_MS - 1_000)) == []
     effects = world.live(2_000)
     assert 0 < len(world.dropped(effects)) <= 2
@@ -443,8 +452,14 @@ def test_surplus_links_go_one_by_one_and_only_when_nobody_joined_for_long() -> N
     assert world.ring == set(next_ids(MANY))
 
 
+def test_an_edge_of_the_broadcast_tree_is_no_surplus() -> None:
+    world = crowded(degree=9)
+    assert world.dropped(world.live(QUIET_MS + 5_000)) == []
+
+
 def test_a_surplus_link_stays_where_the_other_end_has_no_more_than_enough() -> None:
     world = crowded(degree=RICH)
+    pruned(world)
     assert world.dropped(world.live(QUIET_MS + 5_000)) == []
 
 
@@ -452,6 +467,7 @@ def test_of_two_ends_with_surplus_the_one_with_the_lower_id_lets_go() -> None:
     world = Fabric(MANY)
     lower = [name for name in others_of(MANY) if fake_node_id(name) < fake_node_id("me")]
     world.link((*next_ids(MANY), *lower), degree=9)
+    pruned(world)
     assert len(world.linked) > world.config.links_target
     assert world.dropped(world.live(QUIET_MS + 5_000)) == []
 

@@ -15,7 +15,7 @@ BEAT = Beat(seq=1, epoch=1, incarnation=0, version=1, lag_ms=0, root=bytes(ROOT_
 
 
 def grown(*peers: str) -> LoneCore:
-    """Nobody has come for long: nothing but a shaping word prunes."""
+    """Nobody has come for long."""
     world = LoneCore(peers or PEERS)
     world.wait(GROWING_MS + 1_000, beating=peers or PEERS)
     world.effects.clear()
@@ -174,6 +174,7 @@ def test_our_own_word_that_comes_back_prunes_the_way_it_came() -> None:
 def test_other_payloads_that_come_twice_prune_nothing() -> None:
     """Of many that say something at once, each would cut what another's word came by."""
     world = led_by_c()
+    world.hear("b", word(6))
     news = State(states=(state_of(replace(record_of("c"), version=2)),), eager=True)
     loads = State(loads=word(7).loads, eager=True)
     for name in PEERS:
@@ -182,12 +183,12 @@ def test_other_payloads_that_come_twice_prune_nothing() -> None:
     assert said(world.effects, Prune) == []
 
 
-def test_while_the_fabric_grows_they_do_but_leave_enough_for_a_connected_graph() -> None:
+def test_before_the_first_word_they_do_but_leave_enough_for_a_connected_graph() -> None:
     world = LoneCore(("c", *PEERS))
     news = State(states=(state_of(replace(record_of("c"), version=2)),), eager=True)
     for name in ("c", *PEERS):
         world.hear(name, news)
-    assert len(eager(world)) == world.config.eager_growing
+    assert len(eager(world)) == world.config.eager_unshaped
 
 
 # Where two pieces meet.
