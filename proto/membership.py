@@ -27,6 +27,7 @@ NODE_ID_BYTES = 16
 NUMBER_MAX = 1 << 53  # counters stay exact in every language's numbers
 STATES_MAX = 64  # of one message
 LOADS_MAX = 512
+HOPS_MAX = 64  # of a word that shapes the tree, far more than any tree is deep
 REMOVALS_MAX = 256
 VERSIONS_MAX = 2_048  # nodes one HAVE, WANT or DIGEST may tell of
 VOTES_MAX = 512
@@ -392,6 +393,8 @@ class State:
     def __post_init__(self) -> None:
         if self.hops and not (self.eager and len(self.loads) == 1 and not self.states and not self.removals):
             raise ValueError("hops: for one load alone, pushed")
+        if self.hops > HOPS_MAX:
+            raise ValueError("hops: too many")
         too_many = len(self.states) > STATES_MAX or len(self.loads) > LOADS_MAX
         if too_many or len(self.removals) > REMOVALS_MAX:
             raise ValueError("too many states, loads or removals")

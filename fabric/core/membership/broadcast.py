@@ -19,6 +19,7 @@ from fabric.core.membership.links import Links
 from fabric.core.membership.tree import BroadcastTree
 from proto.ids import NodeId
 from proto.membership import (
+    HOPS_MAX,
     REMOVALS_MAX,
     STATES_MAX,
     VERDICTS_MAX,
@@ -91,7 +92,9 @@ class Broadcaster:
         """The load that shapes the tree: alone and at once, so that it takes the shortest way. It came over
         `hops` links."""
         self._tree.on_word(load, source, hops)
-        self._context.send_all(self._links.eager(but=source), State(loads=(load,), eager=True, hops=hops + 1))
+        self._context.send_all(
+            self._links.eager(but=source), State(loads=(load,), eager=True, hops=min(hops + 1, HOPS_MAX))
+        )
 
     def flood_suspicion(self, vote: Vote, source: NodeId | None) -> None:
         self._suspicions.append(vote)

@@ -20,7 +20,7 @@ from fabric.core.membership.own_record import OwnRecord
 from fabric.core.membership.record import SignedRecord, read_state
 from fabric.core.membership.table import Entry
 from fabric.core.membership.tombstones import Tombstones
-from fabric.core.membership.tree import BroadcastTree
+from fabric.core.membership.tree import GROWING_SHAPE_MS, BroadcastTree
 from proto.errors import WireError
 from proto.ids import NodeId
 from proto.membership import LoadState, NodeState, Presence, Removal, State, Versions, Welcome
@@ -84,7 +84,7 @@ class Learner:
 
     def take_all(self, message: State, sender: NodeId) -> None:
         """Removals first: what they forbid must not be let in by the same message."""
-        was_new, is_judged = False, True
+        was_new, is_judged, shapes = False, True, False
         for removal in message.removals:
             self.remove(removal, sender)
         ages = message.ages_ms or (0,) * len(message.states)
@@ -92,15 +92,16 @@ class Learner:
             was_new |= self.take(state, sender, age_ms)
         for load in message.loads:
             taken = self._take_load(load, sender)
-            if message.hops and taken is not None:
-                taken = self._shape(load, sender, message.hops)
+            word = self._shape(load, sender, message.hops) if message.hops and taken is not None else None
+            if word is not None:
+                taken, shapes = word, True
             elif taken:
                 self._broadcaster.push_load(load.node_id, sender)
                 self._context.loaded_ms = self._context.now_ms
             was_new |= taken is True
             is_judged &= taken is not None
         if message.eager and (message.states or message.loads) and (was_new or is_judged):
-            self._tree.on_payload(sender, was_new=was_new, shapes=message.hops > 0)
+            self._tree.on_payload(sender, was_new=was_new, shapes=shapes)
 
     def take_other_self(self, state: NodeState, age_ms: int) -> None:
         """A peer shows us a word of our own id: newer than ours, or of another process."""
@@ -284,6 +285,7 @@ class Learner:
         entry.state = entry.judged(now_ms, context.config)
         context.table.insert(entry)
         context.grew_ms = now_ms
+        context.timers.set_earlier("shape", now_ms + GROWING_SHAPE_MS)
         context.table.gone_count += entry.state in GONE_STATES
         self._current[signed.state.signature] = entry.node_id
         self._tell_transport(signed.record)
@@ -355,12 +357,15 @@ class Learner:
 
     # Loads.
 
-    def _shape(self, load: LoadState, sender: NodeId, hops: int) -> bool:
+    def _shape(self, load: LoadState, sender: NodeId, hops: int) -> bool | None:
         """Whether this word that shapes the tree is new. It goes on whether or not the load in it came
-        before, by a comparison or in a batch: else the rest of the tree would not be shaped."""
-        entry = self._context.table.get(load.node_id)
-        if entry is None or load.order <= entry.shaped:
+        before, by a comparison or in a batch: else the rest of the tree would not be shaped. None: it is a
+        load like others."""
+        if self._tree.is_current(load):
             return False
+        entry = self._context.table.get(load.node_id)
+        if entry is None or load.order <= entry.shaped or not self._tree.accepts(load.node_id):
+            return None
         entry.shaped = load.order
         self._broadcaster.push_shaping(load, sender, hops)
         return True

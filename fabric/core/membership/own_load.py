@@ -88,6 +88,9 @@ class OwnLoad:
 
     def _renew(self) -> None:
         context = self._context
+        if self._version >= NUMBER_MAX - 1:
+            self.on_exhausted()  # somebody said such a number in our name: the next epoch begins at 1
+            return
         context.timers.cancel("load")
         context.wake_in("load_refresh", context.jittered(context.config.load_refresh_ms))
         self._published, self._published_ms = self._now, context.now_ms

@@ -26,6 +26,8 @@ from proto.membership import LoadState, Prune, Versions, Want
 GROWING_MS = 10_000  # the fabric counts as growing for so long after its last newcomer
 GROWING_SHAPE_MS = 2_000  # links of newcomers are eager: pruned this often meanwhile
 SHORTER_HOPS = 3  # a lazy link that would save so many is tried: Plumtree's threshold, section 3.8
+WORD_PAUSE_MS = GROWING_SHAPE_MS // 2  # what follows sooner is a load like others
+WORDS_MISSED = 3  # then the next lowest shapes: the lowest may be of a version that does not, or cut off
 HOPS, WORDS = 32, 2_048  # told apart in a mark
 
 
@@ -36,8 +38,10 @@ class BroadcastTree:
         self._context = context
         self._links = links
         self._word = 0  # what tells the shaping word last heard from others; 0: none yet
+        self._current: tuple[NodeId, int, int] | None = None  # itself
         self._hops = 0  # over how many links it came
         self._source: NodeId | None = None  # by which of ours
+        self._word_ms = -1_000_000  # when
         self._joined_ms = -1_000_000  # one link at a time: a whole piece of the tree is cut off at once
         self._shortened = 0  # the word after which a shorter way was taken: the next one shows whether it is
 
@@ -45,9 +49,20 @@ class BroadcastTree:
 
     @property
     def is_shaper(self) -> bool:
-        """Whether this node should shape. Two who both think so do no harm but to the number of copies."""
-        my_id = self._context.my_id
-        return all(entry.node_id > my_id for entry in self._context.table if entry.state is MemberState.ALIVE)
+        """Whether this node should shape: nobody below it lives, or all who do are silent. Two who both shape
+        do no harm but to the number of copies."""
+        below = self._living_below(self._context.my_id)
+        return below == 0 or self._is_overdue(WORDS_MISSED + min(below, 10))
+
+    def accepts(self, owner: NodeId) -> bool:
+        """Whether a flagged load is taken for a word that shapes. Loads are not signed and a word hurries, so
+        it has to be the lowest's, and not too soon: else any member could set the pace of all."""
+        if self._context.now_ms - self._word_ms < WORD_PAUSE_MS:
+            return False
+        return self._is_overdue(WORDS_MISSED) or self._living_below(owner) == 0
+
+    def is_current(self, load: LoadState) -> bool:
+        return (load.node_id, *load.order) == self._current
 
     @property
     def is_growing(self) -> bool:
@@ -57,8 +72,16 @@ class BroadcastTree:
 
     @property
     def is_shaped(self) -> bool:
-        """Whether a shaping word has come since the start."""
-        return self._word != 0
+        """Whether words that shape come."""
+        return self._word != 0 and not self._is_overdue(WORDS_MISSED)
+
+    def _is_overdue(self, intervals: int) -> bool:
+        since_ms = max(self._word_ms, self._context.started_ms)
+        return self._context.now_ms - since_ms >= intervals * self._context.config.shape_interval_ms
+
+    def _living_below(self, node_id: NodeId) -> int:
+        alive = sum(e.node_id < node_id for e in self._context.table if e.state is MemberState.ALIVE)
+        return alive + (self._context.my_id < node_id)
 
     def shape_again_ms(self) -> int:
         interval_ms = self._context.config.shape_interval_ms
@@ -66,7 +89,8 @@ class BroadcastTree:
 
     def on_word(self, load: LoadState, source: NodeId | None, hops: int) -> None:
         """A new shaping word and the link it came by; None and 0: our own."""
-        self._source = source
+        self._source, self._word_ms = source, self._context.now_ms
+        self._current = (load.node_id, *load.order)
         self._word = 1 + crc32(f"{load.node_id}/{load.epoch}/{load.version}".encode()) % (WORDS - 1)
         self._hops = min(hops, HOPS - 1)
 
@@ -87,11 +111,16 @@ class BroadcastTree:
             if is_shorter and self._shortened != word:
                 self._shortened = word
                 self._graft(link)
+        elif link.is_eager:
+            link.other_mark_since_ms = None  # if its other half is lazy, that end does what is needed
         elif link.other_mark_since_ms is None:
             link.other_mark_since_ms = now_ms
-        elif min(now_ms - link.other_mark_since_ms, now_ms - self._joined_ms) >= context.config.mismatch_ms:
+        elif min(now_ms - link.other_mark_since_ms, now_ms - self._joined_ms) >= self._patience_ms():
             link.other_mark_since_ms, self._joined_ms = None, now_ms
             self._graft(link)
+
+    def _patience_ms(self) -> int:
+        return self._context.config.mismatch_ms * self._context.awareness.factor
 
     def _graft(self, link: Link) -> None:
         self._context.counters["grafts"] += 1

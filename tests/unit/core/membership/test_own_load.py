@@ -8,7 +8,7 @@ from fabric.core.membership.config import MembershipConfig
 from fabric.core.membership.events import LocalChanged
 from fabric.core.membership.model import Capacity
 from fabric.core.membership.record import read_load
-from proto.membership import LoadState, State
+from proto.membership import NUMBER_MAX, LoadState, State
 from tests.fixtures.lone_core import LoneCore, said
 from tests.fixtures.membership_nodes import fake_node_id
 
@@ -79,3 +79,15 @@ def test_a_load_we_never_said_is_outbid() -> None:
     world.wait(100, beating=("a",))
     assert loads(world)[-1].version == 1_001
     assert world.core.counters["loads_forged"] == 1
+
+
+def test_when_somebody_used_up_our_numbers_a_new_epoch_begins() -> None:
+    world = world_of()
+    me = world.core.me
+    forged = LoadState(node_id=me.node_id, epoch=me.epoch, version=NUMBER_MAX - 1, body=b"\x80")
+    world.hear("a", State(loads=(forged,)))
+    for used in (10, 20, 30):
+        world.tell(LocalChanged(capacity=replace(HOST, vcpus_used=used)))
+        world.wait(2_000, beating=("a",))
+    assert world.core.me.epoch > me.epoch
+    assert read_load(all_loads(world)[-1]).vcpus_used == 30

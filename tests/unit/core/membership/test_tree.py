@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from fabric.core.membership.events import LinkLost
 from fabric.core.membership.tree import GROWING_MS, GROWING_SHAPE_MS, HOPS, SHORTER_HOPS
-from proto.membership import ROOT_BYTES, Beat, LoadState, Prune, State, Want
+from proto.membership import HOPS_MAX, ROOT_BYTES, Beat, LoadState, Prune, State, Want
 from tests.fixtures.lone_core import LoneCore, record_of, said, state_of
 from tests.fixtures.membership_nodes import fake_node_id
 
@@ -80,6 +82,42 @@ def test_while_the_fabric_grows_it_is_shaped_more_often() -> None:
     world.effects.clear()
     world.wait(8_000, beating=PEERS)
     assert len(shaping(world, "b")) >= 8_000 // (GROWING_SHAPE_MS * 11 // 10)
+
+
+def test_when_no_word_comes_the_next_ones_shape() -> None:
+    """The lowest lives, and is of a version that does not know how, or alone in its view."""
+    world = led_by_c()
+    world.wait(6 * world.config.shape_interval_ms, beating=("c", *PEERS))
+    assert shaping(world, "b")
+
+
+def test_a_word_of_a_member_that_is_not_the_lowest_is_a_load_like_others() -> None:
+    world = led_by_c()
+    world.hear("c", word(6))
+    world.wait(2_000, beating=("c", *PEERS))
+    world.effects.clear()
+    for name in PEERS:
+        world.hear(name, word(7, sayer="f"))
+    assert [message for message in said(world.effects, State) if message.hops] == []
+    assert said(world.effects, Prune) == []
+
+
+def test_words_that_follow_at_once_are_loads_like_others() -> None:
+    """They hurry and go alone: whoever says hundreds in the lowest's name would keep all busy."""
+    world = led_by_c()
+    for version in range(7, 107):
+        world.hear("b", word(version))
+    world.wait(1_000, beating=("c", *PEERS))
+    assert len(shaping(world, "a")) == 1
+    assert len(said(world.effects, State, to="a")) <= 3
+
+
+def test_no_number_of_hops_ends_an_agent() -> None:
+    world = led_by_c()
+    world.hear("b", word(7, hops=HOPS_MAX))
+    assert [one.hops for one in shaping(world, "a")] == [HOPS_MAX]
+    with pytest.raises(ValueError, match="hops"):
+        word(8, hops=HOPS_MAX + 1)
 
 
 # How the word goes.
@@ -199,10 +237,10 @@ def test_a_lazy_link_whose_other_end_hears_other_words_for_long_joins_the_pieces
     world.hear("b", Prune())
     other = marked(world, mark=1)
     world.hear("b", other)
-    world.now_ms += world.config.mismatch_ms - 1
+    world.wait(world.config.mismatch_ms - 1)
     world.hear("b", other)
     assert "b" not in eager(world)
-    world.now_ms += 1
+    world.wait(1)
     world.effects.clear()
     world.hear("b", other)
     assert "b" in eager(world)
@@ -217,7 +255,7 @@ def test_only_one_link_joins_at_a_time() -> None:
     for name in ("b", "a"):
         world.hear(name, Prune())
         world.hear(name, other)
-    world.now_ms += world.config.mismatch_ms
+    world.wait(world.config.mismatch_ms)
     for name in ("b", "a"):
         world.hear(name, other)
     assert len({"b", "a"} & eager(world)) == 1
@@ -228,9 +266,9 @@ def test_an_end_that_caught_up_meanwhile_is_left_alone() -> None:
     world.hear("b", Prune())
     other, same = marked(world, mark=1), marked(world)
     world.hear("b", other)
-    world.now_ms += world.config.mismatch_ms - 1
+    world.wait(world.config.mismatch_ms - 1)
     world.hear("b", same)
-    world.now_ms += 1
+    world.wait(1)
     world.hear("b", other)
     assert "b" not in eager(world)
 
