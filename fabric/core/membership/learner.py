@@ -236,6 +236,7 @@ class Learner:
             not is_rival
             and entry is not None
             and signed.order < entry.signed.order
+            and not _ends_ghost(entry, signed)
             and entry.signed.record.boot_id == signed.record.boot_id
         ):
             context.counters["states_stale"] += 1
@@ -248,6 +249,8 @@ class Learner:
 
     def _may_replace(self, entry: Entry, signed: SignedRecord, source: NodeId) -> bool:
         old = entry.signed
+        if signed.order < old.order and _ends_ghost(entry, signed):
+            return True
         if signed.order <= old.order:
             self._context.counters["states_stale"] += 1
             if signed.record.boot_id != old.record.boot_id and source == entry.node_id:
@@ -305,6 +308,8 @@ class Learner:
         self._current.pop(entry.signed.state.signature, None)
         self._current[signed.state.signature] = entry.node_id
         is_reborn = (new.epoch, new.incarnation) > (old.epoch, old.incarnation)
+        if new.epoch < old.epoch:
+            entry.load = None
         if new.epoch > old.epoch:
             entry.rival = entry.signed.state if new.boot_id != old.boot_id else None
             self._note_owners(entry, old, new)
@@ -403,6 +408,12 @@ class Learner:
         """What changed should survive a restart: soon, and not too often."""
         config = self._context.config
         self._context.timers.set_earlier("persist", self._context.now_ms + config.persist_interval_ms)
+
+
+def _ends_ghost(entry: Entry, signed: SignedRecord) -> bool:
+    """An older farewell of a member we forgot, because nobody else knew its last word: what all others know.
+    It claims no life, and the root would differ for as long as they keep it."""
+    return entry.is_ghost and entry.state is MemberState.FORGOTTEN and signed.presence is not Presence.HERE
 
 
 def _matters(old: NodeRecord, new: NodeRecord) -> bool:
