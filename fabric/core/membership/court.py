@@ -37,6 +37,8 @@ VOTES_SPARE = 2
 CASE_LIFE_MS = 20_000  # a case that gathers no votes any more is dropped: whoever is dead is accused again
 VOTE_FRESH_MS = 3_000  # who found something longer ago looks again before it judges
 RELAY_PATIENCE_MS = 250  # who is no party to the case leaves it so long to those who are
+# copies of an ended case's votes, still under way in somebody's queue, open no new one for so long
+SETTLED_MS = 3_000
 CANCELS_MAX = 3  # cases one voter may end by "reachable" while nobody else reaches the accused
 
 
@@ -57,6 +59,9 @@ class Court:
         self._broadcaster = broadcaster
         self._forget = forget
         self._cases: dict[NodeId, Case] = {}
+        self._settled: dict[
+            NodeId, tuple[int, Case]
+        ] = {}  # ended by "reachable": until when their votes are old
         self._lately: deque[int] = deque()  # when cases were opened: many at once are a storm
         self._doubt = doubt
         self._verdicts = verdicts
@@ -214,6 +219,9 @@ class Court:
             known = case.votes.get(vote.voter)
             if known is not None and known.attempt >= vote.attempt:
                 return  # seen; it was passed on then
+        elif self._is_settled(vote):
+            context.counters["votes_stale"] += 1
+            return
         elif not opens or not self._verdicts.is_worth_it(entry, vote.finding):
             return
         is_down = vote.finding in DOWN_FINDINGS
@@ -247,12 +255,35 @@ class Court:
             self._context.counters["votes_outvoted"] += 1
             case.votes[vote.voter] = vote  # seen: it must not be passed on again and again
             return
+        case.votes.setdefault(vote.voter, vote)
+        self._settle(case)
         self._close(case.target)
         self._context.counters["suspicions_cancelled"] += 1
         self._context.rejudge(entry)
         if case.is_mine and case.target in self._links.linked:
             self._context.counters["links_bad"] += 1
             self._links.drop(case.target, DropReason.ERROR)
+
+    def _settle(self, case: Case) -> None:
+        """Else a node whose queue is long hears accusation and answer in turns, and each time tells both to
+        all again."""
+        now_ms = self._context.now_ms
+        self._settled = {n: kept for n, kept in self._settled.items() if kept[0] > now_ms}
+        before = self._settled.get(case.target)
+        if before is not None and _is_same(before[1], case):
+            for voter, vote in before[1].votes.items():
+                case.votes.setdefault(voter, vote)
+        self._settled[case.target] = (now_ms + SETTLED_MS, case)
+
+    def _settled_attempt(self, target: NodeId, voter: NodeId, epoch: int, incarnation: int) -> int:
+        """The number of that voter's vote in a case that ended a moment ago; -1: none."""
+        until_ms, case = self._settled.get(target, (0, None))
+        if case is None or until_ms <= self._context.now_ms or voter not in case.votes:
+            return -1
+        return case.votes[voter].attempt if (case.epoch, case.incarnation) == (epoch, incarnation) else -1
+
+    def _is_settled(self, vote: Vote) -> bool:
+        return vote.attempt <= self._settled_attempt(vote.target, vote.voter, vote.epoch, vote.incarnation)
 
     def _has_votes(self, case: Case, entry: Entry) -> bool:
         """A lone voter that never heard the accused in this life may just hold an old address of it."""
@@ -310,6 +341,9 @@ class Court:
                 last_vote_ms=now_ms,
                 is_doubtful=self._verdicts.has_just_woken,
             )
+            # who accuses anew says so: an old number would be taken for a copy
+            mine = self._settled_attempt(case.target, self._context.my_id, case.epoch, case.incarnation)
+            case.attempt = mine + 1
             self._cases[entry.node_id] = case
             self._lately.append(now_ms)
         return case
@@ -364,3 +398,7 @@ class Court:
         if entry is not None:
             entry.is_suspected = False
         return case is not None
+
+
+def _is_same(one: Case, other: Case) -> bool:
+    return (one.epoch, one.incarnation) == (other.epoch, other.incarnation)
