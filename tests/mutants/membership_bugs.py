@@ -649,6 +649,14 @@ MEMBERSHIP_BUGS = (
         OWN_LOAD,
     ),
     bug(
+        "copies of an ended case's votes open it again",
+        L,
+        "court.py",
+        "        return vote.attempt <= self._settled_attempt(",
+        "        return vote.attempt < 0 * self._settled_attempt(",
+        "tests/unit/core/membership/test_court.py",
+    ),
+    bug(
         "a frame that comes twice prunes the only way",
         L,
         "tree.py",

@@ -317,3 +317,29 @@ def test_a_vote_cast_long_ago_is_cast_again_before_it_judges() -> None:
     effects = world.wait(2_000)
     assert x in {knock.node_id for knock in done(effects, Knock)}
     assert world.sees("x") is SUSPECT
+
+
+def test_copies_of_a_settled_accusation_open_no_new_case() -> None:
+    """A node whose queue is long hears accusation and answer in turns; it told both again each time."""
+    peers = ("a", "b", "c", "d", "e")
+    world = LoneCore(peers)
+    world.wait(3_000, beating=peers)
+    accusation, answer = vote_of("a", "e", Finding.REFUSED), vote_of("b", "e", Finding.REACHABLE)
+    for sender in ("a", "c", "d"):
+        world.hear(sender, Suspect(votes=(accusation,)))
+        world.hear(sender, Ballot(votes=(answer,)))
+    world.wait(100)
+    told = [vote for message in said(world.effects, Suspect, to="c") for vote in message.votes]
+    assert told.count(accusation) <= 1
+    assert world.sees("e") is MemberState.ALIVE
+
+
+def test_a_later_accusation_by_the_same_voter_says_so_and_is_heard() -> None:
+    peers = ("a", "b", "c", "d", "e")
+    world = LoneCore(peers)
+    world.wait(3_000, beating=peers)
+    world.hear("a", Suspect(votes=(vote_of("a", "e", Finding.REFUSED),)))
+    world.hear("b", Ballot(votes=(vote_of("b", "e", Finding.REACHABLE),)))
+    assert world.sees("e") is MemberState.ALIVE
+    world.hear("a", Suspect(votes=(vote_of("a", "e", Finding.REFUSED, attempt=1),)))
+    assert world.sees("e") is MemberState.SUSPECT
