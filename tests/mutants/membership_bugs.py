@@ -652,8 +652,8 @@ MEMBERSHIP_BUGS = (
         "copies of an ended case's votes open it again",
         L,
         "court.py",
-        "        return vote.attempt <= self._settled_attempt(",
-        "        return vote.attempt < 0 * self._settled_attempt(",
+        "        elif vote.attempt <= self._settled_attempt(vote, vote.voter):\n",
+        "        elif False:\n",
         "tests/unit/core/membership/test_court.py",
     ),
     bug(
@@ -756,8 +756,8 @@ MEMBERSHIP_BUGS = (
         "a refutation waits for a tree that may be broken",
         L,
         "broadcast.py",
-        "        if state is not None:\n            self._context.send_all(self._links.lazy(), State",
-        "        if False:\n            self._context.send_all(self._links.lazy(), State",
+        "        self._push_aside({node_id: None})\n",
+        "        pass\n",
         BROADCAST,
     ),
     bug(

@@ -45,7 +45,8 @@ def test_a_record_reaches_all_at_once(count: int, seed: int) -> None:
 
 def test_the_tree_settles_to_one_payload_a_node() -> None:
     """Plumtree's redundancy: after the first floods pruned the tree, few payloads come twice. Leaves keep a
-    second link, most of them to another leaf: a quarter of a link a node, each with a copy both ways."""
+    second link, most of them to another leaf: a quarter of a link a node, each with a copy both ways, which
+    makes a third of all that comes."""
     world = settled(60, 1)
 
     def tell(times: int) -> None:
@@ -60,7 +61,7 @@ def test_the_tree_settles_to_one_payload_a_node() -> None:
     tell(60)
     payloads = counted(world, "payloads") - before[0]
     duplicates = counted(world, "payloads_duplicate") - before[1]
-    require(world, duplicates <= 0.4 * payloads, f"{duplicates} of {payloads} payloads came twice")
+    require(world, 3 * duplicates <= payloads, f"{duplicates} of {payloads} payloads came twice")
 
 
 @pytest.mark.parametrize("seed", few_seeds(2))

@@ -58,11 +58,10 @@ class AntiEntropy:
             return
         now_ms, config = self._context.now_ms, self._context.config
         is_flowing = now_ms - self._context.loaded_ms < config.mismatch_ms
+        patience_ms = config.mismatch_flow_ms if is_flowing else config.mismatch_ms
         if link.mismatch_since_ms is None:
             link.mismatch_since_ms = now_ms
-        elif now_ms - link.mismatch_since_ms >= (
-            config.mismatch_flow_ms if is_flowing else config.mismatch_ms
-        ):
+        elif now_ms - link.mismatch_since_ms >= patience_ms:
             link.mismatch_since_ms = now_ms
             self.compare(link.node_id)
 

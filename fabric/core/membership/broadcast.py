@@ -81,9 +81,7 @@ class Broadcaster:
 
     def push_everywhere(self, node_id: NodeId) -> None:
         """A refutation must not wait for a tree that may be broken: to all links at once, eager or lazy."""
-        state = self._state_of(node_id)
-        if state is not None:
-            self._context.send_all(self._links.lazy(), State(states=(state,)))
+        self._push_aside({node_id: None})
 
     def push_load(self, node_id: NodeId, source: NodeId | None) -> None:
         self._push(self._loads, node_id, source)

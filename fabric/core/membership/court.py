@@ -59,9 +59,8 @@ class Court:
         self._broadcaster = broadcaster
         self._forget = forget
         self._cases: dict[NodeId, Case] = {}
-        self._settled: dict[
-            NodeId, tuple[int, Case]
-        ] = {}  # ended by "reachable": until when their votes are old
+        # cases ended by "reachable": until when copies of their votes are old, and each voter's attempt
+        self._settled: dict[tuple[NodeId, int, int], tuple[int, dict[NodeId, int]]] = {}
         self._lately: deque[int] = deque()  # when cases were opened: many at once are a storm
         self._doubt = doubt
         self._verdicts = verdicts
@@ -219,7 +218,7 @@ class Court:
             known = case.votes.get(vote.voter)
             if known is not None and known.attempt >= vote.attempt:
                 return  # seen; it was passed on then
-        elif self._is_settled(vote):
+        elif vote.attempt <= self._settled_attempt(vote, vote.voter):
             context.counters["votes_stale"] += 1
             return
         elif not opens or not self._verdicts.is_worth_it(entry, vote.finding):
@@ -268,22 +267,16 @@ class Court:
         """Else a node whose queue is long hears accusation and answer in turns, and each time tells both to
         all again."""
         now_ms = self._context.now_ms
-        self._settled = {n: kept for n, kept in self._settled.items() if kept[0] > now_ms}
-        before = self._settled.get(case.target)
-        if before is not None and _is_same(before[1], case):
-            for voter, vote in before[1].votes.items():
-                case.votes.setdefault(voter, vote)
-        self._settled[case.target] = (now_ms + SETTLED_MS, case)
+        self._settled = {about: kept for about, kept in self._settled.items() if kept[0] > now_ms}
+        about = (case.target, case.epoch, case.incarnation)
+        _, attempts = self._settled.get(about, (0, {}))
+        attempts |= {voter: vote.attempt for voter, vote in case.votes.items()}
+        self._settled[about] = (now_ms + SETTLED_MS, attempts)
 
-    def _settled_attempt(self, target: NodeId, voter: NodeId, epoch: int, incarnation: int) -> int:
+    def _settled_attempt(self, about: Case | Vote, voter: NodeId) -> int:
         """The number of that voter's vote in a case that ended a moment ago; -1: none."""
-        until_ms, case = self._settled.get(target, (0, None))
-        if case is None or until_ms <= self._context.now_ms or voter not in case.votes:
-            return -1
-        return case.votes[voter].attempt if (case.epoch, case.incarnation) == (epoch, incarnation) else -1
-
-    def _is_settled(self, vote: Vote) -> bool:
-        return vote.attempt <= self._settled_attempt(vote.target, vote.voter, vote.epoch, vote.incarnation)
+        until_ms, attempts = self._settled.get((about.target, about.epoch, about.incarnation), (0, {}))
+        return attempts.get(voter, -1) if until_ms > self._context.now_ms else -1
 
     def _has_votes(self, case: Case, entry: Entry) -> bool:
         """A lone voter that never heard the accused in this life may just hold an old address of it."""
@@ -342,8 +335,7 @@ class Court:
                 is_doubtful=self._verdicts.has_just_woken,
             )
             # who accuses anew says so: an old number would be taken for a copy
-            mine = self._settled_attempt(case.target, self._context.my_id, case.epoch, case.incarnation)
-            case.attempt = mine + 1
+            case.attempt = self._settled_attempt(case, self._context.my_id) + 1
             self._cases[entry.node_id] = case
             self._lately.append(now_ms)
         return case
@@ -398,7 +390,3 @@ class Court:
         if entry is not None:
             entry.is_suspected = False
         return case is not None
-
-
-def _is_same(one: Case, other: Case) -> bool:
-    return (one.epoch, one.incarnation) == (other.epoch, other.incarnation)

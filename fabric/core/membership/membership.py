@@ -440,10 +440,7 @@ class Membership:
             link.lag_ms = beat.lag_ms
             link.degree = beat.degree
             self._tree.on_mark(link, beat.mark)
-            if beat.root == self._context.table.root:
-                link.mismatch_since_ms = None
-            else:
-                self._anti_entropy.on_root(link, beat.root)
+            self._anti_entropy.on_root(link, beat.root)
         elif entry.state is MemberState.ALIVE:
             self._links.on_beat_of_stranger(record.node_id)
         if (beat.epoch, beat.incarnation, beat.version) > record.order:

@@ -7,10 +7,10 @@ carries it, and the tree falls to pieces. So one member shapes it, the living on
 802.1D elects its root bridge): every few seconds its load goes out by itself, hurries and is flagged, and
 what brings it twice is pruned. Other payloads prune only before the first such word, when many join at once
 and all links are new and eager, and leave each node four. Nothing that is merely late grafts: where
-processors are short all is late, and all links would be grafted. Instead
-beats carry a mark of the shaping word last heard: ends of a link whose marks stay different are on different
-pieces, and the link joins them again. They carry its hops, too: what would be a shorter way becomes eager,
-and the next word prunes the longer one.
+processors are short all is late, and all links would be grafted. Instead beats carry a mark of the shaping
+word last heard: ends of a link whose marks stay different are on different pieces, and the link joins them
+again. They carry its hops, too: what would be a shorter way becomes eager, and the next word prunes the
+longer one.
 """
 
 from __future__ import annotations
