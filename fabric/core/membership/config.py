@@ -61,7 +61,7 @@ class MembershipConfig:
     have_idle_ms: int = 100
     have_busy_ms: int = 250
     want_after_ms: int = 80  # the payload may be on its way: wait so long; Plumtree's timer
-    load_batch_ms: int = 100  # loads are many and never urgent: one frame may carry hundreds
+    load_batch_ms: int = 150  # loads are many and never urgent: a frame costs more than what it carries
     eager_min: int = 2  # never prune below: one lost link must not cut us off the tree
     eager_unshaped: int = 4  # nor below this before the tree has its shape
     shape_interval_ms: int = 10_000  # the lowest living id says its load, and by it the tree is pruned
