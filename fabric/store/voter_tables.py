@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
@@ -24,6 +25,14 @@ from fabric.store.sqlite import checkpoint, raw
 from proto.errors import WireError
 from proto.ids import LogIndex, Term
 from proto.raft import EntryKind, LogEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A command, and what came of it."""
+
+    entry: Entry
+    outcome: Outcome
 
 
 class VoterTables:
@@ -46,7 +55,7 @@ class VoterTables:
             self._advance(mark, 0)
         self._mark = mark
 
-    def fold(self, entries: Sequence[LogEntry]) -> list[Outcome | None]:
+    def fold(self, entries: Sequence[LogEntry]) -> list[Folded | None]:
         """All of them in one transaction, with the position; None for one that holds no command.
 
         Raises WireError for a command this program does not know, SQLAlchemyError when the database fails:
@@ -64,9 +73,10 @@ class VoterTables:
                 time_ms = commands[-1].time_ms
             mark = SnapshotMark(entry.index, entry.term, configuration)
         with self._connection.begin():
-            told = iter(apply_group(self._connection, commands) if commands else ())
+            outcomes = apply_group(self._connection, commands) if commands else []
             self._advance(mark, time_ms)
         self._mark, self._time_ms = mark, time_ms
+        told = map(Folded, commands, outcomes)
         return [next(told) if entry.kind is EntryKind.COMMAND else None for entry in entries]
 
     def checkpoint(self) -> bool:
@@ -127,6 +137,12 @@ def check_copy(source: sqlite3.Connection, mark: SnapshotMark) -> None:
             f"the snapshot is of entry {found.index} of term {found.term}, and should be of {mark.index} "
             f"of term {mark.term}"
         )
+
+
+def mark_of_copy(source: sqlite3.Connection) -> SnapshotMark:
+    """Raises sqlite3.Error."""
+    row = source.execute("SELECT applied_index, applied_term, configuration FROM position").fetchone()
+    return _mark_of(*row)
 
 
 def _mark_of(index: int, term: int, configuration: bytes) -> SnapshotMark:

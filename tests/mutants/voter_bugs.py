@@ -8,6 +8,7 @@ S, L = Harm.SAFETY, Harm.LIVENESS
 
 PIPELINE = "tests/unit/core/raft/test_pipeline.py"
 TABLES = "tests/unit/store/test_voter_tables.py"
+ENGINE = "tests/unit/store/test_voter_engine.py"
 
 
 def bug(name: str, harm: Harm, file: str, old: str, new: str, *tests: str) -> Bug:
@@ -67,9 +68,9 @@ VOTER_BUGS = (
         "rows and position are two transactions",
         S,
         "store/voter_tables.py",
-        "            told = iter(apply_group(self._connection, commands) if commands else ())\n"
+        "            outcomes = apply_group(self._connection, commands) if commands else []\n"
         "            self._advance(mark, time_ms)\n",
-        "            told = iter(apply_group(self._connection, commands) if commands else ())\n"
+        "            outcomes = apply_group(self._connection, commands) if commands else []\n"
         "        with self._connection.begin():\n"
         "            self._advance(mark, time_ms)\n",
         TABLES,
@@ -137,5 +138,21 @@ VOTER_BUGS = (
         "    if tables.mark.index < restored.mark.index:\n",
         "    if False:\n",
         TABLES,
+    ),
+    bug(
+        "a command whose place another entry took counts as done",
+        S,
+        "store/voter_engine.py",
+        "            if proposal is not None and (one is None or term != entry.term):\n",
+        "            if proposal is not None and one is None:\n",
+        ENGINE,
+    ),
+    bug(
+        "a linearizable read asks nobody",
+        S,
+        "store/voter_engine.py",
+        "        if consistency is Consistency.LINEARIZABLE:\n",
+        "        if False:\n",
+        ENGINE,
     ),
 )

@@ -21,7 +21,6 @@ from fabric.core.raft.log import SnapshotMark
 from fabric.core.raft.node import RaftNode, Role
 from fabric.core.raft.pipeline import Fold, Pipeline, Write
 from fabric.core.raft.ready import Ready, Send
-from fabric.store.apply import Outcome
 from fabric.store.voter_log import SEGMENT_BYTES_MIN, Restored, VoterLog
 from fabric.store.voter_start import found_voter, restore_voter
 from proto.ids import LogIndex, Term, VoterId
@@ -255,14 +254,14 @@ class SimVoter:
             self._tables.install(source, fold.snapshot)
             source.close()
             self.waiting = {at: key for at, key in self.waiting.items() if at[0] > fold.snapshot.index}
-        outcomes: list[Outcome | None] = self._tables.fold(fold.entries) if fold.entries else []
+        folded = self._tables.fold(fold.entries) if fold.entries else []
         self._sim_tables.note(self._world.rng)
         self._is_folding = False
         self._pipeline.folded()
-        for entry, outcome in zip(fold.entries, outcomes, strict=True):
+        for entry, one in zip(fold.entries, folded, strict=True):
             key = self.waiting.pop((entry.index, entry.term), None)
-            if key is not None and outcome is not None:
-                self._world.acknowledge(key, entry, outcome)
+            if key is not None and one is not None:
+                self._world.acknowledge(key, entry, one.outcome)
         self._pump()
 
     def _leave(self, sends: list[Send]) -> None:

@@ -88,7 +88,7 @@ def test_what_is_folded_is_there_with_its_position(tables: VoterTables, tmp_path
         index=LogIndex(3), term=Term(2), kind=EntryKind.CONFIGURATION, data=encode_configuration(THREE)
     )
     outcomes = tables.fold([logged(1), nothing(2, 2), change, logged(4, 2)])
-    assert [outcome and outcome.index for outcome in outcomes] == [1, None, None, 4]
+    assert [one and one.outcome.index for one in outcomes] == [1, None, None, 4]
     assert tables.mark == mark(4, 2, THREE)
     assert projects(tables) == {"p4"}
     tables._connection.close()
@@ -104,7 +104,7 @@ def test_a_request_asked_twice_happens_once(tables: VoterTables) -> None:
         [LogEntry(index=LogIndex(3), term=Term(1), kind=EntryKind.COMMAND, data=logged(2).data)]
     )
     assert again is not None
-    assert (again.index, again.replayed, again.rejection) == (2, True, None)
+    assert (again.outcome.index, again.outcome.replayed, again.outcome.rejection) == (2, True, None)
 
 
 def test_time_never_goes_back(tables: VoterTables, tmp_path: Path) -> None:
