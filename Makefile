@@ -25,8 +25,7 @@ down:            ## End it and remove every trace
 	@if [ -x $(FABRIC) ]; then $(FABRIC) dev down --dir $(DIR); else echo "no .venv: nothing is running from here"; fi
 
 test: setup lint ## Set up and run everything: lint, types, import rules, all tests
-	.venv/bin/pytest tests/sim -n 2 --dist load $(PYTEST_ARGS)
-	.venv/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore=tests/sim $(PYTEST_ARGS)
+	@./.ci/tests.sh $(PYTEST_ARGS)
 
 unit: setup  ## Only the fast tests
 	.venv/bin/pytest tests/unit tests/property tests/golden tests/tidy -q

@@ -20,6 +20,13 @@ class LogFailedError(FabricError):
     outcome = Outcome.UNKNOWN
 
 
+class SnapshotRefusedError(FabricError):
+    """A copy of another voter's tables is damaged, or not what it should be. Nothing was changed."""
+
+    code = "fabric.store.snapshot_refused"
+    outcome = Outcome.NOT_DONE
+
+
 class SchemaVersionError(FabricError):
     """The tables were made by another version of the program."""
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fabric.store.errors import LogCorruptError
+from fabric.store.files import fsync_directory, write_at
 from fabric.store.framing import HASH_BYTES
 from fabric.store.log_record import MAGIC, Record, decode_record
 
@@ -40,14 +41,6 @@ def segment_path(directory: Path, first_index: int) -> Path:
 def list_segments(directory: Path) -> list[Path]:
     """Oldest first."""
     return sorted(path for path in directory.iterdir() if path.suffix == _SUFFIX)
-
-
-def fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def create_segment(directory: Path, header: SegmentHeader, segment_bytes: int) -> int:
@@ -74,15 +67,6 @@ def sweep_unfinished(directory: Path) -> None:
     for path in sorted(directory.iterdir()):
         if path.suffix == ".tmp":
             path.unlink()
-
-
-def write_at(descriptor: int, data: bytes, offset: int) -> None:
-    """All of `data`, however many calls it takes. Raises OSError."""
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view = view[written:]
-        offset += written
 
 
 def read_header(data: bytes, path: Path) -> SegmentHeader:

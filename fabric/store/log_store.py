@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fabric.store.errors import LogCorruptError, LogFailedError
+from fabric.store.files import fsync_directory, write_at
 from fabric.store.framing import GENESIS, hash_bytes
 from fabric.store.log_record import RECORD_BYTES_MAX, LogEntry, Record, encode_record
 from fabric.store.log_segment import (
@@ -23,13 +24,11 @@ from fabric.store.log_segment import (
     check_tail,
     create_segment,
     cut_tail,
-    fsync_directory,
     list_segments,
     read_header,
     read_records,
     segment_path,
     sweep_unfinished,
-    write_at,
 )
 
 log = logging.getLogger(__name__)

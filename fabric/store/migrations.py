@@ -42,6 +42,13 @@ def _tokens_with_door_keys(connection: Connection) -> None:
     connection.execute(text(f"ALTER TABLE join_tokens ADD COLUMN door_public {column}"))
 
 
+def _position_of_a_voter(connection: Connection) -> None:
+    """3 to 4: the position names the term and the voters, so that the tables are a snapshot by themselves."""
+    blob = "BYTEA NOT NULL DEFAULT ''" if _is_postgres(connection) else "BLOB NOT NULL DEFAULT x''"
+    for column in ("applied_term BIGINT NOT NULL DEFAULT 0", f"configuration {blob}"):
+        connection.execute(text(f"ALTER TABLE position ADD COLUMN {column}"))
+
+
 def _is_postgres(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
@@ -49,4 +56,5 @@ def _is_postgres(connection: Connection) -> bool:
 STEPS: Mapping[int, Step] = {  # from which version
     1: _nodes_with_generations,
     2: _tokens_with_door_keys,
+    3: _position_of_a_voter,
 }

@@ -8,7 +8,7 @@ from fabric.store import tables as t
 from fabric.store.errors import SchemaVersionError
 from fabric.store.migrations import STEPS
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def create_schema(connection: Connection) -> None:
@@ -21,7 +21,13 @@ def create_schema(connection: Connection) -> None:
         t.metadata.create_all(connection)
         connection.execute(
             insert(t.position).values(
-                id=1, schema_version=SCHEMA_VERSION, applied_index=0, applied_hash=b"", time_ms=0
+                id=1,
+                schema_version=SCHEMA_VERSION,
+                applied_index=0,
+                applied_hash=b"",
+                applied_term=0,
+                configuration=b"",
+                time_ms=0,
             )
         )
         return

@@ -48,14 +48,19 @@ def open_readers(path: Path, count: int) -> Engine:
     return engine
 
 
+def raw(connection: Connection) -> sqlite3.Connection:
+    """The driver's own connection, for what is no SQL. SQLAlchemy begins no transaction for it."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
+
+
 def checkpoint(connection: Connection) -> bool:
     """Moves the WAL into the database file and fsyncs it. False: something held it back, so the file may
     lack what the WAL has. Outside a transaction only."""
     assert not connection.in_transaction()
-    driver = connection.connection.driver_connection  # SQLAlchemy would begin a transaction first
-    assert driver is not None
     try:
-        busy, frames, moved = driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        busy, frames, moved = raw(connection).execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     except sqlite3.OperationalError as error:
         log.warning("checkpoint failed", extra={"error": str(error)})
         return False

@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from fabric.core.raft.configuration import decode_configuration, encode_configuration
+from fabric.core.raft.configuration import decode_known, encode_known
 from fabric.core.raft.log import SnapshotMark
 from fabric.core.raft.ready import HardState
 from fabric.store.framing import HASH_BYTES, PREFIX_BYTES, frame, hash_bytes, unframe
@@ -85,7 +85,7 @@ def _encode(payload: Payload) -> bytes:
 
 
 def _mark(word: str, mark: SnapshotMark) -> list[object]:
-    return [word, mark.index, mark.term, encode_configuration(mark.configuration)]
+    return [word, mark.index, mark.term, encode_known(mark.configuration)]
 
 
 def _decode(data: bytes) -> Payload:
@@ -98,6 +98,6 @@ def _decode(data: bytes) -> Payload:
         case ["hard", int(term), None]:
             return HardState(Term(term))
         case ["mark" | "restart" as word, int(index), int(term), bytes(configuration)]:
-            mark = SnapshotMark(LogIndex(index), Term(term), decode_configuration(configuration))
+            mark = SnapshotMark(LogIndex(index), Term(term), decode_known(configuration))
             return mark if word == "mark" else Restart(mark)
     raise WireError("bad_field", "no record of a voter's log")

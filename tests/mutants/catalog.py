@@ -9,6 +9,7 @@ from __future__ import annotations
 from tests.mutants.bug import Bug, Harm
 from tests.mutants.membership_bugs import MEMBERSHIP_BUGS
 from tests.mutants.raft_bugs import RAFT_BUGS
+from tests.mutants.voter_bugs import VOTER_BUGS
 
 S, L = Harm.SAFETY, Harm.LIVENESS
 
@@ -554,6 +555,7 @@ CATALOG: tuple[Bug, ...] = (
     *RUNTIME,
     *MEMBERSHIP_BUGS,
     *RAFT_BUGS,
+    *VOTER_BUGS,
     *COMPUTE,
     *PLACEMENT,
     *CONTROL,

@@ -43,8 +43,8 @@ class SimFiles:
 
     # ---- faults
 
-    def lose_power_after(self, steps: int) -> None:
-        """The operation after so many raises PowerLostError: it is half done at most."""
+    def lose_power_after(self, steps: int | None) -> None:
+        """The operation after so many raises PowerLostError: it is half done at most. None: it stays on."""
         self._steps_left = steps
 
     def fail_when(self, chosen: Callable[[str], bool]) -> None:

@@ -1,47 +1,36 @@
-"""The deterministic world of voters: virtual time, one seed, a lossy network, disks that crash half-written.
+"""The deterministic world of voters: virtual time, one seed, a lossy network, whole voters, and their users.
 
-The real core and the real codec run in it. `Ready`s go through a pipeline as in the runtime: what is early
-leaves at once, the rest after a write that takes time; crashes come at any moment, also in the middle of one.
+Commands are the product's own and are asked again under the same request id, as clients do.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from fabric.core.raft.config import RaftConfig
 from fabric.core.raft.configuration import Configuration
-from fabric.core.raft.events import (
-    AskRead,
-    Compacted,
-    Propose,
-    ProposeConfiguration,
-    RaftEvent,
-    Received,
-    SnapshotArrived,
-    SnapshotEnded,
-    Transfer,
-    Woke,
-)
-from fabric.core.raft.log import SnapshotMark
-from fabric.core.raft.node import RaftNode, Role
-from fabric.core.raft.ready import Ready, Send
+from fabric.core.raft.events import AskRead, Propose, ProposeConfiguration, Received, Transfer
+from fabric.core.raft.node import Role
+from fabric.core.raft.ready import Send
+from fabric.store.apply import Outcome
+from fabric.store.command_entry import encode_command_entry
 from proto.codec import pack, unpack
-from proto.ids import LogIndex, Term, VoterId
-from proto.raft import RAFT_MESSAGES
+from proto.commands import encode_command
+from proto.commands.identity import ProjectCreate
+from proto.ids import LogIndex, ProjectId, RequestId, VoterId
+from proto.raft import RAFT_MESSAGES, LogEntry
 from proto.records import from_wire, to_wire
+from tests.fixtures.store_world import DOMAIN, fabric_init
 from tests.sim.membership_time import Schedule
 from tests.sim.raft_checks import Bystander
-from tests.sim.raft_disk import RaftDisk
+from tests.sim.raft_disk import DurableLog
+from tests.sim.raft_voter import SimVoter
 
-CONFIG = RaftConfig(heartbeat_ms=50, election_ms=300, entries_max=16, append_bytes_max=600, inflight_max=4)
 KINDS = {kind.KIND: kind for kind in RAFT_MESSAGES}
-TRAIL = 8  # entries a voter keeps behind its snapshot
+AGAIN = 0.2  # of commands that somebody asks again
 
 
 @dataclass(slots=True)
@@ -53,7 +42,10 @@ class Faults:
     delay_ms: int = 5
     slow_share: float = 0.0  # of messages that take up to ten times as long
     fsync_ms: int = 5
+    fold_ms: int = 5
     crash: float = 0.0  # a second, for each voter
+    torn: float = 0.0  # a write: the power fails in the middle of it
+    parted: float = 0.0  # a snapshot: the power fails when the log has it and the tables have not
     cut: float = 0.0
     pause: float = 0.0
     compact: float = 0.0
@@ -71,7 +63,10 @@ class Faults:
             delay_ms=rng.choice((1, 5, 40, 150)),
             slow_share=some(0.2),
             fsync_ms=rng.choice((0, 5, 50)),
+            fold_ms=rng.choice((0, 5, 100)),
             crash=some(0.4),
+            torn=some(0.02),
+            parted=some(0.8),
             cut=some(0.5),
             pause=some(0.4),
             compact=some(1.0),
@@ -82,26 +77,12 @@ class Faults:
 
 @dataclass(slots=True)
 class Acknowledged:
-    """A command somebody was told is done, or a read's answer, for the reader of histories."""
+    """What somebody was told: which request it serves, the entry it was in, what came of it."""
 
+    request_id: RequestId
     index: int
     term: int
-
-
-@dataclass(slots=True)
-class SimVoter:
-    me: VoterId
-    disk: RaftDisk
-    node: RaftNode | None = None
-    life: int = 0
-    pipeline: deque[tuple[Ready, Term]] = field(default_factory=deque)  # with the term it was made in
-    is_writing: bool = False
-    is_paused: bool = False
-    inbox: deque[RaftEvent] = field(default_factory=deque)
-    arrived: dict[int, tuple[SnapshotMark, dict[int, bytes]]] = field(default_factory=dict)
-    waiting: dict[tuple[int, int], object] = field(default_factory=dict)  # (index, term) -> command's key
-    asked: dict[object, int] = field(default_factory=dict)  # read -> highest index acknowledged before it
-    woken_ms: int | None = None
+    outcome: Outcome
 
 
 class RaftWorld:
@@ -114,17 +95,18 @@ class RaftWorld:
         self.cuts: set[tuple[VoterId, VoterId]] = set()
         names = [VoterId(f"n{i}") for i in range(1, voters + spare + 1)]
         founders = frozenset(names[:voters])
-        self.voters: dict[VoterId, SimVoter] = {}
-        for name in names:
-            known = Configuration(founders) if name in founders else Configuration()
-            self.voters[name] = SimVoter(name, RaftDisk(SnapshotMark(LogIndex(0), Term(0), known)))
         self.is_faulty = False
         self.sent = 0
         self.acknowledged: dict[object, Acknowledged] = {}
         self.reads_done = 0
-        self._commands = itertools.count()
-        for name in names:
-            self.start(name)
+        self._numbers = itertools.count()
+        self._requests = [(RequestId("q-init"), encode_command(fabric_init()))]
+        self.voters = {
+            name: SimVoter(self, name, Configuration(founders) if name in founders else Configuration())
+            for name in names
+        }
+        for voter in self.voters.values():
+            voter.start()
 
     # ---- time
 
@@ -148,163 +130,21 @@ class RaftWorld:
     # ---- voters
 
     def start(self, name: VoterId) -> None:
-        voter = self.voters[name]
-        assert voter.node is None
-        voter.life += 1
-        disk = voter.disk
-        voter.node = RaftNode(
-            name,
-            CONFIG,
-            Random(f"{self.seed}/{name}/{voter.life}"),
-            mark=disk.mark,
-            hard_state=disk.hard,
-            entries=tuple(disk.entries),
-            applied_index=disk.applied_index,
-            now_ms=self.now_ms,
-        )
-        self._arm(voter)
+        self.voters[name].start()
 
     def crash(self, name: VoterId) -> None:
-        voter = self.voters[name]
-        if voter.node is None:
-            return
-        if voter.is_writing and voter.pipeline:
-            ready, _ = voter.pipeline[0]
-            voter.disk.write_some(ready, self._snapshot_for(voter, ready), self.rng)
-        voter.node = None
-        voter.pipeline.clear()
-        voter.inbox.clear()
-        voter.arrived.clear()
-        voter.waiting.clear()
-        voter.asked.clear()
-        voter.is_writing = voter.is_paused = False
-        voter.woken_ms = None
-        voter.life += 1
-        voter.disk.lose_rows(self.rng)
+        self.voters[name].crash()
 
-    def tell(self, name: VoterId, event: RaftEvent) -> None:
-        voter = self.voters[name]
-        if voter.node is None:
-            return
-        if voter.is_paused:
-            if not isinstance(event, Woke):
-                voter.inbox.append(event)
-            return
-        was_leading, commit_before = voter.node.role is Role.LEADER, voter.node.commit_index
-        counted = voter.node.configuration
-        ready = voter.node.handle(event, self.now_ms)
-        if not was_leading:
-            self.bystander.on_role(voter.node)
-        if was_leading and voter.node.commit_index > commit_before:
-            disks = {name: other.disk for name, other in self.voters.items()}
-            self.bystander.on_leader_commit(voter.node, counted, disks)
-        for send in ready.early:
-            self.bystander.on_early(send, voter.disk)
-            self._send(voter, send)
-        for done in ready.appended:
-            voter.waiting[(done.index, done.term)] = done.key
-        for read in ready.reads:
-            known = voter.asked.pop(read.key, None)
-            if known is not None:
-                assert read.index >= known, f"a read at {read.index} misses the acknowledged entry {known}"
-                self.reads_done += 1
-        for refused in ready.refused:
-            voter.asked.pop(refused.key, None)
-        for wanted in ready.snapshots_wanted:
-            self._stream_snapshot(voter, wanted.to)
-        voter.pipeline.append((ready, voter.node.term))
-        self._work(voter)
-        self._arm(voter)
+    def durable_logs(self) -> dict[VoterId, DurableLog]:
+        return {name: voter.durable for name, voter in self.voters.items()}
 
-    def _arm(self, voter: SimVoter) -> None:
-        assert voter.node is not None
-        due_ms = voter.node.due_ms
-        if due_ms is None or (voter.woken_ms is not None and self.now_ms <= voter.woken_ms <= due_ms):
-            return
-        due_ms = max(due_ms, self.now_ms)
-        voter.woken_ms = due_ms
-        self.after(due_ms - self.now_ms, partial(self._wake, voter, voter.life, due_ms))
-
-    def _wake(self, voter: SimVoter, life: int, due_ms: int) -> None:
-        if voter.life != life or voter.node is None or voter.woken_ms != due_ms:
-            return
-        voter.woken_ms = None
-        if voter.is_paused:
-            self.after(20, lambda: self._rearm(voter, life))
-            return
-        self.tell(voter.me, Woke())
-
-    def _rearm(self, voter: SimVoter, life: int) -> None:
-        if voter.life == life and voter.node is not None and voter.woken_ms is None:
-            self._arm(voter)
-
-    def pause(self, name: VoterId, for_ms: int) -> None:
-        voter = self.voters[name]
-        if voter.node is None or voter.is_paused:
-            return
-        voter.is_paused, life = True, voter.life
-
-        def go_on() -> None:
-            if voter.life != life:
-                return
-            voter.is_paused = False
-            while voter.inbox and not voter.is_paused and voter.node is not None:
-                self.tell(name, voter.inbox.popleft())
-            self._work(voter)
-
-        self.after(for_ms, go_on)
-
-    # ---- the pipeline
-
-    def _work(self, voter: SimVoter) -> None:
-        while voter.pipeline and not voter.is_writing and not voter.is_paused:
-            ready, term = voter.pipeline[0]
-            if ready.hard_state is None and not ready.entries and ready.snapshot is None:
-                voter.pipeline.popleft()
-                self._finish(voter, ready, term)
-                continue
-            voter.is_writing = True
-            delay = self.rng.uniform(0, self.faults.fsync_ms)
-            self.after(delay, partial(self._written, voter, voter.life))
-
-    def _written(self, voter: SimVoter, life: int) -> None:
-        if voter.life != life:
-            return
-        if voter.is_paused:  # the disk is done; the process finds out when it goes on
-            self.after(10, partial(self._written, voter, life))
-            return
-        ready, term = voter.pipeline.popleft()
-        voter.disk.write(ready, self._snapshot_for(voter, ready))
-        voter.is_writing = False
-        self._finish(voter, ready, term)
-        self._work(voter)
-
-    def _snapshot_for(self, voter: SimVoter, ready: Ready) -> dict[int, bytes] | None:
-        return voter.arrived[ready.snapshot.index][1] if ready.snapshot is not None else None
-
-    def _finish(self, voter: SimVoter, ready: Ready, term: Term) -> None:
-        life = voter.life
-        for send in ready.messages:
-            self.bystander.on_send(voter.me, send, voter.disk)
-            if send.to == voter.me:
-                self.after(0, partial(self._to_self, voter, life, send))
-            else:
-                self._send(voter, send)
-        for entry in ready.committed:
-            self.bystander.on_commit(voter.me, term, entry)
-            if entry.index > voter.disk.applied_index:
-                voter.disk.apply(entry)
-            key = voter.waiting.pop((entry.index, entry.term), None)
-            if key is not None:
-                self.acknowledged[key] = Acknowledged(entry.index, entry.term)
-
-    def _to_self(self, voter: SimVoter, life: int, send: Send) -> None:
-        if voter.life == life:
-            self.tell(voter.me, Received(voter.me, send.message))
+    def acknowledge(self, key: object, entry: LogEntry, outcome: Outcome) -> None:
+        assert isinstance(key, tuple)
+        self.acknowledged[key] = Acknowledged(key[0], entry.index, entry.term, outcome)
 
     # ---- the network
 
-    def _send(self, voter: SimVoter, send: Send) -> None:
+    def send(self, sender: VoterId, send: Send) -> None:
         self.sent += 1
         frame = pack([send.message.KIND, to_wire(send.message)])
         faults, rng = self.faults, self.rng
@@ -318,27 +158,12 @@ class RaftWorld:
             delay = rng.uniform(0.5, faults.delay_ms)
             if self.is_faulty and rng.random() < faults.slow_share:
                 delay *= 10
-            self.after(delay, lambda: self._arrive(voter.me, send.to, frame))
+            self.after(delay, lambda: self._arrive(sender, send.to, frame))
 
     def _arrive(self, sender: VoterId, to: VoterId, frame: bytes) -> None:
         if (sender, to) in self.cuts or to not in self.voters:
             return
-        self.tell(to, Received(sender, parse_frame(frame)))
-
-    def _stream_snapshot(self, voter: SimVoter, to: VoterId) -> None:
-        mark, rows = voter.disk.mark, dict(voter.disk.snapshot)
-        assert voter.node is not None
-        term, life = voter.node.term, voter.life
-
-        def arrive() -> None:
-            target = self.voters[to]
-            if (voter.me, to) not in self.cuts and target.node is not None and not target.is_paused:
-                target.arrived[mark.index] = (mark, rows)
-                self.tell(to, SnapshotArrived(voter.me, term, mark))
-            if voter.life == life:
-                self.tell(voter.me, SnapshotEnded(to))
-
-        self.after(self.rng.uniform(1, 10 * self.faults.delay_ms), arrive)
+        self.voters[to].tell(Received(sender, parse_frame(frame)))
 
     def split(self, *sides: Iterable[VoterId]) -> None:
         side_of = {name: number for number, side in enumerate(sides) for name in side}
@@ -354,45 +179,58 @@ class RaftWorld:
         return max(leading, key=lambda v: v.node.term if v.node else 0, default=None)
 
     def propose(self, name: VoterId, count: int = 1) -> list[object]:
-        keys: list[object] = [
-            f"c{next(self._commands)}{'.' * self.rng.choice((0, 0, 60, 200))}" for _ in range(count)
-        ]
-        self.tell(name, Propose([(key, str(key).encode()) for key in keys]))
+        """Keys are (request id, number of the asking)."""
+        voter = self.voters[name]
+        time_ms = self.now_ms + voter.clock_skew_ms
+        asked = [self._some_request() for _ in range(count)]
+        keys: list[object] = [(request_id, next(self._numbers)) for request_id, _ in asked]
+        entries = [encode_command_entry(time_ms, request_id, body) for request_id, body in asked]
+        voter.tell(Propose(list(zip(keys, entries, strict=True))))
         return keys
 
+    def _some_request(self) -> tuple[RequestId, bytes]:
+        requests, rng = self._requests, self.rng
+        if rng.random() < AGAIN or (len(requests) == 1 and not self.acknowledged):
+            return rng.choice(requests[-50:])
+        number = next(self._numbers)
+        command = ProjectCreate(
+            project_id=ProjectId(f"p{number}"),
+            domain_id=DOMAIN,
+            name=f"name {number % 1_000}",  # some collide, and are rejected, everywhere alike
+            description="." * rng.choice((0, 0, 60, 400)),
+        )
+        requests.append((RequestId(f"q{number}"), encode_command(command)))
+        return requests[-1]
+
     def ask_read(self, name: VoterId) -> object:
-        key = f"r{next(self._commands)}"
-        self.voters[name].asked[key] = max((done.index for done in self.acknowledged.values()), default=0)
-        self.tell(name, AskRead(key))
+        key = f"r{next(self._numbers)}"
+        voter = self.voters[name]
+        voter.asked[key] = max((done.index for done in self.acknowledged.values()), default=0)
+        voter.tell(AskRead(key))
         return key
 
-    def compact(self, name: VoterId) -> None:
-        voter = self.voters[name]
-        if voter.node is None or voter.is_paused:
-            return
-        index = voter.disk.applied_index - TRAIL
-        if index <= voter.node.log.mark.index:
-            return
-        self.tell(name, Compacted(LogIndex(index)))
-        voter.disk.compact(voter.node.log.mark)
-
     def change(self, name: VoterId, voters: frozenset[VoterId], learners: frozenset[VoterId]) -> None:
-        self.tell(name, ProposeConfiguration(f"g{next(self._commands)}", voters, learners))
+        key = f"g{next(self._numbers)}"
+        self.voters[name].tell(ProposeConfiguration(key, voters, learners))
 
     def transfer(self, name: VoterId, to: VoterId) -> None:
-        self.tell(name, Transfer(to))
+        self.voters[name].tell(Transfer(to))
 
     # ---- chaos
+
+    def strikes(self, chance: float) -> bool:
+        return self.is_faulty and self.rng.random() < chance
 
     def trouble(self, for_ms: int) -> None:
         """Faults and users, a decision for each voter each 100 ms."""
         self.is_faulty = True
-        for _ in range(for_ms // 100):
+        for step in range(for_ms // 100):
             for name, voter in self.voters.items():
                 self._trouble_one(name, voter)
             if len(self.voters) > 1 and self.rng.random() < self.faults.cut / 10:
                 self._cut_something()
-            self.bystander.check_logs([v.node for v in self.voters.values() if v.node is not None])
+            if step % 3 == 0:
+                self.bystander.check_logs([v.node for v in self.voters.values() if v.node is not None])
             self.run(100)
 
     def _trouble_one(self, name: VoterId, voter: SimVoter) -> None:
@@ -405,12 +243,12 @@ class RaftWorld:
             self.crash(name)
             return
         if rng.random() < faults.pause / 10:
-            self.pause(name, rng.choice((50, 400, 2_000)))
+            voter.pause(rng.choice((50, 400, 2_000)))
         if rng.random() < faults.compact / 10:
-            self.compact(name)
-        if voter.node.role is Role.LEADER:
-            for _ in range(rng.randrange(4)):
-                self.propose(name, rng.randrange(1, 6))
+            voter.compact()
+        if voter.node is not None and voter.node.role is Role.LEADER:
+            for _ in range(rng.randrange(3)):
+                self.propose(name, rng.randrange(1, 4))
             if rng.random() < 0.5:
                 self.ask_read(name)
             if rng.random() < faults.change / 10:
@@ -460,32 +298,44 @@ class RaftWorld:
         return all(
             (member := self.voters[name].node) is not None
             and member.commit_index == node.commit_index
-            and self.voters[name].disk.applied_index == node.commit_index
+            and self.voters[name].applied_index == node.commit_index
             for name in node.configuration.members
         )
 
     def check_settled(self) -> None:
-        """Everybody holds the same rows, and every acknowledged command is in them, once."""
+        """Everybody holds the same rows, and what anybody was told is in them."""
         leader = self.leader()
         assert leader is not None
         assert leader.node is not None
-        rows = leader.disk.rows
+        rows = leader.rows()
         for name in leader.node.configuration.members:
             member = self.voters[name]
-            assert member.disk.rows == rows, f"{name} holds other rows than {leader.me}"
+            for table, content in member.rows().items():
+                assert content == rows[table], f"{name} holds other {table} than {leader.me}"
             assert member.node is not None
             assert member.node.configuration == leader.node.configuration, f"{name} counts other voters"
             self.bystander.check_mark(member.node)
-        commands = [data for data in rows.values() if data.startswith(b"c")]
-        assert len(commands) == len(set(commands)), "a command was applied twice"
-        for key, done in self.acknowledged.items():
-            assert self.bystander.committed[done.index].term == done.term
-            if str(key).startswith("c"):
-                assert rows[done.index] == str(key).encode(), f"{key} was done at {done.index} and is lost"
+        self._check_acknowledged(rows)
         for voter in self.voters.values():
             assert voter.node is not None
-            refused = {name: n for name, n in voter.node.counters.items() if name == "refused.second_leader"}
-            assert not refused
+            assert not voter.node.counters["refused.second_leader"]
+
+    def _check_acknowledged(self, rows: dict[str, list[tuple[Any, ...]]]) -> None:
+        """Each was told once what happened, however often it was asked; and it is still so."""
+        first: dict[RequestId, Outcome] = {}
+        for done in self.acknowledged.values():
+            assert self.bystander.committed[LogIndex(done.index)].term == done.term
+            known = first.setdefault(done.request_id, done.outcome)
+            told = (done.outcome.index, done.outcome.result, done.outcome.rejection)
+            assert told == (known.index, known.result, known.rejection), f"{done.request_id} happened twice"
+        requests = {row[0]: row for row in rows["requests"]}
+        projects = {row[0] for row in rows["projects"]}
+        for request_id, outcome in first.items():
+            assert requests[request_id][2] == outcome.index, f"{request_id} was done and is lost"
+            if request_id != "q-init" and outcome.rejection is None:
+                assert request_id.replace("q", "p") in projects, f"{request_id} was done and is lost"
+        stamps = [row[1] for row in sorted(rows["audit"])]
+        assert stamps == sorted(stamps), "time went back"
 
 
 def parse_frame(frame: bytes) -> Any:

@@ -88,6 +88,16 @@ def decode_configuration(data: bytes) -> Configuration:
     return Configuration(*sets)
 
 
+def encode_known(configuration: Configuration) -> bytes:
+    """Also where none is known yet: whoever joins learns it from the log."""
+    return encode_configuration(configuration) if configuration.members else b""
+
+
+def decode_known(data: bytes) -> Configuration:
+    """Raises WireError."""
+    return decode_configuration(data) if data else Configuration()
+
+
 def _majority_holds(voters: frozenset[VoterId], match: Callable[[VoterId], LogIndex]) -> LogIndex:
     held = sorted((match(voter) for voter in voters), reverse=True)
     return held[len(held) // 2]

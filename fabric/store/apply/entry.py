@@ -96,6 +96,14 @@ def advance(connection: Connection, *, index: int, time_ms: int, record_hash: by
     connection.execute(_ADVANCE, {"applied_index": index, "time_ms": time_ms, "applied_hash": record_hash})
 
 
+def advance_voter(
+    connection: Connection, *, index: int, term: int, configuration: bytes, time_ms: int
+) -> None:
+    """`advance` for a log with terms. `configuration`: of the voters, in force at `index`."""
+    position = {"applied_index": index, "applied_term": term, "configuration": configuration}
+    connection.execute(_ADVANCE, {**position, "time_ms": time_ms})
+
+
 def _seen_before(connection: Connection, request_ids: Sequence[RequestId]) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
     for start in range(0, len(request_ids), IDS_MAX):

@@ -13,6 +13,8 @@ position = Table(  # one row; written in the same transaction as what the entrie
     Column("schema_version", INT, nullable=False),
     Column("applied_index", INT, nullable=False),
     Column("applied_hash", LargeBinary, nullable=False),  # of that entry's log record; empty without a log
+    Column("applied_term", INT, nullable=False),  # of that entry; 0 without voters
+    Column("configuration", LargeBinary, nullable=False),  # of the voters, at that entry; empty without any
     Column("time_ms", INT, nullable=False),  # its stamp; stamps never go back
     CheckConstraint("id = 1", name="one_row"),
 )

@@ -21,6 +21,7 @@ from fabric.store.sqlite import open_writer
 NEW_COLUMNS = {
     "nodes": frozenset({"generation", "body", "signature"}),  # in version 2
     "join_tokens": frozenset({"door_public"}),  # in version 3
+    "position": frozenset({"applied_term", "configuration"}),  # in version 4
 }
 
 Columns = dict[str, dict[str, tuple[str, bool]]]
@@ -53,7 +54,7 @@ def first_tables(connection: Connection) -> None:
             table.to_metadata(old)
     old.create_all(connection)
     first = {"id": 1, "schema_version": 1, "applied_index": 0, "applied_hash": b"", "time_ms": 0}
-    connection.execute(t.position.insert(), first)
+    connection.execute(old.tables["position"].insert(), first)
     node = {"node_id": "n", "name": "h1", "curve_public": b"key", "certificate": b"cert", "admitted_ms": 5}
     connection.execute(old.tables["nodes"].insert(), node)
     token = {"token_id": "t", "secret_hash": b"h", "expires_ms": 9, "uses_left": 1}

@@ -163,10 +163,13 @@ def test_it_goes_on_though_the_load_in_it_came_before() -> None:
 
 
 def test_the_word_of_a_member_nobody_told_of_yet_prunes_nothing() -> None:
-    world = grown()
-    for name in PEERS:
+    """Also before the tree has its shape, when whatever comes twice prunes."""
+    world = LoneCore(("g", *PEERS))
+    world.effects.clear()
+    for name in ("g", *PEERS):
         world.hear(name, word(7))
     assert said(world.effects, Prune) == []
+    assert len(eager(world)) == len(PEERS) + 1
 
 
 # What it prunes.

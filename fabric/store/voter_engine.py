@@ -1,0 +1,579 @@
+"""One voter of a replicated log: core and pipeline on the event loop, log and tables on a thread each.
+
+Theory of operation. The loop never waits for a disk. What is proposed in one turn of the loop is one event
+for the core; what that owes gathers in the pipeline while the log's thread makes the group before it durable.
+Promises leave after that, committed entries go to the tables' thread, and whoever proposed one is answered
+when it is folded: durable on a majority, applied here. Reads have threads and read-only connections of their
+own, each in one snapshot of the rows.
+
+After a failed write or sync the voter has stopped for good: what its log held is UNKNOWN to whoever waits,
+what comes later is refused NOT_DONE, and nothing more is said to its peers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Protocol, TypeVar
+from urllib.parse import quote
+
+from fabric.core.queries import Applied, AppliedEntry, Consistency, Listener, Query
+from fabric.core.raft.config import RaftConfig
+from fabric.core.raft.configuration import Configuration
+from fabric.core.raft.events import (
+    AskRead,
+    Compacted,
+    Propose,
+    ProposeConfiguration,
+    RaftEvent,
+    Received,
+    SnapshotArrived,
+    SnapshotEnded,
+    Transfer,
+    Woke,
+)
+from fabric.core.raft.log import SnapshotMark
+from fabric.core.raft.node import RaftNode, Role
+from fabric.core.raft.pipeline import Fold, Pipeline, Write
+from fabric.core.raft.ready import Ready, Send
+from fabric.errors import CommandRejectedError, FabricError, NotLeaderError
+from fabric.store.command_entry import COMMAND_BYTES_MAX, REQUEST_ID_BYTES_MAX, encode_command_entry
+from fabric.store.errors import StoreBusyError, StoreFailedError, StoreStoppedError
+from fabric.store.files import OsFiles
+from fabric.store.listeners import Listeners
+from fabric.store.lock import DirectoryLock
+from fabric.store.query import answer
+from fabric.store.snapshot_files import SnapshotFiles
+from fabric.store.sqlite import open_readers, open_writer, raw
+from fabric.store.voter_log import SEGMENT_BYTES, Restored, VoterLog
+from fabric.store.voter_start import found_voter, restore_voter
+from fabric.store.voter_tables import Folded, VoterTables, check_copy, mark_of_copy
+from fabric.store.voter_threads import OrderedThread
+from proto.commands import Command, encode_command
+from proto.errors import WireError
+from proto.ids import LogIndex, RequestId, Term, VoterId
+from proto.raft import RaftMessage
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+IN_FLIGHT_MAX = 8_192  # design/log.md section 4, item 11
+DISK_FREE_BYTES_MIN = 64 << 20
+READERS = 3
+COMPACT_ENTRIES = 10_000  # folded since the log was last cut
+TRAIL_ENTRIES = (
+    5_000  # kept behind the cut: who is a little behind needs no snapshot (etcd's catch-up entries)
+)
+SEGMENTS_MAX = 4  # and all entries in them are in memory, too: beyond that the trail is short
+TRAIL_SHORT_ENTRIES = 100
+DATABASE = "state.sqlite"
+
+
+class Clock(Protocol):
+    def monotonic_ms(self) -> int: ...
+
+    def wall_ms(self) -> int: ...
+
+
+class Peers(Protocol):
+    """The other voters. Messages may be lost, doubled and reordered, never altered."""
+
+    def send(self, to: VoterId, message: RaftMessage) -> None:
+        """Never calls back at once: the voter is in the middle of an event."""
+        ...
+
+    async def send_snapshot(self, to: VoterId, term: Term, mark: SnapshotMark, path: Path) -> None:
+        """Until it has it, or nothing will come of it. Raises FabricError, OSError."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Proposal:
+    command: Command
+    data: bytes
+    future: asyncio.Future[Applied]
+
+
+class VoterEngine:
+    """`open` before use, `close` after. One event loop."""
+
+    def __init__(
+        self,
+        directory: Path,
+        me: VoterId,
+        *,
+        clock: Clock,
+        rng: Random,
+        peers: Peers,
+        config: RaftConfig | None = None,
+        segment_bytes: int = SEGMENT_BYTES,
+        in_flight_max: int = IN_FLIGHT_MAX,
+        on_failure: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        """`on_failure` is called on the loop once, when the voter stopped itself."""
+        self.me = me
+        self._directory = directory
+        self._clock = clock
+        self._rng = rng
+        self._peers = peers
+        self._config = config or RaftConfig()
+        self._in_flight_max = in_flight_max
+        self._on_failure = on_failure
+        self._log = VoterLog(OsFiles(directory / "log"), segment_bytes=segment_bytes)
+        self._lock = DirectoryLock(directory)
+        self._listeners = Listeners()
+        self._pipeline = Pipeline()
+        self._node: RaftNode | None = None
+        self._failure: BaseException | None = None
+        self._gathered: list[_Proposal] = []
+        self._own: deque[RaftMessage] = deque()  # what this voter promised itself
+        self._waiting: dict[LogIndex, tuple[Term, _Proposal]] = {}
+        self._in_flight = 0
+        self._reads: dict[object, asyncio.Future[LogIndex]] = {}
+        self._applied = LogIndex(0)
+        self._until_applied: list[tuple[LogIndex, asyncio.Future[None]]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_compacting = False
+        self._streams: set[asyncio.Task[None]] = set()
+
+    # ---- what others may know
+
+    @property
+    def applied_index(self) -> LogIndex:
+        return self._applied
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the voter stopped itself; None while it works."""
+        return self._failure
+
+    @property
+    def is_leader(self) -> bool:
+        return self._node is not None and self._node.role is Role.LEADER
+
+    @property
+    def leader_id(self) -> VoterId | None:
+        """Whom this voter believes to lead."""
+        return None if self._node is None else self._node.leader_id
+
+    @property
+    def term(self) -> Term:
+        return self._need_node().term
+
+    @property
+    def configuration(self) -> Configuration:
+        return self._need_node().configuration
+
+    # ---- life
+
+    async def open(self, founders: Configuration) -> None:
+        """Takes the directory and goes on from where it was. `founders`: the first voters, where there is no
+        voter in it yet; empty for who joins a group later.
+
+        Raises: StoreLockedError, LogCorruptError, SchemaVersionError, OSError, SQLAlchemyError.
+        """
+        restored = await asyncio.to_thread(self._open, founders)
+        self._applied = self._tables.mark.index
+        self._log_thread = OrderedThread("voter-log", self._fail)
+        self._tables_thread = OrderedThread("voter-tables", self._fail)
+        self._node = RaftNode(
+            self.me,
+            self._config,
+            self._rng,
+            mark=restored.mark,
+            hard_state=restored.hard_state,
+            entries=restored.entries,
+            applied_index=self._applied,
+            now_ms=self._clock.monotonic_ms(),
+        )
+        self._arm()
+
+    def _open(self, founders: Configuration) -> Restored:
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock.acquire()
+        try:
+            self._connection = open_writer(self._directory / DATABASE)
+            self._tables = VoterTables(self._connection)
+            self._snapshots = SnapshotFiles(self._directory / "snapshots")
+            restored = restore_voter(self._log, self._tables, self._snapshots.open)
+            if restored is None:
+                mark = SnapshotMark(LogIndex(0), Term(0), founders)
+                restored = found_voter(self._log, self._tables, mark)
+        except BaseException:
+            self._release()
+            raise
+        self._readers_engine = open_readers(self._directory / DATABASE, READERS)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="voter-reader")
+        return restored
+
+    async def close(self) -> None:
+        """Stops at once: what is in flight is UNKNOWN to whoever waits. Twice is the same as once."""
+        if self._node is None:
+            return
+        if self._failure is None:
+            self._stop(StoreStoppedError("the store is closed"))
+        self._node = None
+        for stream in self._streams:
+            stream.cancel()
+        await asyncio.gather(*self._streams, return_exceptions=True)
+        await self._log_thread.close()
+        await self._tables_thread.close()
+        await asyncio.to_thread(self._readers.shutdown)
+        self._readers_engine.dispose()
+        self._release()
+
+    def _release(self) -> None:
+        connection = getattr(self, "_connection", None)
+        if connection is not None:
+            engine = connection.engine
+            connection.close()
+            engine.dispose()
+        self._log.close()
+        self._lock.release()
+
+    def _fail(self, error: BaseException) -> None:
+        """Fail-stop."""
+        if self._failure is not None or self._node is None:
+            return
+        log.critical("voter stopped", extra={"error": str(error)[:500]})
+        self._stop(error)
+        if self._on_failure is not None:
+            self._on_failure(error)
+
+    def _stop(self, error: BaseException) -> None:
+        self._failure = error
+        if self._timer is not None:
+            self._timer.cancel()
+        for proposal in self._gathered:
+            _settle(proposal.future, StoreStoppedError(f"the store stopped: {error}"))
+        held = "the store stopped while it held this command; it may have been done"
+        for _, proposal in self._waiting.values():
+            _settle(proposal.future, StoreFailedError(held))
+        for read in self._reads.values():
+            _settle(read, StoreStoppedError(f"the store stopped: {error}"))
+        for _, applied in self._until_applied:
+            _settle(applied, StoreStoppedError(f"the store stopped: {error}"))
+        self._gathered, self._waiting, self._reads, self._until_applied = [], {}, {}, []
+
+    def _need_node(self) -> RaftNode:
+        """Raises StoreStoppedError."""
+        if self._failure is not None:
+            raise StoreStoppedError(f"the store stopped: {self._failure}") from self._failure
+        if self._node is None:
+            raise StoreStoppedError("the store is closed")
+        return self._node
+
+    # ---- what users ask
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        return self._listeners.add(listener)
+
+    async def propose(self, command: Command, *, request_id: RequestId) -> Applied:
+        """Durable on a majority and applied here when it returns.
+
+        Raises: CommandRejectedError, NotLeaderError, StoreBusyError and StoreStoppedError (not done),
+        StoreFailedError (unknown).
+        """
+        node = self._need_node()
+        if len(request_id.encode()) > REQUEST_ID_BYTES_MAX:
+            raise CommandRejectedError("invalid", "The request id is too long.")
+        try:
+            body = encode_command(command)
+            if len(body) > COMMAND_BYTES_MAX:
+                raise WireError("too_large", f"{len(body)} bytes")
+            data = encode_command_entry(self._clock.wall_ms(), request_id, body)
+        except WireError as error:
+            raise CommandRejectedError(
+                "invalid", f"The request is too large or malformed ({error})."
+            ) from error
+        if node.role is not Role.LEADER:
+            raise NotLeaderError(_not_leader(node.leader_id))
+        if self._in_flight >= self._in_flight_max:
+            raise StoreBusyError(f"{self._in_flight} commands are in flight already")
+        proposal = _Proposal(command, data, asyncio.get_running_loop().create_future())
+        self._in_flight += 1
+        proposal.future.add_done_callback(self._landed)
+        if not self._gathered:  # what else is proposed in this turn of the loop goes with it
+            asyncio.get_running_loop().call_soon(self._propose_gathered)
+        self._gathered.append(proposal)
+        # A cancelled caller does not cancel its command: it is in the log, or about to be.
+        return await asyncio.shield(proposal.future)
+
+    def _landed(self, _: object) -> None:
+        self._in_flight -= 1
+
+    def _propose_gathered(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        if not gathered:
+            return
+        if self._disk_is_low():
+            for proposal in gathered:
+                low = "too little disk space is left on the conductor: free some and try again"
+                _settle(proposal.future, StoreBusyError(low))
+            return
+        self._handle(Propose([(proposal, proposal.data) for proposal in gathered]))
+
+    def _disk_is_low(self) -> bool:
+        disk = os.statvfs(self._directory)
+        return disk.f_bavail * disk.f_frsize < DISK_FREE_BYTES_MIN
+
+    async def read(self, query: Query[T], *, consistency: Consistency = Consistency.SESSION) -> T:
+        """LINEARIZABLE asks a majority first, and only the leader can. Raises MarkerNotFoundError,
+        BadFilterError, NotLeaderError, StoreStoppedError."""
+        self._need_node()
+        loop = asyncio.get_running_loop()
+        if consistency is Consistency.LINEARIZABLE:
+            future: asyncio.Future[LogIndex] = loop.create_future()
+            key = object()
+            self._reads[key] = future
+            self._handle(AskRead(key))
+            await self.wait_applied(await future)
+        return await loop.run_in_executor(self._readers, self._read, query)
+
+    def _read(self, query: Query[T]) -> T:
+        with self._readers_engine.connect() as connection, connection.begin():
+            return answer(connection, query)
+
+    async def wait_applied(self, index: LogIndex) -> None:
+        """Until the rows hold that entry. Raises StoreStoppedError."""
+        self._need_node()
+        if self._applied < index:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._until_applied.append((index, future))
+            await future
+
+    def transfer(self, to: VoterId) -> None:
+        """Hands the leadership over, if this voter has it and `to` catches up in time."""
+        self._handle(Transfer(to))
+
+    def change(self, voters: frozenset[VoterId], learners: frozenset[VoterId] = frozenset()) -> None:
+        """Begins a change of the configuration; `configuration` tells what came of it."""
+        self._handle(ProposeConfiguration(object(), voters, learners))
+
+    # ---- the core
+
+    def receive(self, sender: VoterId, message: RaftMessage) -> None:
+        """`sender` is proven by its link."""
+        self._handle(Received(sender, message))
+
+    def _handle(self, event: RaftEvent) -> None:
+        if self._node is None or self._failure is not None:
+            return
+        self._owe(self._node.handle(event, self._clock.monotonic_ms()))
+        while self._own and self._failure is None:
+            own = Received(self.me, self._own.popleft())
+            self._owe(self._node.handle(own, self._clock.monotonic_ms()))
+        self._pump()
+        self._arm()
+
+    def _owe(self, ready: Ready) -> None:
+        for send in ready.early:
+            self._peers.send(send.to, send.message)
+        for done in ready.appended:
+            if isinstance(done.key, _Proposal):
+                self._waiting[done.index] = (done.term, done.key)
+        for refused in ready.refused:
+            error = NotLeaderError(_not_leader(refused.leader))
+            if isinstance(refused.key, _Proposal):
+                _settle(refused.key.future, error)
+            elif refused.key in self._reads:
+                _settle(self._reads.pop(refused.key), error)
+        for read in ready.reads:
+            if read.key in self._reads:
+                _settle(self._reads.pop(read.key), read.index)
+        for wanted in ready.snapshots_wanted:
+            stream = asyncio.create_task(self._stream_snapshot(wanted.to, self._need_node().term))
+            self._streams.add(stream)
+            stream.add_done_callback(self._streams.discard)
+        self._leave(self._pipeline.push(ready))
+
+    def _leave(self, sends: list[Send]) -> None:
+        for send in sends:
+            if send.to == self.me:
+                self._own.append(send.message)
+            else:
+                self._peers.send(send.to, send.message)
+
+    def _arm(self) -> None:
+        if self._node is None or self._failure is not None:
+            return
+        due_ms = self._node.due_ms
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due_ms is not None:
+            wait_s = max(0, due_ms - self._clock.monotonic_ms()) / 1_000
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._handle, Woke())
+
+    # ---- the two threads
+
+    def _pump(self) -> None:
+        if (write := self._pipeline.take_write()) is not None:
+            self._log_thread.run(lambda write=write: self._write(write), self._written)  # type: ignore[misc]
+        if (fold := self._pipeline.take_fold()) is not None:
+            self._tables_thread.run(
+                lambda fold=fold: self._fold(fold),  # type: ignore[misc]
+                lambda folded, fold=fold: self._folded(fold, folded),  # type: ignore[misc]
+            )
+
+    def _write(self, write: Write) -> None:
+        self._log.write(hard_state=write.hard_state, installed=write.snapshot, entries=write.entries)
+
+    def _written(self, _: None) -> None:
+        if self._failure is not None or self._node is None:
+            return
+        self._leave(self._pipeline.written())
+        while self._own:
+            own = Received(self.me, self._own.popleft())
+            self._owe(self._node.handle(own, self._clock.monotonic_ms()))
+        self._pump()
+        self._arm()
+
+    def _fold(self, fold: Fold) -> list[Folded | None]:
+        if fold.snapshot is not None:
+            source = self._snapshots.open(fold.snapshot)
+            assert source is not None, "it was durable when it was announced"
+            with closing(source):
+                self._tables.install(source, fold.snapshot)
+        return self._tables.fold(fold.entries) if fold.entries else []
+
+    def _folded(self, fold: Fold, folded: list[Folded | None]) -> None:
+        if self._failure is not None or self._node is None:
+            return
+        self._pipeline.folded()
+        if fold.snapshot is not None:
+            self._pass_over(fold.snapshot.index)
+        told: list[AppliedEntry] = []
+        for entry, one in zip(fold.entries, folded, strict=True):
+            self._applied = entry.index
+            term, proposal = self._waiting.pop(entry.index, (None, None))
+            if proposal is not None and (one is None or term != entry.term):
+                _settle(proposal.future, NotLeaderError(_not_leader(self._node.leader_id)))
+                proposal = None
+            if one is None:
+                continue
+            outcome = one.outcome
+            applied = Applied(outcome.index, outcome.result, outcome.replayed)
+            if outcome.rejection is None and not outcome.replayed:
+                told.append(AppliedEntry(outcome.index, one.entry.command, applied))
+            if proposal is not None:
+                rejection = outcome.rejection
+                _settle(proposal.future, applied if rejection is None else CommandRejectedError(*rejection))
+        self._listeners.tell(told)
+        self._tell_waiting()
+        self._compact_if_due()
+        self._pump()
+
+    def _pass_over(self, index: LogIndex) -> None:
+        """A snapshot brought the rows up to `index`: what became of commands before it only they know."""
+        self._applied = index
+        passed = [at for at in self._waiting if at <= index]
+        for at in passed:
+            _, proposal = self._waiting.pop(at)
+            _settle(
+                proposal.future, StoreFailedError("this voter fell behind; the command may have been done")
+            )
+
+    def _tell_waiting(self) -> None:
+        for index, future in self._until_applied:
+            if index <= self._applied:
+                _settle(future, None)
+        self._until_applied = [one for one in self._until_applied if one[0] > self._applied]
+
+    # ---- snapshots
+
+    async def _stream_snapshot(self, to: VoterId, term: Term) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            path = await loop.run_in_executor(self._readers, self._copy, f"to-{to}")
+            try:
+                mark = await loop.run_in_executor(self._readers, _mark_of_file, path)
+                await self._peers.send_snapshot(to, term, mark, path)
+            finally:
+                path.unlink(missing_ok=True)
+        except (FabricError, OSError, sqlite3.Error) as error:
+            log.warning("snapshot not sent", extra={"to": to, "error": str(error)[:200]})
+        finally:
+            self._handle(SnapshotEnded(to))
+
+    def _copy(self, name: str) -> Path:
+        """Beside the writer: the rows as they are now, in one read."""
+        path = self._snapshots.unfinished(name)
+        with self._readers_engine.connect() as connection, closing(sqlite3.connect(path)) as target:
+            raw(connection).backup(target)
+        return path
+
+    def incoming_snapshot(self, sender: VoterId) -> Path:
+        """Where one that begins to arrive is written. Raises OSError."""
+        return self._snapshots.unfinished(f"from-{sender}")
+
+    async def receive_snapshot(self, sender: VoterId, term: Term, mark: SnapshotMark, path: Path) -> None:
+        """All of it is at `path`, which `incoming_snapshot` gave. Raises OSError, SnapshotRefusedError."""
+        await asyncio.to_thread(self._keep, path, mark)
+        self._handle(SnapshotArrived(sender, term, mark))
+
+    def _keep(self, path: Path, mark: SnapshotMark) -> None:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as source:
+            check_copy(source, mark)
+        self._snapshots.keep(path, mark)
+
+    # ---- compaction
+
+    def _compact_if_due(self) -> None:
+        """Flushes the tables, then cuts the log some way behind them."""
+        assert self._node is not None
+        behind = self._applied - self._node.log.mark.index
+        is_due = behind >= COMPACT_ENTRIES + TRAIL_ENTRIES or (
+            self._log.segment_count > SEGMENTS_MAX and behind > TRAIL_SHORT_ENTRIES
+        )
+        if self._is_compacting or not is_due:
+            return
+        self._is_compacting = True
+        self._tables_thread.run(self._checkpoint, self._checkpointed)
+
+    def _checkpoint(self) -> LogIndex | None:
+        index = self._tables.mark.index
+        if not self._tables.checkpoint():
+            return None
+        self._snapshots.forget(index)
+        return index
+
+    def _checkpointed(self, index: LogIndex | None) -> None:
+        self._is_compacting = False
+        if self._node is None or self._failure is not None or index is None:
+            return
+        before = self._node.log.mark.index
+        trail = TRAIL_SHORT_ENTRIES if self._log.segment_count > SEGMENTS_MAX else TRAIL_ENTRIES
+        self._handle(Compacted(LogIndex(index - trail)))
+        mark = self._node.log.mark
+        if mark.index > before:
+            self._log_thread.run(lambda: self._log.compact(mark), lambda _: None)
+
+
+def _mark_of_file(path: Path) -> SnapshotMark:
+    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as source:
+        return mark_of_copy(source)
+
+
+def _not_leader(leader: VoterId | None) -> str:
+    return "no voter leads at the moment" if leader is None else f"voter {leader} leads"
+
+
+def _settle(future: asyncio.Future[T], value: T | BaseException) -> None:
+    if future.done():
+        return
+    if isinstance(value, BaseException):
+        future.set_exception(value)
+        future.exception()  # retrieved: a cancelled caller must not make asyncio complain
+    else:
+        future.set_result(value)

@@ -1,0 +1,149 @@
+"""One voter's tables: committed entries folded into SQLite, and whole copies of them for who is behind.
+
+The position (index, term, configuration) is written in the same transaction as what the entries did, so rows
+and position never part (etcd 3.5.0 to 3.5.5 lost that, and replicas differed). SQLite runs with
+synchronous=NORMAL: after a power loss the rows may be behind the log, never ahead of it. Owned by one thread
+at a time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from fabric.core.raft.configuration import decode_configuration, decode_known, encode_known
+from fabric.core.raft.log import SnapshotMark
+from fabric.store import tables as t
+from fabric.store.apply import Entry, Outcome, advance_voter, apply_group
+from fabric.store.command_entry import decode_command_entry
+from fabric.store.errors import SnapshotRefusedError
+from fabric.store.schema import SCHEMA_VERSION, create_schema
+from fabric.store.sqlite import checkpoint, raw
+from proto.errors import WireError
+from proto.ids import LogIndex, Term
+from proto.raft import EntryKind, LogEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A command, and what came of it."""
+
+    entry: Entry
+    outcome: Outcome
+
+
+class VoterTables:
+    def __init__(self, connection: Connection) -> None:
+        """Makes tables where there are none. Raises SchemaVersionError, SQLAlchemyError."""
+        self._connection = connection
+        with connection.begin():
+            create_schema(connection)
+        self._mark, self._time_ms = self._read_position()
+
+    @property
+    def mark(self) -> SnapshotMark:
+        """What the rows hold: a copy of them is the snapshot with this mark."""
+        return self._mark
+
+    def found(self, mark: SnapshotMark) -> None:
+        """The log starts at `mark`, before its first entry, and nothing was folded yet."""
+        assert self._mark.index == 0 == mark.index
+        with self._connection.begin():
+            self._advance(mark, 0)
+        self._mark = mark
+
+    def fold(self, entries: Sequence[LogEntry]) -> list[Folded | None]:
+        """All of them in one transaction, with the position; None for one that holds no command.
+
+        Raises WireError for a command this program does not know, SQLAlchemyError when the database fails:
+        then none of them is kept.
+        """
+        mark, time_ms = self._mark, self._time_ms
+        commands: list[Entry] = []
+        for entry in entries:
+            assert entry.index == mark.index + 1, (entry.index, mark.index)
+            configuration = mark.configuration
+            if entry.kind is EntryKind.CONFIGURATION:
+                configuration = decode_configuration(entry.data)
+            elif entry.kind is EntryKind.COMMAND:
+                commands.append(decode_command_entry(entry, not_before_ms=time_ms))
+                time_ms = commands[-1].time_ms
+            mark = SnapshotMark(entry.index, entry.term, configuration)
+        with self._connection.begin():
+            outcomes = apply_group(self._connection, commands) if commands else []
+            self._advance(mark, time_ms)
+        self._mark, self._time_ms = mark, time_ms
+        told = map(Folded, commands, outcomes)
+        return [next(told) if entry.kind is EntryKind.COMMAND else None for entry in entries]
+
+    def checkpoint(self) -> bool:
+        """Whether everything folded is durable now; a reader may hold it back."""
+        return checkpoint(self._connection)
+
+    def copy_into(self, target: sqlite3.Connection) -> None:
+        """A whole copy, as of `mark`. Raises sqlite3.Error."""
+        assert not self._connection.in_transaction()
+        raw(self._connection).backup(target)
+
+    def install(self, source: sqlite3.Connection, mark: SnapshotMark) -> None:
+        """The rows of `source` instead of ours, or all of ours still when it fails; readers go on with the
+        rows they began with.
+
+        Raises SnapshotRefusedError: it is damaged, of another schema, or not what `mark` says.
+        """
+        check_copy(source, mark)
+        source.backup(raw(self._connection))
+        self._mark, self._time_ms = self._read_position()
+
+    def _advance(self, mark: SnapshotMark, time_ms: int) -> None:
+        advance_voter(
+            self._connection,
+            index=mark.index,
+            term=mark.term,
+            configuration=encode_known(mark.configuration),
+            time_ms=time_ms,
+        )
+
+    def _read_position(self) -> tuple[SnapshotMark, int]:
+        with self._connection.begin():
+            row = self._connection.execute(select(t.position)).one()
+        return _mark_of(row.applied_index, row.applied_term, row.configuration), row.time_ms
+
+
+def check_copy(source: sqlite3.Connection, mark: SnapshotMark) -> None:
+    """Raises SnapshotRefusedError when `source` does not hold sound tables with this mark."""
+    try:
+        (verdict,) = source.execute("PRAGMA quick_check(1)").fetchone()
+        row = source.execute(
+            "SELECT applied_index, applied_term, configuration, schema_version FROM position"
+        ).fetchone()
+    except sqlite3.Error as error:
+        raise SnapshotRefusedError(f"the snapshot cannot be read: {error}") from error
+    if verdict != "ok":
+        raise SnapshotRefusedError(f"the snapshot is damaged: {str(verdict)[:200]}")
+    if row is None or row[3] != SCHEMA_VERSION:
+        raise SnapshotRefusedError(
+            f"the snapshot has schema version {row and row[3]}, this program {SCHEMA_VERSION}"
+        )
+    try:
+        found = _mark_of(*row[:3])
+    except WireError as error:
+        raise SnapshotRefusedError(f"the snapshot's configuration is malformed: {error}") from error
+    if found != mark:
+        raise SnapshotRefusedError(
+            f"the snapshot is of entry {found.index} of term {found.term}, and should be of {mark.index} "
+            f"of term {mark.term}"
+        )
+
+
+def mark_of_copy(source: sqlite3.Connection) -> SnapshotMark:
+    """Raises sqlite3.Error."""
+    row = source.execute("SELECT applied_index, applied_term, configuration FROM position").fetchone()
+    return _mark_of(*row)
+
+
+def _mark_of(index: int, term: int, configuration: bytes) -> SnapshotMark:
+    return SnapshotMark(LogIndex(index), Term(term), decode_known(bytes(configuration)))

@@ -1,0 +1,122 @@
+"""The tables of a simulated voter: real SQLite and real handlers in memory, with the states that a power loss
+may leave of a database whose commits are not flushed one by one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import cache
+from random import Random
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import Connection, event, select
+from sqlalchemy.pool import StaticPool
+
+from fabric.core.raft.log import SnapshotMark
+from fabric.store import tables as t
+from fabric.store.schema import create_schema
+from fabric.store.voter_tables import VoterTables
+
+KEPT = 0.2  # of the states between two checkpoints, that a crash may bring back
+_COMPILED: dict[Any, Any] = {}  # statements, for all engines: one is made for each life of a voter
+
+
+class SimTables:
+    """`open` at each start, `crash` at each end."""
+
+    def __init__(self) -> None:
+        self._images: list[bytes] = []  # the last checkpoint first
+        self._connection: Connection | None = None
+        self.opened: VoterTables | None = None
+
+    def open(self) -> VoterTables:
+        image = self._images[-1] if self._images else empty_image()
+        self._images = [image]
+        self._connection = _connect(image)
+        self.opened = VoterTables(self._connection)
+        return self.opened
+
+    def image(self) -> bytes:
+        """A whole copy, as one voter sends it to another."""
+        assert self.opened is not None
+        with sqlite3.connect(":memory:") as target:
+            self.opened.copy_into(target)
+            found = target.serialize()
+        target.close()
+        return found
+
+    def note(self, rng: Random) -> None:
+        """Something was folded."""
+        if rng.random() < KEPT:
+            self._images.append(self._serialize())
+
+    def checkpoint(self) -> None:
+        self._images = [self._serialize()]
+
+    def crash(self, rng: Random) -> None:
+        """Some of what was not checkpointed is gone."""
+        if self._connection is None:
+            return
+        self._images.append(self._serialize())
+        self._images = [rng.choice(self._images)]
+        self.close()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            engine = self._connection.engine
+            self._connection.close()
+            engine.dispose()
+        self._connection = self.opened = None
+
+    def rows(self) -> dict[str, list[tuple[Any, ...]]]:
+        assert self._connection is not None
+        with self._connection.begin():
+            return {
+                table.name: [tuple(row) for row in self._connection.execute(select(table))]
+                for table in t.metadata.sorted_tables
+            }
+
+    def _serialize(self) -> bytes:
+        assert self._connection is not None
+        driver = self._connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        return driver.serialize()
+
+
+def opened_image(image: bytes) -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    connection.deserialize(image)
+    return connection
+
+
+def mark_of(image: bytes) -> SnapshotMark:
+    connection = _connect(image)
+    try:
+        return VoterTables(connection).mark
+    finally:
+        engine = connection.engine
+        connection.close()
+        engine.dispose()
+
+
+@cache
+def empty_image() -> bytes:
+    """Making all tables takes longer than a voter lives."""
+    connection = sqlalchemy.create_engine("sqlite://").connect()
+    with connection.begin():
+        create_schema(connection)
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver.serialize()
+
+
+def _connect(image: bytes) -> Connection:
+    driver = opened_image(image)
+    engine = sqlalchemy.create_engine("sqlite://", creator=lambda: driver, poolclass=StaticPool)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine.connect().execution_options(compiled_cache=_COMPILED)
