@@ -46,6 +46,7 @@ from fabric.store.log_record import REQUEST_ID_BYTES_MAX, LogEntry
 from fabric.store.log_store import SEGMENT_BYTES, LogStore
 from fabric.store.query import answer
 from fabric.store.schema import create_schema
+from fabric.store.settle import settle
 from fabric.store.sqlite import checkpoint, open_readers, open_writer
 from proto.commands import Command, decode_command, encode_command
 from proto.errors import WireError
@@ -375,16 +376,6 @@ class ReplicatedState:
         if checkpoint(self._connection):
             removed = self._log.compact(self._applied_index + 1)
             log.info("log compacted", extra={"segments": removed, "index": self._applied_index})
-
-
-def settle(future: asyncio.Future[Applied], value: Applied | BaseException) -> None:
-    if future.done():
-        return
-    if isinstance(value, BaseException):
-        future.set_exception(value)
-        future.exception()  # retrieved: a cancelled caller must not make asyncio complain
-    else:
-        future.set_result(value)
 
 
 def _entry_of(logged: LogEntry) -> Entry:

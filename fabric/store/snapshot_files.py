@@ -45,8 +45,7 @@ class SnapshotFiles:
         path = self._path_of(mark)
         if not path.exists():
             return None
-        uri = f"file:{quote(str(path))}?mode=ro&immutable=1"
-        return sqlite3.connect(uri, uri=True, check_same_thread=False)
+        return open_copy(path)
 
     def forget(self, up_to: int) -> None:
         """The tables hold durably what these would bring. Raises OSError."""
@@ -56,3 +55,9 @@ class SnapshotFiles:
 
     def _path_of(self, mark: SnapshotMark) -> Path:
         return self._directory / f"{mark.index:020d}-{mark.term}{_ARRIVED}"
+
+
+def open_copy(path: Path) -> sqlite3.Connection:
+    """Of a file that nobody writes any more; for one thread at a time. Raises sqlite3.Error."""
+    uri = f"file:{quote(str(path))}?mode=ro&immutable=1"
+    return sqlite3.connect(uri, uri=True, check_same_thread=False)

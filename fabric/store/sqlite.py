@@ -23,7 +23,7 @@ def open_writer(path: Path) -> Connection:
     """The connection that writes, made where there is no file yet (0600). Used by one thread at a time."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     engine = _engine(path, "rw", pool_size=None)
-    _begin_with(engine, "BEGIN IMMEDIATE")
+    begin_with(engine, "BEGIN IMMEDIATE")
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
@@ -44,7 +44,7 @@ def open_writer(path: Path) -> Connection:
 def open_readers(path: Path, count: int) -> Engine:
     """Read-only connections for `count` threads; each transaction sees one snapshot."""
     engine = _engine(path, "ro", pool_size=count)
-    _begin_with(engine, "BEGIN")
+    begin_with(engine, "BEGIN")
     return engine
 
 
@@ -89,7 +89,7 @@ def _engine(path: Path, mode: str, *, pool_size: int | None) -> Engine:
     )
 
 
-def _begin_with(engine: Engine, statement: str) -> None:
+def begin_with(engine: Engine, statement: str) -> None:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         connection.exec_driver_sql(statement)

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Protocol, TypeVar
-from urllib.parse import quote
 
 from fabric.core.queries import Applied, AppliedEntry, Consistency, Listener, Query
 from fabric.core.raft.config import RaftConfig
@@ -46,13 +45,14 @@ from fabric.core.raft.node import RaftNode, Role
 from fabric.core.raft.pipeline import Fold, Pipeline, Write
 from fabric.core.raft.ready import Ready, Send
 from fabric.errors import CommandRejectedError, FabricError, NotLeaderError
-from fabric.store.command_entry import COMMAND_BYTES_MAX, REQUEST_ID_BYTES_MAX, encode_command_entry
+from fabric.store.command_entry import REQUEST_ID_BYTES_MAX, encode_command_entry
 from fabric.store.errors import StoreBusyError, StoreFailedError, StoreStoppedError
 from fabric.store.files import OsFiles
 from fabric.store.listeners import Listeners
 from fabric.store.lock import DirectoryLock
 from fabric.store.query import answer
-from fabric.store.snapshot_files import SnapshotFiles
+from fabric.store.settle import settle
+from fabric.store.snapshot_files import SnapshotFiles, open_copy
 from fabric.store.sqlite import open_readers, open_writer, raw
 from fabric.store.voter_log import SEGMENT_BYTES, Restored, VoterLog
 from fabric.store.voter_start import found_voter, restore_voter
@@ -71,9 +71,7 @@ IN_FLIGHT_MAX = 8_192  # design/log.md section 4, item 11
 DISK_FREE_BYTES_MIN = 64 << 20
 READERS = 3
 COMPACT_ENTRIES = 10_000  # folded since the log was last cut
-TRAIL_ENTRIES = (
-    5_000  # kept behind the cut: who is a little behind needs no snapshot (etcd's catch-up entries)
-)
+TRAIL_ENTRIES = 5_000  # kept behind the cut: who is a little behind needs no snapshot (as in etcd)
 SEGMENTS_MAX = 4  # and all entries in them are in memory, too: beyond that the trail is short
 TRAIL_SHORT_ENTRIES = 100
 DATABASE = "state.sqlite"
@@ -255,14 +253,14 @@ class VoterEngine:
         if self._timer is not None:
             self._timer.cancel()
         for proposal in self._gathered:
-            _settle(proposal.future, StoreStoppedError(f"the store stopped: {error}"))
+            settle(proposal.future, StoreStoppedError(f"the store stopped: {error}"))
         held = "the store stopped while it held this command; it may have been done"
         for _, proposal in self._waiting.values():
-            _settle(proposal.future, StoreFailedError(held))
+            settle(proposal.future, StoreFailedError(held))
         for read in self._reads.values():
-            _settle(read, StoreStoppedError(f"the store stopped: {error}"))
+            settle(read, StoreStoppedError(f"the store stopped: {error}"))
         for _, applied in self._until_applied:
-            _settle(applied, StoreStoppedError(f"the store stopped: {error}"))
+            settle(applied, StoreStoppedError(f"the store stopped: {error}"))
         self._gathered, self._waiting, self._reads, self._until_applied = [], {}, {}, []
 
     def _need_node(self) -> RaftNode:
@@ -288,10 +286,7 @@ class VoterEngine:
         if len(request_id.encode()) > REQUEST_ID_BYTES_MAX:
             raise CommandRejectedError("invalid", "The request id is too long.")
         try:
-            body = encode_command(command)
-            if len(body) > COMMAND_BYTES_MAX:
-                raise WireError("too_large", f"{len(body)} bytes")
-            data = encode_command_entry(self._clock.wall_ms(), request_id, body)
+            data = encode_command_entry(self._clock.wall_ms(), request_id, encode_command(command))
         except WireError as error:
             raise CommandRejectedError(
                 "invalid", f"The request is too large or malformed ({error})."
@@ -319,7 +314,7 @@ class VoterEngine:
         if self._disk_is_low():
             for proposal in gathered:
                 low = "too little disk space is left on the conductor: free some and try again"
-                _settle(proposal.future, StoreBusyError(low))
+                settle(proposal.future, StoreBusyError(low))
             return
         self._handle(Propose([(proposal, proposal.data) for proposal in gathered]))
 
@@ -370,9 +365,13 @@ class VoterEngine:
         if self._node is None or self._failure is not None:
             return
         self._owe(self._node.handle(event, self._clock.monotonic_ms()))
-        while self._own and self._failure is None:
+        self._go_on(self._node)
+
+    def _go_on(self, node: RaftNode) -> None:
+        """Hears what this voter promised itself, then gives the threads and the clock what is next."""
+        while self._own:
             own = Received(self.me, self._own.popleft())
-            self._owe(self._node.handle(own, self._clock.monotonic_ms()))
+            self._owe(node.handle(own, self._clock.monotonic_ms()))
         self._pump()
         self._arm()
 
@@ -385,12 +384,12 @@ class VoterEngine:
         for refused in ready.refused:
             error = NotLeaderError(_not_leader(refused.leader))
             if isinstance(refused.key, _Proposal):
-                _settle(refused.key.future, error)
+                settle(refused.key.future, error)
             elif refused.key in self._reads:
-                _settle(self._reads.pop(refused.key), error)
+                settle(self._reads.pop(refused.key), error)
         for read in ready.reads:
             if read.key in self._reads:
-                _settle(self._reads.pop(read.key), read.index)
+                settle(self._reads.pop(read.key), read.index)
         for wanted in ready.snapshots_wanted:
             stream = asyncio.create_task(self._stream_snapshot(wanted.to, self._need_node().term))
             self._streams.add(stream)
@@ -433,11 +432,7 @@ class VoterEngine:
         if self._failure is not None or self._node is None:
             return
         self._leave(self._pipeline.written())
-        while self._own:
-            own = Received(self.me, self._own.popleft())
-            self._owe(self._node.handle(own, self._clock.monotonic_ms()))
-        self._pump()
-        self._arm()
+        self._go_on(self._node)
 
     def _fold(self, fold: Fold) -> list[Folded | None]:
         if fold.snapshot is not None:
@@ -458,7 +453,7 @@ class VoterEngine:
             self._applied = entry.index
             term, proposal = self._waiting.pop(entry.index, (None, None))
             if proposal is not None and (one is None or term != entry.term):
-                _settle(proposal.future, NotLeaderError(_not_leader(self._node.leader_id)))
+                settle(proposal.future, NotLeaderError(_not_leader(self._node.leader_id)))
                 proposal = None
             if one is None:
                 continue
@@ -468,7 +463,7 @@ class VoterEngine:
                 told.append(AppliedEntry(outcome.index, one.entry.command, applied))
             if proposal is not None:
                 rejection = outcome.rejection
-                _settle(proposal.future, applied if rejection is None else CommandRejectedError(*rejection))
+                settle(proposal.future, applied if rejection is None else CommandRejectedError(*rejection))
         self._listeners.tell(told)
         self._tell_waiting()
         self._compact_if_due()
@@ -480,14 +475,14 @@ class VoterEngine:
         passed = [at for at in self._waiting if at <= index]
         for at in passed:
             _, proposal = self._waiting.pop(at)
-            _settle(
+            settle(
                 proposal.future, StoreFailedError("this voter fell behind; the command may have been done")
             )
 
     def _tell_waiting(self) -> None:
         for index, future in self._until_applied:
             if index <= self._applied:
-                _settle(future, None)
+                settle(future, None)
         self._until_applied = [one for one in self._until_applied if one[0] > self._applied]
 
     # ---- snapshots
@@ -523,7 +518,7 @@ class VoterEngine:
         self._handle(SnapshotArrived(sender, term, mark))
 
     def _keep(self, path: Path, mark: SnapshotMark) -> None:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as source:
+        with closing(open_copy(path)) as source:
             check_copy(source, mark)
         self._snapshots.keep(path, mark)
 
@@ -561,19 +556,9 @@ class VoterEngine:
 
 
 def _mark_of_file(path: Path) -> SnapshotMark:
-    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)) as source:
+    with closing(open_copy(path)) as source:
         return mark_of_copy(source)
 
 
 def _not_leader(leader: VoterId | None) -> str:
     return "no voter leads at the moment" if leader is None else f"voter {leader} leads"
-
-
-def _settle(future: asyncio.Future[T], value: T | BaseException) -> None:
-    if future.done():
-        return
-    if isinstance(value, BaseException):
-        future.set_exception(value)
-        future.exception()  # retrieved: a cancelled caller must not make asyncio complain
-    else:
-        future.set_result(value)

@@ -83,11 +83,6 @@ class VoterTables:
         """Whether everything folded is durable now; a reader may hold it back."""
         return checkpoint(self._connection)
 
-    def copy_into(self, target: sqlite3.Connection) -> None:
-        """A whole copy, as of `mark`. Raises sqlite3.Error."""
-        assert not self._connection.in_transaction()
-        raw(self._connection).backup(target)
-
     def install(self, source: sqlite3.Connection, mark: SnapshotMark) -> None:
         """The rows of `source` instead of ours, or all of ours still when it fails; readers go on with the
         rows they began with.

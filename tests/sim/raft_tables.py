@@ -5,18 +5,20 @@ may leave of a database whose commits are not flushed one by one.
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from functools import cache
 from random import Random
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Connection, event, select
+from sqlalchemy import Connection, select
 from sqlalchemy.pool import StaticPool
 
 from fabric.core.raft.log import SnapshotMark
 from fabric.store import tables as t
 from fabric.store.schema import create_schema
-from fabric.store.voter_tables import VoterTables
+from fabric.store.sqlite import begin_with, raw
+from fabric.store.voter_tables import VoterTables, mark_of_copy
 
 KEPT = 0.2  # of the states between two checkpoints, that a crash may bring back
 _COMPILED: dict[Any, Any] = {}  # statements, for all engines: one is made for each life of a voter
@@ -38,27 +40,23 @@ class SimTables:
         return self.opened
 
     def image(self) -> bytes:
-        """A whole copy, as one voter sends it to another."""
-        assert self.opened is not None
-        with sqlite3.connect(":memory:") as target:
-            self.opened.copy_into(target)
-            found = target.serialize()
-        target.close()
-        return found
+        """A whole copy, as one voter sends it to another and as a crash may leave it."""
+        assert self._connection is not None
+        return raw(self._connection).serialize()
 
     def note(self, rng: Random) -> None:
         """Something was folded."""
         if rng.random() < KEPT:
-            self._images.append(self._serialize())
+            self._images.append(self.image())
 
     def checkpoint(self) -> None:
-        self._images = [self._serialize()]
+        self._images = [self.image()]
 
     def crash(self, rng: Random) -> None:
         """Some of what was not checkpointed is gone."""
         if self._connection is None:
             return
-        self._images.append(self._serialize())
+        self._images.append(self.image())
         self._images = [rng.choice(self._images)]
         self.close()
 
@@ -77,12 +75,6 @@ class SimTables:
                 for table in t.metadata.sorted_tables
             }
 
-    def _serialize(self) -> bytes:
-        assert self._connection is not None
-        driver = self._connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
-        return driver.serialize()
-
 
 def opened_image(image: bytes) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
@@ -91,13 +83,8 @@ def opened_image(image: bytes) -> sqlite3.Connection:
 
 
 def mark_of(image: bytes) -> SnapshotMark:
-    connection = _connect(image)
-    try:
-        return VoterTables(connection).mark
-    finally:
-        engine = connection.engine
-        connection.close()
-        engine.dispose()
+    with closing(opened_image(image)) as connection:
+        return mark_of_copy(connection)
 
 
 @cache
@@ -106,17 +93,11 @@ def empty_image() -> bytes:
     connection = sqlalchemy.create_engine("sqlite://").connect()
     with connection.begin():
         create_schema(connection)
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    return driver.serialize()
+    return raw(connection).serialize()
 
 
 def _connect(image: bytes) -> Connection:
     driver = opened_image(image)
     engine = sqlalchemy.create_engine("sqlite://", creator=lambda: driver, poolclass=StaticPool)
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
+    begin_with(engine, "BEGIN IMMEDIATE")
     return engine.connect().execution_options(compiled_cache=_COMPILED)

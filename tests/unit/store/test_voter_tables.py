@@ -22,7 +22,7 @@ from fabric.store.command_entry import (
 )
 from fabric.store.errors import LogCorruptError, SnapshotRefusedError
 from fabric.store.files import OsFiles
-from fabric.store.sqlite import open_readers, open_writer
+from fabric.store.sqlite import open_readers, open_writer, raw
 from fabric.store.voter_log import SEGMENT_BYTES_MIN, VoterLog
 from fabric.store.voter_start import found_voter, restore_voter
 from fabric.store.voter_tables import VoterTables
@@ -79,7 +79,7 @@ def projects(tables: VoterTables) -> set[str]:
 
 def copy(tables: VoterTables, path: Path) -> sqlite3.Connection:
     target = sqlite3.connect(path)
-    tables.copy_into(target)
+    raw(tables._connection).backup(target)
     return target
 
 
