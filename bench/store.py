@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench._spread import commit, rate_of, spread_ms
 from fabric.runtime.clock import SystemClock
-from fabric.store.replicated import ReplicatedState
+from fabric.store.lone_voter import lone_voter
+from fabric.store.voter_engine import VoterEngine
 from proto.commands import Command
 from proto.commands.catalog import FlavorCreate, ImageActivate, ImageCreate
 from proto.commands.identity import FabricInit
@@ -77,7 +78,7 @@ class Tenant:
     security_group_id: SecurityGroupId
 
 
-async def found(state: ReplicatedState) -> Tenant:
+async def found(state: VoterEngine) -> Tenant:
     """A fabric with one tenant, flavor, image, network and security group."""
     node_id, project_id, user_id = NodeId(new_hex_id()), ProjectId(new_hex_id()), UserId(new_hex_id())
     tenant = Tenant(
@@ -168,7 +169,7 @@ def create(tenant: Tenant, number: int, now_ms: int) -> ServerCreate:
 async def measure(directory: Path, creates: int, in_flight: int) -> tuple[float, list[float]]:
     """Creates a second, and how long each waited, in seconds."""
     clock = SystemClock()
-    state = ReplicatedState(directory, clock=clock)
+    state = lone_voter(directory, clock=clock)
     await state.open()
     try:
         tenant = await found(state)

@@ -1,6 +1,6 @@
 """The control plane as everybody above sees it: propose commands, read answers, hear what was applied.
 
-Implementations: `fabric.store.replicated` (log + SQLite), `fabric.store.postgres`, and
+Implementations: `fabric.store.voter_engine` (log + SQLite), `fabric.store.postgres`, and
 `fabric.runtime.remote_state` (another node's, over the mesh).
 """
 

@@ -1,9 +1,9 @@
 """The truth on disk: an append-only log, tables made from it by deterministic handlers, reads over them.
 
-Theory of operation. `log_store` keeps commands, hash-chained, fsynced in groups: it is the durable
-truth. `apply` folds them into SQL rows, one handler for each command, and writes `applied_index` in the same
-transaction. `voter_log`, `voter_tables` and `voter_start` are the same for one of several voters, which no
-agent runs yet. `query` answers reads from those rows. `replicated` joins the three into one engine (today
-with one voter); `postgres` runs the same handlers in PostgreSQL transactions instead. Rows never leave this
-package: it takes and returns core dataclasses. Source: design/log.md section 4.
+Theory of operation. `voter_log` keeps a voter's entries, hash-chained, fsynced in groups: it is the durable
+truth. `voter_tables` folds committed ones into SQL rows by `apply`, one deterministic handler a command, and
+writes the position in the same transaction. `voter_start` makes the two one history after a crash,
+`voter_snapshots` carries copies of the tables between voters, `voter_engine` joins them on an event loop.
+`query` answers reads from those rows. `postgres` runs the same handlers in PostgreSQL transactions instead.
+Rows never leave this package: it takes and returns core dataclasses. Source: design/log.md section 4.
 """

@@ -8,9 +8,10 @@ from typing import Protocol, TypeVar
 
 from fabric.core.queries import Applied, Consistency, Listener, Query
 from fabric.errors import ConfigError
-from fabric.store.log_store import SEGMENT_BYTES
+from fabric.store.lone_voter import lone_voter
 from fabric.store.postgres import PostgresState
-from fabric.store.replicated import ReplicatedState, WallClock
+from fabric.store.voter_engine import Clock
+from fabric.store.voter_log import SEGMENT_BYTES
 from proto.commands import Command
 from proto.ids import LogIndex, RequestId
 
@@ -40,7 +41,7 @@ def engine_for(
     state_url: str | None,
     directory: Path,
     *,
-    clock: WallClock,
+    clock: Clock,
     segment_bytes: int = SEGMENT_BYTES,
     on_failure: Callable[[BaseException], None] | None = None,
 ) -> Engine:
@@ -49,7 +50,7 @@ def engine_for(
     Raises ConfigError for any other URL.
     """
     if not state_url or state_url == "sqlite":
-        return ReplicatedState(directory, clock=clock, segment_bytes=segment_bytes, on_failure=on_failure)
+        return lone_voter(directory, clock=clock, segment_bytes=segment_bytes, on_failure=on_failure)
     if state_url.startswith(POSTGRES_SCHEME):
         return PostgresState(state_url)
     raise ConfigError(

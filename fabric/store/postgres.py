@@ -18,7 +18,7 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 import sqlalchemy
 from sqlalchemy import BigInteger, Connection, Engine, cast, extract, func, text, update
@@ -28,18 +28,15 @@ from fabric.core.queries import Applied, AppliedEntry, Consistency, Listener, Qu
 from fabric.errors import CommandRejectedError
 from fabric.store import tables as t
 from fabric.store.apply import Entry, Outcome, apply_group
+from fabric.store.command_entry import REQUEST_ID_BYTES_MAX
 from fabric.store.errors import StoreBusyError, StoreFailedError, StoreStoppedError
 from fabric.store.framing import hash_bytes
 from fabric.store.listeners import Listeners
-from fabric.store.log_record import REQUEST_ID_BYTES_MAX
 from fabric.store.query import answer
 from fabric.store.schema import create_schema
 from proto.commands import Command, decode_command, encode_command
 from proto.errors import WireError
 from proto.ids import LogIndex, RequestId
-
-if TYPE_CHECKING:
-    from fabric.store.replicated import WallClock
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +51,10 @@ CONNECT_TIMEOUT_S = 10
 STATEMENT_TIMEOUT_MS = 30_000
 RETRIED = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 SCHEMA_LOCK = 0x46414252  # advisory: one process at a time makes the tables
+
+
+class WallClock(Protocol):
+    def wall_ms(self) -> int: ...
 
 
 class PostgresState:

@@ -31,7 +31,7 @@ def open_writer(path: Path) -> Connection:
         if mode != "wal":
             raise sqlite3.OperationalError(f"{path} cannot use a write-ahead log (mode {mode})")
         for pragma in (
-            "synchronous = NORMAL",  # the log is the durable truth: see replicated.py
+            "synchronous = NORMAL",  # the log is the durable truth: see voter_tables.py
             f"cache_size = -{CACHE_KIB}",
             "temp_store = MEMORY",
             "wal_autocheckpoint = 4000",

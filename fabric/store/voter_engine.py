@@ -13,12 +13,11 @@ what comes later is refused NOT_DONE, and nothing more is said to its peers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
-import sqlite3
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from fabric.core.raft.config import RaftConfig
 from fabric.core.raft.configuration import Configuration
 from fabric.core.raft.events import (
     AskRead,
+    Campaign,
     Compacted,
     Propose,
     ProposeConfiguration,
@@ -44,19 +44,20 @@ from fabric.core.raft.log import SnapshotMark
 from fabric.core.raft.node import RaftNode, Role
 from fabric.core.raft.pipeline import Fold, Pipeline, Write
 from fabric.core.raft.ready import Ready, Send
-from fabric.errors import CommandRejectedError, FabricError, NotLeaderError
+from fabric.errors import CommandRejectedError, NotLeaderError
 from fabric.store.command_entry import REQUEST_ID_BYTES_MAX, encode_command_entry
 from fabric.store.errors import StoreBusyError, StoreFailedError, StoreStoppedError
 from fabric.store.files import OsFiles
 from fabric.store.listeners import Listeners
 from fabric.store.lock import DirectoryLock
-from fabric.store.query import answer
+from fabric.store.row_readers import RowReaders
 from fabric.store.settle import settle
-from fabric.store.snapshot_files import SnapshotFiles, open_copy
-from fabric.store.sqlite import open_readers, open_writer, raw
+from fabric.store.snapshot_files import SnapshotFiles
+from fabric.store.sqlite import open_writer
 from fabric.store.voter_log import SEGMENT_BYTES, Restored, VoterLog
+from fabric.store.voter_snapshots import SnapshotSender, VoterSnapshots
 from fabric.store.voter_start import found_voter, restore_voter
-from fabric.store.voter_tables import Folded, VoterTables, check_copy, mark_of_copy
+from fabric.store.voter_tables import Folded, VoterTables
 from fabric.store.voter_threads import OrderedThread
 from proto.commands import Command, encode_command
 from proto.errors import WireError
@@ -69,7 +70,8 @@ T = TypeVar("T")
 
 IN_FLIGHT_MAX = 8_192  # design/log.md section 4, item 11
 DISK_FREE_BYTES_MIN = 64 << 20
-READERS = 3
+SETTLE_S = 0.002  # a voter that is alone looks this often whether its vote is durable
+NOBODY = Configuration()
 COMPACT_ENTRIES = 10_000  # folded since the log was last cut
 TRAIL_ENTRIES = 5_000  # kept behind the cut: who is a little behind needs no snapshot (as in etcd)
 SEGMENTS_MAX = 4  # and all entries in them are in memory, too: beyond that the trail is short
@@ -83,15 +85,11 @@ class Clock(Protocol):
     def wall_ms(self) -> int: ...
 
 
-class Peers(Protocol):
+class Peers(SnapshotSender, Protocol):
     """The other voters. Messages may be lost, doubled and reordered, never altered."""
 
     def send(self, to: VoterId, message: RaftMessage) -> None:
         """Never calls back at once: the voter is in the middle of an event."""
-        ...
-
-    async def send_snapshot(self, to: VoterId, term: Term, mark: SnapshotMark, path: Path) -> None:
-        """Until it has it, or nothing will come of it. Raises FabricError, OSError."""
         ...
 
 
@@ -110,22 +108,27 @@ class VoterEngine:
         directory: Path,
         me: VoterId,
         *,
+        founders: Configuration = NOBODY,
         clock: Clock,
         rng: Random,
         peers: Peers,
         config: RaftConfig | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         in_flight_max: int = IN_FLIGHT_MAX,
+        disk_free_bytes_min: int = DISK_FREE_BYTES_MIN,
         on_failure: Callable[[BaseException], None] | None = None,
     ) -> None:
-        """`on_failure` is called on the loop once, when the voter stopped itself."""
+        """`founders`: the first voters, where there is no voter in the directory yet; empty for who joins a
+        group later. `on_failure` is called on the loop once, when the voter stopped itself."""
         self.me = me
+        self._founders = founders
         self._directory = directory
         self._clock = clock
         self._rng = rng
         self._peers = peers
         self._config = config or RaftConfig()
         self._in_flight_max = in_flight_max
+        self._disk_free_bytes_min = disk_free_bytes_min
         self._on_failure = on_failure
         self._log = VoterLog(OsFiles(directory / "log"), segment_bytes=segment_bytes)
         self._lock = DirectoryLock(directory)
@@ -140,9 +143,10 @@ class VoterEngine:
         self._reads: dict[object, asyncio.Future[LogIndex]] = {}
         self._applied = LogIndex(0)
         self._until_applied: list[tuple[LogIndex, asyncio.Future[None]]] = []
+        self._lead_listeners: list[Callable[[], None]] = []
+        self._told_lead: tuple[Term, VoterId | None, bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_compacting = False
-        self._streams: set[asyncio.Task[None]] = set()
 
     # ---- what others may know
 
@@ -174,13 +178,14 @@ class VoterEngine:
 
     # ---- life
 
-    async def open(self, founders: Configuration) -> None:
-        """Takes the directory and goes on from where it was. `founders`: the first voters, where there is no
-        voter in it yet; empty for who joins a group later.
+    async def open(self) -> None:
+        """Takes the directory and goes on from where it was. A voter that is alone leads when this returns,
+        and its rows hold all that was ever answered.
 
-        Raises: StoreLockedError, LogCorruptError, SchemaVersionError, OSError, SQLAlchemyError.
+        Raises: StoreLockedError, LogCorruptError, SchemaVersionError, OSError, SQLAlchemyError,
+        StoreStoppedError (its disk failed meanwhile).
         """
-        restored = await asyncio.to_thread(self._open, founders)
+        restored = await asyncio.to_thread(self._open)
         self._applied = self._tables.mark.index
         self._log_thread = OrderedThread("voter-log", self._fail)
         self._tables_thread = OrderedThread("voter-tables", self._fail)
@@ -194,24 +199,40 @@ class VoterEngine:
             applied_index=self._applied,
             now_ms=self._clock.monotonic_ms(),
         )
+        self._snapshots = VoterSnapshots(
+            self._snapshot_files, self._rows, self._peers, lambda to: self._handle(SnapshotEnded(to))
+        )
         self._arm()
+        if self._node.configuration == Configuration(frozenset({self.me})):
+            self._handle(Campaign())  # there is nobody to wait for
+            try:
+                await self._until_settled()
+            except BaseException:
+                await self.close()
+                raise
 
-    def _open(self, founders: Configuration) -> Restored:
+    async def _until_settled(self) -> None:
+        while True:
+            with contextlib.suppress(NotLeaderError):  # its own vote is not on the disk yet
+                await self.wait_applied(await self.read_index())
+                return
+            await asyncio.sleep(SETTLE_S)
+
+    def _open(self) -> Restored:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock.acquire()
         try:
             self._connection = open_writer(self._directory / DATABASE)
             self._tables = VoterTables(self._connection)
-            self._snapshots = SnapshotFiles(self._directory / "snapshots")
-            restored = restore_voter(self._log, self._tables, self._snapshots.open)
+            self._snapshot_files = SnapshotFiles(self._directory / "snapshots")
+            restored = restore_voter(self._log, self._tables, self._snapshot_files.open)
             if restored is None:
-                mark = SnapshotMark(LogIndex(0), Term(0), founders)
+                mark = SnapshotMark(LogIndex(0), Term(0), self._founders)
                 restored = found_voter(self._log, self._tables, mark)
         except BaseException:
             self._release()
             raise
-        self._readers_engine = open_readers(self._directory / DATABASE, READERS)
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="voter-reader")
+        self._rows = RowReaders(self._directory / DATABASE)
         return restored
 
     async def close(self) -> None:
@@ -221,13 +242,10 @@ class VoterEngine:
         if self._failure is None:
             self._stop(StoreStoppedError("the store is closed"))
         self._node = None
-        for stream in self._streams:
-            stream.cancel()
-        await asyncio.gather(*self._streams, return_exceptions=True)
+        await self._snapshots.close()
         await self._log_thread.close()
         await self._tables_thread.close()
-        await asyncio.to_thread(self._readers.shutdown)
-        self._readers_engine.dispose()
+        await self._rows.close()
         self._release()
 
     def _release(self) -> None:
@@ -276,6 +294,12 @@ class VoterEngine:
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         return self._listeners.add(listener)
 
+    def watch_lead(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Calls `listener` on the loop when `term`, `leader_id` or `is_leader` has changed. Returns the
+        unsubscriber. It must not block, nor call back into the voter at once."""
+        self._lead_listeners.append(listener)
+        return lambda: self._lead_listeners.remove(listener)
+
     async def propose(self, command: Command, *, request_id: RequestId) -> Applied:
         """Durable on a majority and applied here when it returns.
 
@@ -320,24 +344,28 @@ class VoterEngine:
 
     def _disk_is_low(self) -> bool:
         disk = os.statvfs(self._directory)
-        return disk.f_bavail * disk.f_frsize < DISK_FREE_BYTES_MIN
+        return disk.f_bavail * disk.f_frsize < self._disk_free_bytes_min
 
     async def read(self, query: Query[T], *, consistency: Consistency = Consistency.SESSION) -> T:
         """LINEARIZABLE asks a majority first, and only the leader can. Raises MarkerNotFoundError,
         BadFilterError, NotLeaderError, StoreStoppedError."""
         self._need_node()
-        loop = asyncio.get_running_loop()
         if consistency is Consistency.LINEARIZABLE:
-            future: asyncio.Future[LogIndex] = loop.create_future()
-            key = object()
-            self._reads[key] = future
-            self._handle(AskRead(key))
-            await self.wait_applied(await future)
-        return await loop.run_in_executor(self._readers, self._read, query)
+            await self.wait_applied(await self.read_index())
+        return await self._rows.read(query)
 
-    def _read(self, query: Query[T]) -> T:
-        with self._readers_engine.connect() as connection, connection.begin():
-            return answer(connection, query)
+    async def read_index(self) -> LogIndex:
+        """Rows that hold this entry hold everything that was answered before this was asked (ReadIndex;
+        thesis, 6.4). Raises NotLeaderError, StoreStoppedError."""
+        self._need_node()
+        future: asyncio.Future[LogIndex] = asyncio.get_running_loop().create_future()
+        key = object()
+        self._reads[key] = future
+        self._handle(AskRead(key))
+        try:
+            return await future
+        finally:
+            self._reads.pop(key, None)  # nobody waits any more
 
     async def wait_applied(self, index: LogIndex) -> None:
         """Until the rows hold that entry. Raises StoreStoppedError."""
@@ -374,6 +402,11 @@ class VoterEngine:
             self._owe(node.handle(own, self._clock.monotonic_ms()))
         self._pump()
         self._arm()
+        lead = (node.term, node.leader_id, node.role is Role.LEADER)
+        if lead != self._told_lead:
+            self._told_lead = lead
+            for listener in tuple(self._lead_listeners):
+                listener()
 
     def _owe(self, ready: Ready) -> None:
         for send in ready.early:
@@ -391,9 +424,7 @@ class VoterEngine:
             if read.key in self._reads:
                 settle(self._reads.pop(read.key), read.index)
         for wanted in ready.snapshots_wanted:
-            stream = asyncio.create_task(self._stream_snapshot(wanted.to, self._need_node().term))
-            self._streams.add(stream)
-            stream.add_done_callback(self._streams.discard)
+            self._snapshots.begin(wanted.to, self._need_node().term)
         self._leave(self._pipeline.push(ready))
 
     def _leave(self, sends: list[Send]) -> None:
@@ -436,7 +467,7 @@ class VoterEngine:
 
     def _fold(self, fold: Fold) -> list[Folded | None]:
         if fold.snapshot is not None:
-            source = self._snapshots.open(fold.snapshot)
+            source = self._snapshot_files.open(fold.snapshot)
             assert source is not None, "it was durable when it was announced"
             with closing(source):
                 self._tables.install(source, fold.snapshot)
@@ -487,40 +518,17 @@ class VoterEngine:
 
     # ---- snapshots
 
-    async def _stream_snapshot(self, to: VoterId, term: Term) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            path = await loop.run_in_executor(self._readers, self._copy, f"to-{to}")
-            try:
-                mark = await loop.run_in_executor(self._readers, _mark_of_file, path)
-                await self._peers.send_snapshot(to, term, mark, path)
-            finally:
-                path.unlink(missing_ok=True)
-        except (FabricError, OSError, sqlite3.Error) as error:
-            log.warning("snapshot not sent", extra={"to": to, "error": str(error)[:200]})
-        finally:
-            self._handle(SnapshotEnded(to))
-
-    def _copy(self, name: str) -> Path:
-        """Beside the writer: the rows as they are now, in one read."""
-        path = self._snapshots.unfinished(name)
-        with self._readers_engine.connect() as connection, closing(sqlite3.connect(path)) as target:
-            raw(connection).backup(target)
-        return path
-
     def incoming_snapshot(self, sender: VoterId) -> Path:
-        """Where one that begins to arrive is written. Raises OSError."""
-        return self._snapshots.unfinished(f"from-{sender}")
+        """Where one that begins to arrive is written. Raises OSError, StoreStoppedError."""
+        self._need_node()
+        return self._snapshots.incoming(sender)
 
     async def receive_snapshot(self, sender: VoterId, term: Term, mark: SnapshotMark, path: Path) -> None:
-        """All of it is at `path`, which `incoming_snapshot` gave. Raises OSError, SnapshotRefusedError."""
-        await asyncio.to_thread(self._keep, path, mark)
+        """All of it is at `path`, which `incoming_snapshot` gave. Raises OSError, SnapshotRefusedError,
+        StoreStoppedError."""
+        self._need_node()
+        await self._snapshots.keep(path, mark)
         self._handle(SnapshotArrived(sender, term, mark))
-
-    def _keep(self, path: Path, mark: SnapshotMark) -> None:
-        with closing(open_copy(path)) as source:
-            check_copy(source, mark)
-        self._snapshots.keep(path, mark)
 
     # ---- compaction
 
@@ -540,7 +548,7 @@ class VoterEngine:
         index = self._tables.mark.index
         if not self._tables.checkpoint():
             return None
-        self._snapshots.forget(index)
+        self._snapshot_files.forget(index)
         return index
 
     def _checkpointed(self, index: LogIndex | None) -> None:
@@ -553,11 +561,6 @@ class VoterEngine:
         mark = self._node.log.mark
         if mark.index > before:
             self._log_thread.run(lambda: self._log.compact(mark), lambda _: None)
-
-
-def _mark_of_file(path: Path) -> SnapshotMark:
-    with closing(open_copy(path)) as source:
-        return mark_of_copy(source)
 
 
 def _not_leader(leader: VoterId | None) -> str:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select
 from fabric.core.raft.configuration import decode_configuration, decode_known, encode_known
 from fabric.core.raft.log import SnapshotMark
 from fabric.store import tables as t
-from fabric.store.apply import Entry, Outcome, advance_voter, apply_group
+from fabric.store.apply import Entry, Outcome, advance, apply_group
 from fabric.store.command_entry import decode_command_entry
 from fabric.store.errors import SnapshotRefusedError
 from fabric.store.schema import SCHEMA_VERSION, create_schema
@@ -94,7 +94,7 @@ class VoterTables:
         self._mark, self._time_ms = self._read_position()
 
     def _advance(self, mark: SnapshotMark, time_ms: int) -> None:
-        advance_voter(
+        advance(
             self._connection,
             index=mark.index,
             term=mark.term,

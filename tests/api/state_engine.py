@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fabric.runtime.clock import SystemClock
-from fabric.store.replicated import ReplicatedState
+from fabric.store.lone_voter import lone_voter
+from fabric.store.voter_engine import VoterEngine
 
 
 @asynccontextmanager
-async def open_state(directory: Path) -> AsyncIterator[ReplicatedState]:
-    state = ReplicatedState(directory / "state", clock=SystemClock())
+async def open_state(directory: Path) -> AsyncIterator[VoterEngine]:
+    state = lone_voter(directory / "state", clock=SystemClock())
     await state.open()
     try:
         yield state

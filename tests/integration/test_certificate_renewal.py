@@ -15,7 +15,8 @@ from fabric.runtime.clock import SystemClock
 from fabric.runtime.events import EventLog
 from fabric.runtime.node_identity import Membership, load_membership
 from fabric.runtime.renewal import Renewal
-from fabric.store.replicated import ReplicatedState
+from fabric.store.lone_voter import lone_voter
+from fabric.store.voter_engine import VoterEngine
 from proto.commands.nodes import JoinTokenCreate, NodeAdmit
 from proto.ids import Epoch, FabricId, RequestId, TokenId, new_uuid
 from proto.membership import NodeState
@@ -27,7 +28,7 @@ LIFE_MS = 6_000
 CLOCK = SystemClock()
 
 
-async def admit(state: ReplicatedState, node: FabricNode) -> None:
+async def admit(state: VoterEngine, node: FabricNode) -> None:
     """As the join door does."""
     token = TokenId("t")
     expires_ms = CLOCK.wall_ms() + 60_000
@@ -59,7 +60,7 @@ def generation_seen(by: FabricNode, of: FabricNode) -> int:
 async def test_a_certificate_is_renewed_again_and_again_and_the_older_ones_are_spent(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     authority = create_authority(tmp_path / "root", FabricId("short-lived"), life_ms=LIFE_MS)
-    state = ReplicatedState(tmp_path / "state", clock=CLOCK)
+    state = lone_voter(tmp_path / "state", clock=CLOCK)
     await state.open()
     a = await start_node("a", tmp_path / "a", authority)  # conducts
     b = await start_node("b", tmp_path / "b", authority)

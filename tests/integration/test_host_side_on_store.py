@@ -23,7 +23,8 @@ from fabric.runtime.clock import SystemClock
 from fabric.runtime.host_calls import HostNudger
 from fabric.runtime.reaper import Reaper, ReaperConfig
 from fabric.runtime.scheduler_loop import SchedulerLoop
-from fabric.store.replicated import ReplicatedState
+from fabric.store.lone_voter import lone_voter
+from fabric.store.voter_engine import VoterEngine
 from netplug.contract import Leftovers
 from netplug.fake import FakeNetPlug
 from proto.commands.catalog import ImageActivate
@@ -48,7 +49,7 @@ CONFIG = HostSideConfig(
 @dataclass
 class Cloud:
     world: StoreWorld
-    state: ReplicatedState
+    state: VoterEngine
     directory: Path
     rpc: RpcDouble
     fleet: FleetDouble
@@ -130,7 +131,7 @@ class Cloud:
 
 @pytest.fixture
 async def cloud(tmp_path: Path) -> AsyncIterator[Cloud]:
-    state = ReplicatedState(tmp_path / "state", clock=SystemClock())
+    state = lone_voter(tmp_path / "state", clock=SystemClock())
     await state.open()
     world = StoreWorld(state, SystemClock())  # type: ignore[arg-type]
     world.clock = store_world.ManualClock(SystemClock().wall_ms())

@@ -41,7 +41,8 @@ from fabric.runtime.node_identity import (
 )
 from fabric.runtime.peers_file import load_peers
 from fabric.runtime.standing import standing
-from fabric.store.replicated import ReplicatedState
+from fabric.store.lone_voter import lone_voter
+from fabric.store.voter_engine import VoterEngine
 from proto.commands import Command
 from proto.commands.nodes import JoinTokenRevoke, NodeRemove, NodeRenew
 from proto.ids import Epoch, FabricId, NodeId, RequestId, TokenId, new_uuid
@@ -67,7 +68,7 @@ class House:
     """A founder's side: state, root key, open door."""
 
     directory: Path
-    state: ReplicatedState
+    state: VoterEngine
     authority: Authority
     door: DoorServer
     address: str
@@ -123,7 +124,7 @@ def record_of(identity: NodeIdentity, name: str) -> NodeRecord:
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
     authority = create_authority(tmp_path, FabricId("joined"))
-    state = ReplicatedState(tmp_path / "state", clock=CLOCK)
+    state = lone_voter(tmp_path / "state", clock=CLOCK)
     await state.open()
     keys = new_curve_key_pair()
     admitted: list[NodeState] = []

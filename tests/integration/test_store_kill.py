@@ -15,7 +15,7 @@ import pytest
 from fabric.core.identity.queries import ListProjects
 from fabric.errors import CommandRejectedError
 from fabric.runtime.clock import SystemClock
-from fabric.store.replicated import ReplicatedState
+from fabric.store.lone_voter import lone_voter
 from proto.commands.identity import ProjectCreate
 from proto.ids import ProjectId, RequestId
 from tests.fixtures.store_world import DOMAIN
@@ -58,7 +58,7 @@ async def test_no_acknowledged_write_is_lost_and_none_happens_twice(tmp_path: Pa
     first = 0
     for _ in range(KILLS):
         acknowledged += run_and_kill(directory, first, chance.randrange(1, 400))
-        state = ReplicatedState(directory, clock=SystemClock(), segment_bytes=1)
+        state = lone_voter(directory, clock=SystemClock(), segment_bytes=1)
         await state.open()
         try:
             names = Counter(project.name for project in await state.read(ListProjects()))

@@ -13,13 +13,12 @@ from fabric.store.apply import (
     servers_create,
     servers_host,
 )
-from fabric.store.apply.entry import Entry, Outcome, advance, advance_voter, apply_group
+from fabric.store.apply.entry import Entry, Outcome, advance, apply_group
 
 __all__ = [
     "Entry",
     "Outcome",
     "advance",
-    "advance_voter",
     "apply_group",
     "catalog",
     "identity",

@@ -91,15 +91,9 @@ def apply_group(connection: Connection, entries: Sequence[Entry]) -> list[Outcom
     return outcomes
 
 
-def advance(connection: Connection, *, index: int, time_ms: int, record_hash: bytes) -> None:
-    """Records that entries up to `index` are applied. Same transaction as the entries."""
-    connection.execute(_ADVANCE, {"applied_index": index, "time_ms": time_ms, "applied_hash": record_hash})
-
-
-def advance_voter(
-    connection: Connection, *, index: int, term: int, configuration: bytes, time_ms: int
-) -> None:
-    """`advance` for a log with terms. `configuration`: of the voters, in force at `index`."""
+def advance(connection: Connection, *, index: int, term: int, configuration: bytes, time_ms: int) -> None:
+    """Records that entries up to `index`, which is of `term`, are applied. Same transaction as the entries.
+    `configuration`: of the voters, in force at `index`."""
     position = {"applied_index": index, "applied_term": term, "configuration": configuration}
     connection.execute(_ADVANCE, {**position, "time_ms": time_ms})
 

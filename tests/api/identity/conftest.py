@@ -14,7 +14,7 @@ from fabric.api.identity import routes
 from fabric.api.server import ApiServer, build_root
 from fabric.control.context import Cloud
 from fabric.control.passwords import hash_password
-from fabric.store.replicated import ReplicatedState
+from fabric.store.lone_voter import lone_voter
 from proto.commands.identity import FabricInit
 from proto.ids import DomainId, FabricId, NodeId, ProjectId, RoleId, UserId, new_request_id
 from tests.api.core.state_double import ClockDouble
@@ -64,7 +64,7 @@ def auth(name: str, password: str, project: str | None = None) -> dict[str, Any]
 async def world(tmp_path: Path) -> AsyncIterator[IdentityWorld]:
     unreachable: Any = None  # Identity asks neither hosts nor blobs nor the fleet
     clock = ClockDouble()
-    state = ReplicatedState(tmp_path / "state", clock=clock)
+    state = lone_voter(tmp_path / "state", clock=clock)
     await state.open()
     try:
         cloud = Cloud(state=state, fleet=unreachable, hosts=unreachable, blobs=unreachable, clock=clock)

@@ -10,8 +10,8 @@ import sqlalchemy
 
 from fabric.store import tables as t
 from fabric.store.engine import Engine
+from fabric.store.lone_voter import lone_voter
 from fabric.store.postgres import PostgresState
-from fabric.store.replicated import ReplicatedState
 from tests.fixtures.postgres_cluster import postgres_cluster, why_not
 from tests.fixtures.store_world import ManualClock, StoreWorld
 
@@ -44,7 +44,7 @@ async def bare(engine_kind: str, request: pytest.FixtureRequest, tmp_path: Path)
     clock = ManualClock()
     engine: Engine
     if engine_kind == "sqlite":
-        engine = ReplicatedState(tmp_path / "state", clock=clock)
+        engine = lone_voter(tmp_path / "state", clock=clock)
     else:
         engine = PostgresState(request.getfixturevalue("empty_postgres"), clock=clock)
     await engine.open()

@@ -16,7 +16,7 @@ from fabric.store.apply.entry import Outcome as EntryOutcome
 from fabric.store.engine import engine_for
 from fabric.store.errors import StoreBusyError, StoreStoppedError
 from fabric.store.postgres import PostgresState
-from fabric.store.replicated import ReplicatedState
+from fabric.store.voter_engine import VoterEngine
 from proto.commands.identity import ProjectCreate
 from proto.ids import ProjectId, RequestId
 from tests.fixtures.store_world import DOMAIN, ManualClock, fabric_init
@@ -132,7 +132,7 @@ def test_engine_for(tmp_path: object) -> None:
 
     directory = Path(str(tmp_path))
     for url in (None, "", "sqlite"):
-        assert isinstance(engine_for(url, directory, clock=ManualClock()), ReplicatedState)
+        assert isinstance(engine_for(url, directory, clock=ManualClock()), VoterEngine)
     url = "postgresql+psycopg://u@h/d"
     assert isinstance(engine_for(url, directory, clock=ManualClock()), PostgresState)
     with pytest.raises(ConfigError) as caught:

@@ -20,7 +20,7 @@ from fabric.core.servers.queries import (
     ListUnplaced,
     ServerFilter,
 )
-from fabric.store.replicated import ReplicatedState
+from fabric.store.voter_engine import VoterEngine
 from proto.codec import FRAME_BYTES_MAX, pack, unpack
 from proto.commands.catalog import ImageDelete
 from proto.commands.networks import (
@@ -168,7 +168,7 @@ async def test_a_list_is_a_handful_of_statements_however_long(world: StoreWorld)
     for number in range(60):
         await world.server(f"s{number}")
     engine = world.engine
-    reads = engine._readers_engine if isinstance(engine, ReplicatedState) else engine._read_engine  # type: ignore[attr-defined]
+    reads = engine._rows.engine if isinstance(engine, VoterEngine) else engine._read_engine  # type: ignore[attr-defined]
     with counted_statements(reads) as seen:
         assert len(await ids(world, project_id=PROJECT)) == 60
     assert len([statement for statement in seen if statement.startswith("SELECT")]) <= 6

@@ -14,7 +14,7 @@ from fabric.core.servers.states import Desired, PowerState, TaskState, VmState
 from fabric.errors import CommandRejectedError
 from fabric.store import tables as t
 from fabric.store.postgres import PostgresState
-from fabric.store.replicated import ReplicatedState
+from fabric.store.voter_engine import VoterEngine
 from proto.commands.catalog import FlavorDelete
 from proto.commands.networks import PortCreate
 from proto.commands.nodes import HostUpdate, RoleHold
@@ -437,8 +437,8 @@ async def test_nothing_is_left_of_a_deleted_server_but_audit_and_requests(world:
     await world.do(world.act(server_id, "delete"))
     await world.do(ServerRemoved(server_id=server_id, host_id=HOST_A))
     engine = world.engine
-    if isinstance(engine, ReplicatedState):
-        connect = engine._readers_engine.connect
+    if isinstance(engine, VoterEngine):
+        connect = engine._rows.engine.connect
     else:
         assert isinstance(engine, PostgresState)
         connect = engine._read_engine.connect
@@ -465,7 +465,7 @@ async def test_refusals_are_audited_too(world: StoreWorld) -> None:
         await world.do(world.act(NONE, "stop"), request="req-refused")
     engine = world.engine
     connect = (
-        engine._readers_engine.connect if isinstance(engine, ReplicatedState) else engine._read_engine.connect  # type: ignore[attr-defined]
+        engine._rows.engine.connect if isinstance(engine, VoterEngine) else engine._read_engine.connect  # type: ignore[attr-defined]
     )
     with connect() as connection:
         row = connection.execute(select(t.audit).where(t.audit.c.request_id == "req-refused")).one()

@@ -16,7 +16,7 @@ from fabric.runtime.authority import Authority, NodeTrust, create_authority
 from fabric.runtime.certificate_request import Issuer
 from fabric.runtime.certificate_service import CertificateService
 from fabric.runtime.node_identity import Membership, NodeIdentity, load_or_create, next_epoch, save_membership
-from fabric.store.replicated import ReplicatedState
+from fabric.store.lone_voter import lone_voter
 from proto.codec import Plain, pack, unpack
 from proto.commands.identity import FabricInit
 from proto.commands.nodes import JoinTokenCreate, NodeAdmit
@@ -95,7 +95,7 @@ class KeysWorld:
         root.mkdir()
         self.clock = ManualClock()
         self.authority: Authority = create_authority(root, FABRIC)
-        self.state = ReplicatedState(tmp_path / "state", clock=self.clock)
+        self.state = lone_voter(tmp_path / "state", clock=self.clock)
         self.identity = load_or_create(self.directory)
         self.rpc = OneWayRpc(self.identity.node_id)
         self.rotated: list[NodeState] = []

@@ -16,7 +16,7 @@ from fabric.runtime.authority import Authority, NodeTrust, create_authority
 from fabric.runtime.node_admin import NodeAdmin, NodeRefusedError
 from fabric.runtime.node_identity import NodeIdentity, identity_of, load_or_create, new_keys
 from fabric.runtime.readmission import readmit
-from fabric.store.replicated import ReplicatedState
+from fabric.store.lone_voter import lone_voter
 from proto.codec import Plain
 from proto.commands.nodes import JoinTokenCreate, NodeAdmit, NodeRenew
 from proto.ids import Epoch, FabricId, NodeId, TokenId
@@ -89,7 +89,7 @@ class Office:
 @pytest.fixture
 async def office(tmp_path: Path) -> AsyncIterator[Office]:
     clock = ManualClock()
-    engine = ReplicatedState(tmp_path / "state", clock=clock)
+    engine = lone_voter(tmp_path / "state", clock=clock)
     await engine.open()
     store = StoreWorld(engine, clock)
     await store.init()

@@ -25,7 +25,7 @@ from fabric.mesh.rpc_errors import remote_error_of
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.remote_state import RemoteState
 from fabric.runtime.state_service import StateService
-from fabric.store.replicated import ReplicatedState
+from fabric.store.lone_voter import lone_voter
 from proto.codec import Plain, pack, unpack
 from proto.commands import Command, command_to_plain
 from proto.commands.nodes import HostUpdate
@@ -82,7 +82,7 @@ class TickingClock(ManualClock):
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[StoreWorld]:
     clock = ManualClock()
-    state = ReplicatedState(tmp_path, clock=clock)
+    state = lone_voter(tmp_path, clock=clock)
     await state.open()
     made = StoreWorld(state, clock)
     await made.init()

@@ -48,6 +48,7 @@ class Wire:
         engine = VoterEngine(
             self.folder / me,
             me,
+            founders=founders,
             clock=SystemClock(),
             rng=Random(me),
             peers=self.of(me),
@@ -55,7 +56,7 @@ class Wire:
             segment_bytes=1,
             **changes,  # type: ignore[arg-type]
         )
-        await engine.open(founders)
+        await engine.open()
         self.voters[me] = engine
         return engine
 

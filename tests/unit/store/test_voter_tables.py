@@ -137,7 +137,7 @@ def test_rows_and_position_are_kept_together_or_not_at_all(
 
     tables.fold([logged(1)])
     with monkeypatch.context() as broken:
-        broken.setattr(voter_tables, "advance_voter", fail)
+        broken.setattr(voter_tables, "advance", fail)
         with pytest.raises(OSError, match="disk"):
             tables.fold([logged(2)])
     assert projects(tables) == set()

@@ -1,0 +1,55 @@
+"""Under which name this disk votes. A disk that was lost, or is not to be trusted any more, never votes again
+under its old one: its next life is another voter (no vote amnesia)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from fabric.store.errors import LogCorruptError
+from fabric.store.files import fsync_directory
+from proto.ids import NodeId, VoterId
+
+VOTER_ID_FILE = "voter.id"
+NUMBER_BYTES = 4
+_SEPARATOR = "."
+
+
+def voter_of(node_id: NodeId, number: str) -> VoterId:
+    return VoterId(f"{node_id}{_SEPARATOR}{number}")
+
+
+def node_of(voter: VoterId) -> NodeId:
+    """The node it lives on."""
+    return NodeId(voter.partition(_SEPARATOR)[0])
+
+
+def known_voter_id(directory: Path) -> VoterId | None:
+    """The name of the voter in that directory; None where there never was one. Raises LogCorruptError."""
+    try:
+        text = (directory / VOTER_ID_FILE).read_text("ascii")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise LogCorruptError(f"{directory / VOTER_ID_FILE} is damaged") from error
+    node_id, separator, number = text.partition(_SEPARATOR)
+    if not (node_id and separator and number):
+        raise LogCorruptError(f"{directory / VOTER_ID_FILE} is damaged")
+    return VoterId(text)
+
+
+def name_voter(directory: Path, node_id: NodeId) -> VoterId:
+    """A name nobody had before, durable when this returns. Raises OSError."""
+    voter = voter_of(node_id, secrets.token_hex(NUMBER_BYTES))
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = directory / f"{VOTER_ID_FILE}.tmp"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, voter.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    path.rename(directory / VOTER_ID_FILE)
+    fsync_directory(directory)
+    return voter
