@@ -1,7 +1,7 @@
 """The one thing an operator starts. Wires concrete parts together and nothing else.
 
-Start order: identity, mesh, state (the founder's own, or the conductor's over the mesh), roles, host side,
-API, local socket. Stop order is the reverse. Guests and their networks outlive every stop.
+Start order: identity, mesh, local socket, the voter where this node is one, host side. The API follows the
+voter's rows. Stop order is the reverse. Guests and their networks outlive every stop.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from fabric.agent_host import make_driver, make_plug
 from fabric.agent_identity import IdentitySide
 from fabric.agent_nodes import AgentNodes, where_to_ask
 from fabric.agent_operator import OperatorSide
-from fabric.agent_roles import Conductor, conductor_of, may_ask_hosts
+from fabric.agent_roles import conductor_of, conducts, may_ask_hosts
+from fabric.agent_voter import VoterSide, holds_rows
 from fabric.api.local.app import LocalParts, build_local_app
 from fabric.compute.capacity import Allocation, HostIdentity
 from fabric.compute.host_side import HostSide, HostSideConfig
@@ -33,7 +34,8 @@ from fabric.config import Config
 from fabric.control.context import Cloud
 from fabric.control.operate import DRAIN_REASON
 from fabric.core.membership.config import MembershipConfig
-from fabric.core.membership.membership import Membership
+from fabric.core.membership.membership import Membership as MembershipCore
+from fabric.core.membership.model import RoleClaim
 from fabric.core.servers.model import ImageSource
 from fabric.errors import ConfigError
 from fabric.mesh.curve import CurveKeyPair
@@ -42,6 +44,8 @@ from fabric.mesh.rpc import MeshRpc
 from fabric.mesh.switchboard import Switchboard
 from fabric.runtime import local_socket
 from fabric.runtime.addresses import default_address, endpoint_of, url_of
+from fabric.runtime.admission_watch import DOOR_LABEL
+from fabric.runtime.authority import Authority, save_authority
 from fabric.runtime.blob_store import FileBlobStore
 from fabric.runtime.blob_sweep import BlobSweeper
 from fabric.runtime.blob_transfer import BlobFetcher, serve_blobs
@@ -49,14 +53,18 @@ from fabric.runtime.clock import SystemClock
 from fabric.runtime.events import EventLog
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.host_calls import RpcHostCalls
+from fabric.runtime.invitation import InvitationService, NotInvitedError
 from fabric.runtime.membership_loop import MembershipLoop
-from fabric.runtime.node_identity import IdentityError
+from fabric.runtime.node_identity import IdentityError, Membership
 from fabric.runtime.remote_state import RemoteState
+from fabric.runtime.role_claims import RoleClaims
 from fabric.runtime.sd_notify import READY, STOPPING, ServiceManager
+from fabric.runtime.voter_peers import VoterRoute
 from fabric.runtime.watchdog import LoopLag, LoopWatchdog
 from fabric.store.lock import DirectoryLock
 from fabric.supervisor import PartFailedError, Supervisor
 from netplug.contract import NetPlug
+from proto.ids import VoterId
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +103,10 @@ class Agent:
         self._ready = False
         self._host: HostSide | None = None
         self._plug: NetPlug | None = None
-        self._conductor: Conductor | None = None
-        self._state: HardState | None = None
+        self._remote: RemoteState | None = None
+        self._voter: VoterSide | None = None
+        self._opening = asyncio.Lock()  # of the voter: invitations may come twice
+        self._labels: dict[str, str] = {}
 
     @property
     def begins_anew(self) -> bool:
@@ -121,6 +131,7 @@ class Agent:
                     self._manager.tell(STOPPING)
                 if self._ready:
                     self._ready = False
+                    await self._hand_over()
                     self._fleet.leave()
                     await asyncio.sleep(LEAVE_LINGER_S)
         finally:
@@ -163,15 +174,22 @@ class Agent:
         self._blobs = FileBlobStore(self._directory / "blobs")
         self._fetcher = BlobFetcher(self._rpc, self._blobs)
         serve_blobs(self._rpc, self._blobs)
-        state = self._state = await self._start_state(stack)
-        if self._conductor is not None:  # hosts may ask as soon as there is somebody to answer
-            self._fleet.publish(roles=self._conductor.claims())
-        self._supervisor.supervise(stack, "blob sweeper", BlobSweeper(state, self._blobs).run())
+        remote = self._remote = RemoteState(self._rpc, lambda: conductor_of(self._fleet), self._clock)
+        self._stack = stack
+        if holds_rows(self._config, is_founder=self._member.founder):
+            await self._start_voter()
+        InvitationService(
+            self._rpc,
+            self._identity,
+            self._clock,
+            member=lambda: self._who.member,
+            may_invite=lambda node_id: conducts(self._fleet, node_id),
+            accept=self._become_voter,
+            dismiss=self._end_voter,
+        )
+        self._supervisor.supervise(stack, "blob sweeper", BlobSweeper(remote, self._blobs).run())
         if self._config.node.host:
-            await self._start_host(stack, state)
-        if self._conductor is not None:
-            await self._start_api(stack, state)
-            self._fleet.publish(api_urls=(self._api_url(),))
+            await self._start_host(stack, remote)
         self._ready = True
 
     # -- parts
@@ -185,9 +203,10 @@ class Agent:
         )
         self._switchboard = Switchboard(transport, member.fabric_id)
         self._rpc = MeshRpc(who.node_id, self._switchboard)
+        self._route = VoterRoute(self._switchboard, self._rpc)
         record = await asyncio.to_thread(self._who.record, endpoint_of(address, config.mesh.port))
         self._address = address
-        core = Membership(
+        core = MembershipCore(
             record,
             MembershipConfig(),
             Random(),  # noqa: S311  # jitter, not a secret
@@ -200,6 +219,7 @@ class Agent:
             self._directory,
             on_quarantine=self._who.on_quarantine,
         )
+        self._claims = RoleClaims(self._fleet)
         self._operator = OperatorSide(
             config=config,
             fleet=self._fleet,
@@ -210,7 +230,7 @@ class Agent:
             strangers=transport.strangers,
             former_keys_ms=transport.former_keys_ms,
             lag=self._loop_lag,
-            door=lambda: "" if self._conductor is None else self._conductor.door_endpoint,
+            door=lambda: "" if self._voter is None else self._voter.door_endpoint,
         )
         await self._switchboard.start()
         stack.push_async_callback(self._switchboard.close)
@@ -222,27 +242,58 @@ class Agent:
         for name, work in self._who.work():
             self._supervisor.supervise(stack, name, work)
 
-    async def _start_state(self, stack: contextlib.AsyncExitStack) -> HardState:
-        """The rows themselves on the founder; elsewhere a way to who has them."""
-        if not self._member.founder:
-            return RemoteState(self._rpc, lambda: conductor_of(self._fleet), self._clock)
-        self._conductor = Conductor(
+    async def _start_voter(self) -> VoterSide:
+        voter = VoterSide(
             config=self._config,
             identity=self._identity,
-            member=self._member,
+            member=lambda: self._who.member,
+            adopt=self._who.adopt,
             trust=self._who.trust,
             fleet=self._fleet,
             rpc=self._rpc,
+            route=self._route,
             clock=self._clock,
             events=self._events,
             address=self._address,
+            claim=self._claims.set,
+            on_door=lambda endpoint: self._label({DOOR_LABEL: endpoint}),
+            on_filled=self._start_api,
             on_failure=lambda error: self._supervisor.fail(f"the state stopped itself: {error}"),
         )
-        stack.push_async_callback(self._conductor.close)
-        state = await self._conductor.open()
-        for name, work in self._conductor.work():
-            self._supervisor.supervise(stack, name, work)
-        return state
+        self._stack.push_async_callback(voter.close)
+        await voter.open()
+        self._voter = voter
+        for name, work in voter.work():
+            self._supervisor.supervise(self._stack, name, work)
+        return voter
+
+    async def _become_voter(self, member: Membership, root_key: bytes) -> VoterId:
+        """The conductor chose this node. Raises NotInvitedError."""
+        async with self._opening:
+            if self._voter is None:
+                save_authority(self._directory, Authority.of(root_key, member.fabric_id))
+                self._who.adopt(member)
+                await self._start_voter()
+        voter_id = None if self._voter is None else self._voter.voter_id
+        if voter_id is None:
+            raise NotInvitedError("this node's rows live in a database that knows no voters")
+        return voter_id
+
+    async def _end_voter(self, voter_id: VoterId) -> None:
+        """The group knows that voter no more: its files are set aside, and this agent begins anew."""
+        async with self._opening:
+            if self._voter is None or self._voter.voter_id != voter_id:
+                return  # it ended before
+            self._who.begin_anew_without(voter_id)
+
+    async def _hand_over(self) -> None:
+        """Whoever stops on purpose and leads lets another lead first: nobody waits for an election."""
+        if self._voter is not None:
+            await self._voter.hand_over()
+
+    def _label(self, labels: dict[str, str]) -> None:
+        self._labels |= labels
+        self._fleet.publish(labels=self._labels)
 
     async def _start_host(self, stack: contextlib.AsyncExitStack, state: HardState) -> None:
         config = self._config
@@ -277,7 +328,8 @@ class Agent:
         self._supervisor.supervise(stack, "host side", self._host.run(), close=self._host.close)
         self._supervisor.supervise(stack, "capacity", self._publish_capacity(self._host))
 
-    async def _start_api(self, stack: contextlib.AsyncExitStack, state: HardState) -> None:
+    async def _start_api(self, state: HardState) -> None:
+        """Where the rows are, the API is."""
         from fabric.api.server import ApiServer
 
         config = self._config
@@ -310,8 +362,11 @@ class Agent:
                     f"api.listen, api.port: cannot listen on {config.api.listen} port {config.api.port}: "
                     f"{os.strerror(number) if number > 0 else error.strerror or error}"
                 ) from error
-        stack.push_async_callback(server.close)
+        self._stack.push_async_callback(server.close)
         self._api_port = server.port
+        claim = RoleClaim(role="api", fence=state.applied_index, since_ms=self._clock.wall_ms())
+        self._claims.set("api", claim)
+        self._fleet.publish(api_urls=(self._api_url(),))
 
     async def _start_local(self, stack: contextlib.AsyncExitStack) -> None:
         app = build_local_app(
@@ -328,8 +383,8 @@ class Agent:
                 nodes=AgentNodes(
                     self._fleet,
                     self._clock,
-                    admin=lambda: None if self._conductor is None else self._conductor.admin,
-                    state=lambda: self._state,
+                    admin=lambda: None if self._voter is None else self._voter.admin,
+                    state=self._any_state,
                     rotation=lambda: self._who.rotation,
                 ),
             )
@@ -380,9 +435,15 @@ class Agent:
         }
 
     async def _create_token(self, ttl_s: int, uses: int) -> str:
-        if self._conductor is None:
+        if self._voter is None:
             raise IdentityError(where_to_ask(self._fleet, "join tokens are made"))
-        return await self._conductor.create_token(ttl_s=ttl_s, uses=uses)
+        return await self._voter.create_token(ttl_s=ttl_s, uses=uses)
+
+    def _any_state(self) -> HardState | None:
+        """Rows of this node's own, or the way to who has them; None while the agent starts."""
+        if self._voter is not None and self._voter.is_serving:
+            return self._voter.state
+        return self._remote
 
     async def _host_network(self) -> dict[str, Any]:
         if self._plug is None:

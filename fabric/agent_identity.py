@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -17,7 +18,7 @@ from fabric.errors import FabricError
 from fabric.mesh.curve import CurveKeyPair
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.admission_watch import AdmissionWatch
-from fabric.runtime.authority import NodeTrust, check_admission, load_authority
+from fabric.runtime.authority import ROOT_FILE, NodeTrust, check_admission, load_authority
 from fabric.runtime.certificate_request import Issuer
 from fabric.runtime.clock import Clock
 from fabric.runtime.events import EventLog
@@ -32,11 +33,12 @@ from fabric.runtime.node_identity import (
     load_or_create,
     new_boot_id,
     next_epoch,
+    save_membership,
 )
 from fabric.runtime.renewal import Renewal, renew_founders_own
 from fabric.runtime.rotation import Rotation, settle
 from proto.codec import Plain
-from proto.ids import NodeId
+from proto.ids import NodeId, VoterId
 from proto.membership import Removal
 from proto.records import from_wire
 
@@ -80,7 +82,7 @@ class IdentitySide:
         settle(self._directory)
         member = self.need_member()
         identity = load_or_create(self._directory)
-        authority = load_authority(self._directory, member.fabric_id) if member.founder else None
+        authority = load_authority(self._directory, member.fabric_id)
         if authority is not None:
             member = renew_founders_own(self._directory, member, identity, authority, self._clock.wall_ms())
         check_admission(member, identity, name=name, now_ms=self._clock.wall_ms())
@@ -169,7 +171,20 @@ class IdentitySide:
         asyncio.get_running_loop().call_soon(self._fleet.remove, removal)  # after the answer has left
         return {}
 
+    def adopt(self, member: Membership) -> None:
+        """A newer certificate of this node is durable when this returns, and the mesh hears of it. Raises
+        OSError."""
+        save_membership(self._directory, member)
+        self.member = member
+        if self._renewal is not None:
+            self._renewal.use(member)
+        if self.rotation is not None:
+            self.rotation.use(member)
+        if self._fleet is not None:
+            self._fleet.publish(certificate=member.certificate, urgent=True)
+
     def _certificate_changed(self, certificate: bytes) -> None:
+        self.member = replace(self.member, certificate=certificate)
         assert self._fleet is not None
         self._fleet.publish(certificate=certificate)
 
@@ -179,6 +194,14 @@ class IdentitySide:
         self.trust.use(fresh)
         self._fleet.publish(certificate=certificate, curve_public=fresh.curve_public, urgent=True)
         self._fleet.leave()
+
+    def begin_anew_without(self, voter: VoterId) -> None:
+        """This node is no voter any more. Its rows are set aside, and the root's key goes."""
+        state = self._directory / "state"
+        state.rename(self._directory / f"state.former-{voter.rpartition('.')[2]}")
+        (self._directory / ROOT_FILE).unlink(missing_ok=True)
+        self.begins_anew = True
+        self._stop()
 
     def _begin_anew(self) -> None:
         self._events.add("node.rotated", self._config.node_name, {"id": self.identity.node_id})

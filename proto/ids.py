@@ -36,6 +36,16 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _REQUEST = re.compile(r"req-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
+def new_voter_id(node_id: NodeId) -> VoterId:
+    """Of a voter on that node, which nobody was before."""
+    return VoterId(f"{node_id}.{secrets.token_hex(4)}")
+
+
+def node_of_voter(voter: VoterId) -> NodeId:
+    """The node it lives on."""
+    return NodeId(voter.partition(".")[0])
+
+
 def new_uuid() -> str:
     """A random (version 4) UUID in canonical form: how OpenStack names most objects."""
     return str(uuid.uuid4())

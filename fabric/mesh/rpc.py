@@ -72,6 +72,9 @@ class MeshRpc:
     def serve(self, method: str, handler: Handler) -> None:
         self._server.serve(method, handler)
 
+    def unserve(self, method: str) -> None:
+        self._server.unserve(method)
+
     def serve_stream(self, method: str, handler: StreamHandler) -> None:
         self._server.serve_stream(method, handler)
 

@@ -76,6 +76,9 @@ class RpcServer:
         assert method not in self._handlers, method
         self._handlers[method] = handler
 
+    def unserve(self, method: str) -> None:
+        del self._handlers[method]
+
     def serve_stream(self, method: str, handler: StreamHandler) -> None:
         assert method not in self._stream_handlers, method
         self._stream_handlers[method] = handler

@@ -1,4 +1,4 @@
-"""The fabric's root: says who may be a node. Its key lives with the founder, 0600; everybody can check.
+"""The fabric's root: says who may be a node. Its key lives with the voters, 0600; everybody can check.
 
 Certificates bind a node id to its CURVE key (links) and its Ed25519 key (words about itself), for a time.
 The id is the hash of the first CURVE key the node ever had; keys may be rotated under it, so it is the
@@ -40,7 +40,7 @@ DAY_MS = 24 * 3_600 * 1_000
 CERTIFICATE_LIFE_MS = 90 * DAY_MS  # as a public CA's; a node renews its own from two thirds of it
 CLOCK_SKEW_MS = DAY_MS  # clocks of new machines are often wrong; keys are what proves
 HOST_ROLES = ("host",)  # what a joined node may claim: to carry guests, and no say over others
-FOUNDER_ROLES = (*HOST_ROLES, "conductor", "scheduler", "api")
+FOUNDER_ROLES = (*HOST_ROLES, "conductor", "scheduler", "api")  # and what a voter may claim
 CERTIFICATES_REMEMBERED_MAX = 16_384  # each about 1.5 KB; above the largest fabric designed for
 
 
@@ -52,6 +52,18 @@ class Authority:
         self._key = key
         self._life_ms = life_ms
         self.fabric_id = fabric_id
+
+    @classmethod
+    def of(cls, private: bytes, fabric_id: FabricId) -> Authority:
+        """Raises WireError `bad_field` for bytes that are no key."""
+        try:
+            return cls(Ed25519PrivateKey.from_private_bytes(private), fabric_id)
+        except ValueError as error:
+            raise WireError("bad_field", "root_key: must be 32 bytes") from error
+
+    def private_bytes(self) -> bytes:
+        """For another voter, over a link that only it can read. Never to be logged."""
+        return self._key.private_bytes_raw()
 
     @property
     def root_public(self) -> bytes:
@@ -108,7 +120,7 @@ def create_authority(
 
 
 def load_authority(directory: Path, fabric_id: FabricId) -> Authority | None:
-    """None on a node that is not the founder."""
+    """None on a node that never was a voter."""
     path = directory / ROOT_FILE
     if not path.exists():
         return None
@@ -116,6 +128,16 @@ def load_authority(directory: Path, fabric_id: FabricId) -> Authority | None:
     if len(data) != ROOT_KEY_BYTES:
         raise IdentityError(f"{path}: damaged; restore it from a backup")
     return Authority(Ed25519PrivateKey.from_private_bytes(data), fabric_id)
+
+
+def save_authority(directory: Path, authority: Authority) -> None:
+    """Of a node that becomes a voter; durable when this returns. Raises IdentityError where another root is
+    here, OSError."""
+    known = load_authority(directory, authority.fabric_id)
+    if known is None:
+        write_private(directory / ROOT_FILE, authority.private_bytes())
+    elif known.root_public != authority.root_public:
+        raise IdentityError(f"{directory / ROOT_FILE} is the root of another fabric")
 
 
 def issued_ms(certificate: NodeCertificate) -> int:

@@ -47,8 +47,13 @@ class CertificateService:
         self._trust = trust
         self._clock = clock
         self._rotated = rotated
+        self._rpc = rpc
         rpc.serve("node.renew", self._renew)
         rpc.serve("node.rotate", self._rotate)
+
+    def close(self) -> None:
+        for method in ("node.renew", "node.rotate"):
+            self._rpc.unserve(method)
 
     async def _renew(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
         row = await self._need_row(peer)

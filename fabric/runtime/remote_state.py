@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from fabric.core.queries import Applied, Consistency, Query
 from fabric.errors import (
-    CommandRejectedError,
     DeadlineExceededError,
     NoQuorumError,
     PeerUnreachableError,
@@ -18,14 +17,14 @@ from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.clock import Clock
 from fabric.runtime.hard_state import Listener
 from fabric.runtime.query_wire import answer_from_plain, query_to_plain
+from fabric.runtime.state_wire import applied_from_plain, rejection_of
 from proto.codec import Plain
 from proto.commands import Command, command_to_plain
-from proto.errors import Outcome, WireError
+from proto.errors import Outcome
 from proto.ids import LogIndex, NodeId, RequestId
 
 T = TypeVar("T")
 
-REJECTED_PREFIX = "fabric.rejected:"
 CALL_TIMEOUT_MS = 5_000
 PROPOSE_DEADLINE_MS = 20_000
 RETRY_MS_FIRST, RETRY_MS_MAX = 50, 1_000
@@ -79,18 +78,14 @@ class RemoteState:
         try:
             return await self._rpc.call(conductor, method, body, timeout_ms=CALL_TIMEOUT_MS)
         except RemoteError as error:
-            if error.remote_code.startswith(REJECTED_PREFIX):
-                reason = error.remote_code.removeprefix(REJECTED_PREFIX)
-                raise CommandRejectedError(reason, error.message) from error
+            rejected = rejection_of(error)
+            if rejected is not None:
+                raise rejected from error
             if error.outcome is Outcome.NOT_DONE:
                 raise NoQuorumError(error.message) from error
             raise DeadlineExceededError(error.message) from error
 
     def _applied(self, answer: Plain) -> Applied:
-        if not isinstance(answer, dict):
-            raise WireError("not_a_map")
-        index, result = answer.get("index"), answer.get("result")
-        if type(index) is not int or not isinstance(result, dict):
-            raise WireError("bad_field", "state.propose: index or result")
-        self._index = max(self._index, LogIndex(index))
-        return Applied(LogIndex(index), result, bool(answer.get("replayed")))
+        applied = applied_from_plain(answer)
+        self._index = max(self._index, applied.index)
+        return applied

@@ -57,6 +57,10 @@ class Renewal:
         self._publish = publish
         self._rng = rng
 
+    def use(self, member: Membership) -> None:
+        """It came another way: this is what is kept young from now on."""
+        self._member = member
+
     async def run(self) -> None:
         retry_s, is_newest = RETRY_S_FIRST, False
         while True:

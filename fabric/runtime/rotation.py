@@ -40,7 +40,7 @@ from fabric.runtime.node_identity import (
     save_membership,
     write_private,
 )
-from fabric.runtime.remote_state import REJECTED_PREFIX
+from fabric.runtime.state_wire import rejection_of
 from proto.codec import pack
 from proto.errors import Outcome
 from proto.membership import Presence
@@ -115,6 +115,10 @@ class Rotation:
         self._unfinished = asyncio.Event()
         if pending_keys(directory) is not None:
             self._unfinished.set()
+
+    def use(self, member: Membership) -> None:
+        """Its certificate is a newer one now."""
+        self._member = member
 
     async def rotate(self) -> None:
         """Returns when the new keys are the node's. Raises RotationError (nothing has changed),
@@ -216,4 +220,4 @@ class Rotation:
 def _is_rejected(error: RemoteError) -> bool:
     """The log says no, and will not say otherwise. Any other refusal may be of this attempt only, and
     another one may have succeeded unheard."""
-    return error.remote_code.startswith(REJECTED_PREFIX)
+    return rejection_of(error) is not None

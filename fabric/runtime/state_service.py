@@ -1,4 +1,4 @@
-"""The conductor's side of a host's reads and writes, with the limits of what a host may say.
+"""A voter's side of a host's reads and writes, with the limits of what a host may say.
 
 A host's certificate lets it speak for itself only (DESIGN section 3): a stolen host can neither read nor
 change what is not assigned to it.
@@ -15,6 +15,7 @@ from fabric.errors import CommandRejectedError
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.query_wire import query_from_plain
+from fabric.runtime.state_wire import applied_to_plain
 from proto.codec import Plain
 from proto.commands import command_from_plain
 from proto.commands.nodes import HostRegister, HostUpdate
@@ -34,8 +35,13 @@ class StateService:
         """`name_of` a member, as its certificate has it; None for one that is no member (any more)."""
         self._state = state
         self._name_of = name_of
+        self._rpc = rpc
         rpc.serve("state.propose", self._propose)
         rpc.serve("state.read", self._read)
+
+    def close(self) -> None:
+        for method in ("state.propose", "state.read"):
+            self._rpc.unserve(method)
 
     async def _propose(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
         name = self._need_member(peer)
@@ -53,7 +59,7 @@ class StateService:
             raise CommandRejectedError("forbidden", "A host may drain itself, and no more.")
         # the peer's id is part of the key, so that no host can spend another's request ids
         applied = await self._state.propose(command, request_id=RequestId(f"{peer}:{request_id}"))
-        return {"index": applied.index, "result": to_wire(applied.result), "replayed": applied.replayed}
+        return applied_to_plain(applied)
 
     async def _read(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
         self._need_member(peer)

@@ -37,19 +37,24 @@ class Engine(Protocol):
     def subscribe(self, listener: Listener) -> Callable[[], None]: ...
 
 
+def is_embedded(state_url: str) -> bool:
+    """The log and SQLite in the node's own directory."""
+    return not state_url or state_url == "sqlite"
+
+
 def engine_for(
-    state_url: str | None,
+    state_url: str,
     directory: Path,
     *,
     clock: Clock,
     segment_bytes: int = SEGMENT_BYTES,
     on_failure: Callable[[BaseException], None] | None = None,
 ) -> Engine:
-    """None, "" or "sqlite": the embedded log in `directory`. "postgresql+psycopg://...": that database.
+    """ "" or "sqlite": the embedded log in `directory`. "postgresql+psycopg://...": that database.
 
     Raises ConfigError for any other URL.
     """
-    if not state_url or state_url == "sqlite":
+    if is_embedded(state_url):
         return lone_voter(directory, clock=clock, segment_bytes=segment_bytes, on_failure=on_failure)
     if state_url.startswith(POSTGRES_SCHEME):
         return PostgresState(state_url)

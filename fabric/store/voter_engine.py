@@ -17,7 +17,7 @@ import contextlib
 import logging
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,15 @@ class Peers(SnapshotSender, Protocol):
     def send(self, to: VoterId, message: RaftMessage) -> None:
         """Never calls back at once: the voter is in the middle of an event."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A member as its leader sees it. `lag`: entries it does not hold yet, as far as is known; `silent_ms`:
+    since it last said anything in this term, or since it came."""
+
+    lag: int
+    silent_ms: int
 
 
 @dataclass(slots=True, eq=False)
@@ -374,6 +383,26 @@ class VoterEngine:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._until_applied.append((index, future))
             await future
+
+    def progress(self) -> Mapping[VoterId, Followed]:
+        """How the leader sees each member, itself too; empty where this voter does not lead."""
+        node = self._node
+        if node is None or node.leader is None:
+            return {}
+        last, now_ms = node.log.last_index, self._clock.monotonic_ms()
+        return {
+            member: Followed(
+                lag=0 if member == self.me else last - seen.match,
+                silent_ms=0 if member == self.me else now_ms - seen.answered_ms,
+            )
+            for member, seen in node.leader.progress.items()
+        }
+
+    def furthest_other(self) -> VoterId | None:
+        """Whom to hand the lead to: the voter that has most of the log. None: there is no other."""
+        voters = self.configuration.voters
+        others = [(seen.lag, voter) for voter, seen in self.progress().items() if voter in voters - {self.me}]
+        return min(others)[1] if others else None
 
     def transfer(self, to: VoterId) -> None:
         """Hands the leadership over, if this voter has it and `to` catches up in time."""

@@ -4,25 +4,13 @@ under its old one: its next life is another voter (no vote amnesia)."""
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 from fabric.store.errors import LogCorruptError
 from fabric.store.files import fsync_directory
-from proto.ids import NodeId, VoterId
+from proto.ids import NodeId, VoterId, new_voter_id
 
 VOTER_ID_FILE = "voter.id"
-NUMBER_BYTES = 4
-_SEPARATOR = "."
-
-
-def voter_of(node_id: NodeId, number: str) -> VoterId:
-    return VoterId(f"{node_id}{_SEPARATOR}{number}")
-
-
-def node_of(voter: VoterId) -> NodeId:
-    """The node it lives on."""
-    return NodeId(voter.partition(_SEPARATOR)[0])
 
 
 def known_voter_id(directory: Path) -> VoterId | None:
@@ -33,7 +21,7 @@ def known_voter_id(directory: Path) -> VoterId | None:
         return None
     except UnicodeDecodeError as error:
         raise LogCorruptError(f"{directory / VOTER_ID_FILE} is damaged") from error
-    node_id, separator, number = text.partition(_SEPARATOR)
+    node_id, separator, number = text.partition(".")
     if not (node_id and separator and number):
         raise LogCorruptError(f"{directory / VOTER_ID_FILE} is damaged")
     return VoterId(text)
@@ -41,7 +29,7 @@ def known_voter_id(directory: Path) -> VoterId | None:
 
 def name_voter(directory: Path, node_id: NodeId) -> VoterId:
     """A name nobody had before, durable when this returns. Raises OSError."""
-    voter = voter_of(node_id, secrets.token_hex(NUMBER_BYTES))
+    voter = new_voter_id(node_id)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / f"{VOTER_ID_FILE}.tmp"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

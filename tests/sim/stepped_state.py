@@ -17,6 +17,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from fabric.store.log_segment import HEADER_BYTES, segment_path
+from fabric.store.replicated import DATABASE, ReplicatedState, WallClock
 from sqlalchemy import select
 
 from fabric.core.queries import Applied
@@ -24,8 +26,6 @@ from fabric.store import tables as t
 from fabric.store.apply import Outcome
 from fabric.store.files import write_at
 from fabric.store.lock import LOCK_FILE
-from fabric.store.log_segment import HEADER_BYTES, segment_path
-from fabric.store.replicated import DATABASE, ReplicatedState, WallClock
 from proto.commands import Command
 from proto.ids import RequestId
 

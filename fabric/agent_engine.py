@@ -1,0 +1,174 @@
+"""Which engine holds a node's rows, and how the rest of the agent reaches it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+from fabric.config import Config
+from fabric.core.queries import Applied
+from fabric.core.raft.configuration import Configuration
+from fabric.mesh.rpc_contract import Rpc
+from fabric.runtime.clock import Clock
+from fabric.runtime.founding import first_entry
+from fabric.runtime.hard_state import HardState
+from fabric.runtime.lead_loop import Leading
+from fabric.runtime.log_service import LogService
+from fabric.runtime.node_identity import Membership, NodeIdentity
+from fabric.runtime.voter_peers import MeshPeers, VoterRoute
+from fabric.runtime.voter_state import VoterState
+from proto.commands import Command
+from proto.ids import RequestId
+
+if TYPE_CHECKING:
+    from fabric.store.engine import Engine
+    from fabric.store.voter_engine import VoterEngine
+
+FIRST_INCARNATION = 1
+DIRECTORY = "state"  # below the node's own
+
+
+class NodeEngine(Protocol):
+    """The rows on this node. `open` before use, `close` after."""
+
+    is_founding: bool  # no rows yet, and this node is to make the first
+
+    @property
+    def state(self) -> HardState: ...
+
+    @property
+    def leading(self) -> Leading: ...
+
+    @property
+    def voter(self) -> VoterEngine | None:
+        """None where there are no voters."""
+        ...
+
+    async def open(self) -> None: ...
+
+    def serve(self) -> None:
+        """The rows are there: other voters may ask."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+def make_engine(
+    config: Config,
+    member: Membership,
+    identity: NodeIdentity,
+    route: VoterRoute,
+    rpc: Rpc,
+    clock: Clock,
+    on_failure: Callable[[BaseException], None],
+) -> NodeEngine:
+    """Raises ConfigError."""
+    from fabric.store.engine import engine_for, is_embedded  # only here: hosts do without SQLAlchemy
+
+    if is_embedded(config.state.url):
+        return EmbeddedEngine(config, member, identity, route, rpc, clock, on_failure)
+    engine = engine_for(config.state.url, config.state_dir / DIRECTORY, clock=clock)
+    return SharedEngine(engine, is_founding=member.founder)
+
+
+class EmbeddedEngine:
+    """One voter of the log, on the mesh."""
+
+    def __init__(
+        self,
+        config: Config,
+        member: Membership,
+        identity: NodeIdentity,
+        route: VoterRoute,
+        rpc: Rpc,
+        clock: Clock,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        from fabric.store.voter_engine import VoterEngine
+        from fabric.store.voter_id import known_voter_id, name_voter
+
+        directory = config.state_dir / DIRECTORY
+        self.is_founding = member.founder and first_entry(config.state_dir) is not None
+        me = known_voter_id(directory) or name_voter(directory, identity.node_id)
+        self._peers = MeshPeers(route, me, incarnation=FIRST_INCARNATION)
+        self._rpc = rpc
+        self._log_service: LogService | None = None
+        self._voter = VoterEngine(
+            directory,
+            me,
+            founders=Configuration(frozenset({me})) if self.is_founding else Configuration(),
+            clock=clock,
+            rng=Random(),  # noqa: S311  # jitter, not a secret
+            peers=self._peers,
+            segment_bytes=config.state.segment_bytes,
+            on_failure=on_failure,
+        )
+        self._state = VoterState(self._voter, rpc, clock)
+
+    @property
+    def state(self) -> HardState:
+        return self._state
+
+    @property
+    def leading(self) -> Leading:
+        return self._voter
+
+    @property
+    def voter(self) -> VoterEngine:
+        return self._voter
+
+    async def open(self) -> None:
+        await self._voter.open()
+        self._peers.attach(self._voter)
+
+    def serve(self) -> None:
+        self._log_service = LogService(self._voter, self._rpc)
+
+    async def close(self) -> None:
+        if self._log_service is not None:
+            self._log_service.close()
+            self._log_service = None
+        self._peers.detach()
+        await self._voter.close()
+
+
+class SharedEngine:
+    """A database somewhere else: nobody votes, and whoever is configured to use it leads."""
+
+    voter = None
+
+    def __init__(self, engine: Engine, *, is_founding: bool) -> None:
+        self.is_founding = is_founding
+        self._engine = engine
+
+    @property
+    def state(self) -> HardState:
+        return self._engine
+
+    @property
+    def leading(self) -> Leading:
+        return _AlwaysLeading(self._engine)
+
+    async def open(self) -> None:
+        await self._engine.open()
+
+    def serve(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+
+class _AlwaysLeading:
+    is_leader = True
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def watch_lead(self, listener: Callable[[], None]) -> Callable[[], None]:
+        del listener
+        return lambda: None
+
+    async def propose(self, command: Command, *, request_id: RequestId) -> Applied:
+        return await self._engine.propose(command, request_id=request_id)

@@ -1,0 +1,316 @@
+"""What a node does that holds the rows: it votes, answers hosts and voters, lets nodes in, and while it leads
+conducts. A founder is one from the beginning; any other node becomes one when the conductor invites it.
+
+Parts know only contracts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+from fabric.agent_engine import DIRECTORY, make_engine
+from fabric.config import Config
+from fabric.core.identity.queries import GetFabric
+from fabric.core.membership.model import RoleClaim
+from fabric.errors import FabricError
+from fabric.mesh.curve import CurveKeyPair
+from fabric.mesh.rpc_contract import Rpc
+from fabric.runtime.addresses import endpoint_of
+from fabric.runtime.authority import ROOT_FILE, NodeTrust, load_authority, read_own
+from fabric.runtime.certificate_service import CertificateService
+from fabric.runtime.clock import Clock
+from fabric.runtime.control_story import ControlStory
+from fabric.runtime.events import EventLog
+from fabric.runtime.first_rows import FirstRows
+from fabric.runtime.founding import first_entry
+from fabric.runtime.hard_state import HardState
+from fabric.runtime.host_calls import HostNudger
+from fabric.runtime.invitation import Inviter
+from fabric.runtime.join import Admission, create_token
+from fabric.runtime.join_door import DoorServer
+from fabric.runtime.lead_loop import CONDUCTOR, LeadLoop
+from fabric.runtime.membership_loop import MembershipLoop
+from fabric.runtime.node_admin import NodeAdmin
+from fabric.runtime.node_identity import IdentityError, Membership, NodeIdentity
+from fabric.runtime.readmission import readmit
+from fabric.runtime.reaper import Reaper
+from fabric.runtime.scheduler_loop import SchedulerLoop
+from fabric.runtime.standing import standing
+from fabric.runtime.state_service import StateService
+from fabric.runtime.voter_peers import VoterRoute
+from fabric.store.voter_id import VOTER_ID_FILE
+from proto.commands.nodes import RoleHold
+from proto.ids import Fence, NodeId, VoterId, new_request_id
+from proto.membership import NodeState
+
+log = logging.getLogger(__name__)
+
+ANSWER_GRACE_S = 0.3
+FILLED_LOOK_S = 0.05
+HAND_OVER_S = 2.0
+RETRY_S = 1.0
+SCHEDULER = "scheduler"
+
+Claim = Callable[[str, RoleClaim | None], None]
+Work = tuple[str, Coroutine[Any, Any, None]]
+
+
+class Service(Protocol):
+    def close(self) -> None: ...
+
+
+def holds_rows(config: Config, *, is_founder: bool) -> bool:
+    """Whether this node has the rows from its start on: a voter of an earlier life, or who founds. Raises
+    IdentityError where they are gone."""
+    if (config.state_dir / DIRECTORY / VOTER_ID_FILE).exists():
+        return True
+    if not is_founder or not (config.state_dir / ROOT_FILE).exists():
+        return False
+    if config.state.url or first_entry(config.state_dir) is not None:
+        return True
+    raise IdentityError(
+        f"the rows are gone from {config.state_dir / DIRECTORY}; restore a backup of it. Where other voters "
+        f"of this fabric live, remove {config.state_dir / ROOT_FILE} instead: this node comes back as a "
+        "host, and may become a voter again"
+    )
+
+
+class VoterSide:
+    """`open`, then `work` beside the rest of the agent, `close`."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        identity: NodeIdentity,
+        member: Callable[[], Membership],
+        adopt: Callable[[Membership], None],
+        trust: NodeTrust,
+        fleet: MembershipLoop,
+        rpc: Rpc,
+        route: VoterRoute,
+        clock: Clock,
+        events: EventLog,
+        address: str,
+        claim: Claim,
+        on_door: Callable[[str], None],
+        on_filled: Callable[[HardState], Awaitable[None]],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        """`claim` a role before the mesh, or give it up (None); `on_door` hears where the join door is;
+        `on_filled` is awaited once, when the rows are there to be read. Raises IdentityError, ConfigError."""
+        authority = load_authority(config.state_dir, member().fabric_id)
+        if authority is None:
+            raise IdentityError(f"the root key is missing from {config.state_dir}; restore it from a backup")
+        self._authority = authority
+        self._config = config
+        self._identity = identity
+        self._member = member
+        self._trust = trust
+        self._fleet = fleet
+        self._rpc = rpc
+        self._clock = clock
+        self._events = events
+        self._claim = claim
+        self._on_door = on_door
+        self._on_filled = on_filled
+        self._engine = make_engine(config, member(), identity, route, rpc, clock, on_failure)
+        self._state = self._engine.state
+        self._first_rows = FirstRows(
+            self._state,
+            config.state_dir,
+            name=config.node_name,
+            identity=identity,
+            authority=authority,
+            clock=clock,
+            adopt=adopt,
+        )
+        self._door = self._make_door(address)
+        self._services: list[Service] = []
+        self._serving = asyncio.Event()
+        self.door_endpoint = ""  # "" until the door is open
+        self.admin = NodeAdmin(self._state, authority, fleet, rpc, clock)
+        self.inviter = Inviter(self._state, authority, rpc, clock)
+
+    def _make_door(self, address: str) -> DoorServer:
+        admission = Admission(
+            self._state,
+            self._authority,
+            self._trust,
+            self._clock,
+            known=self._fleet.states,
+            removals=self._fleet.removals,
+            admitted=self._fleet.admit,
+        )
+        return DoorServer(
+            CurveKeyPair(self._identity.curve_public, self._identity.curve_secret),
+            bind=endpoint_of(address, self._config.mesh.door_port),
+            admit=admission.admit,
+            clock=self._clock,
+            stand=lambda request, curve_public: standing(self._state, request, curve_public),
+        )
+
+    @property
+    def state(self) -> HardState:
+        return self._state
+
+    @property
+    def is_serving(self) -> bool:
+        """The rows are there, and this node answers for them."""
+        return self._serving.is_set()
+
+    @property
+    def voter_id(self) -> VoterId | None:
+        voter = self._engine.voter
+        return None if voter is None else voter.me
+
+    # ---- life
+
+    async def open(self) -> None:
+        """Recovers the rows; founds the fabric where this is its first start. Serves when it returns, unless
+        this voter is new and waits for its rows.
+
+        Raises: what the engine raises, ConfigError, IdentityError.
+        """
+        await self._engine.open()
+        if self._engine.is_founding:
+            await self._first_rows.found(self._member())
+            await self._first_rows.enter_own(self._member())
+        if await self._is_filled():
+            await self._serve()
+
+    def work(self) -> tuple[Work, ...]:
+        lead = LeadLoop(
+            self._engine.leading,
+            self._identity.node_id,
+            self._clock,
+            duties=self._duties,
+            claim=lambda claim: self._claim(CONDUCTOR, claim),
+        )
+        return (("voter", self._fill()), ("lead", lead.run()))
+
+    async def hand_over(self) -> None:
+        """Before a planned stop: whoever is furthest along leads on, within a moment or not at all."""
+        voter = self._engine.voter
+        if voter is None or not voter.is_leader:
+            return
+        heir = voter.furthest_other()
+        if heir is None:
+            return
+        changed = asyncio.Event()
+        unsubscribe = voter.watch_lead(changed.set)
+        try:
+            voter.transfer(heir)
+            async with asyncio.timeout(HAND_OVER_S):
+                await changed.wait()
+        except TimeoutError:
+            log.warning("lead not handed over", extra={"to": heir})
+        finally:
+            unsubscribe()
+
+    async def close(self) -> None:
+        for service in self._services:
+            service.close()
+        if self.door_endpoint:
+            await self._door.close()
+        await self._engine.close()
+
+    async def _fill(self) -> None:
+        """Waits for the rows, then keeps this node's own row true. Until cancelled."""
+        while not self.is_serving:
+            if await self._is_filled():
+                await self._serve()
+                break
+            await asyncio.sleep(FILLED_LOOK_S)
+        while True:
+            try:
+                await self._first_rows.enter_own(self._member())
+                break
+            except FabricError as error:
+                log.info("own row not entered yet", extra={"reason": str(error)})
+                await asyncio.sleep(RETRY_S)
+        await asyncio.Event().wait()
+
+    async def _is_filled(self) -> bool:
+        return await self._state.read(GetFabric()) is not None
+
+    async def _serve(self) -> None:
+        self._state.subscribe(ControlStory(self._events, self._name_of, node=self._config.node_name).tell)
+        self._engine.serve()
+        self._services = [
+            StateService(self._state, self._rpc, self._name_of),
+            CertificateService(
+                self._state,
+                self._authority,
+                self._trust,
+                self._rpc,
+                self._clock,
+                rotated=self._tell_new_keys,
+            ),
+        ]
+        await readmit(self._state, self._fleet, self._trust)
+        self.door_endpoint = await self._door.start()
+        self._on_door(self.door_endpoint)
+        await self._on_filled(self._state)
+        self._serving.set()
+
+    # ---- while it leads
+
+    def _duties(self) -> Sequence[Work]:
+        return (
+            ("host nudger", HostNudger(self._state, self._rpc, self._fleet).run()),
+            ("reaper", Reaper(self._state, self._fleet, self._clock).run()),
+            ("scheduler", self._schedule()),
+            ("readmission", self._readmit()),
+        )
+
+    async def _schedule(self) -> None:
+        command = RoleHold(role=SCHEDULER, node_id=self._identity.node_id)
+        while True:
+            try:
+                grant = await self._engine.leading.propose(command, request_id=new_request_id())
+                break
+            except FabricError as error:
+                log.info("scheduler's role not taken", extra={"reason": str(error)})
+                await asyncio.sleep(RETRY_S)
+        self._claim(SCHEDULER, RoleClaim(role=SCHEDULER, fence=grant.index, since_ms=self._clock.wall_ms()))
+        try:
+            fence = Fence(grant.index)
+            await SchedulerLoop(self._state, self._fleet, lambda: fence, self._clock).run()
+        finally:
+            self._claim(SCHEDULER, None)
+
+    async def _readmit(self) -> None:
+        """What the conductor before may have written and not told."""
+        await readmit(self._state, self._fleet, self._trust)
+        await asyncio.Event().wait()
+
+    # ---- what an operator asks
+
+    async def create_token(self, *, ttl_s: int, uses: int) -> str:
+        if not self.door_endpoint:
+            raise IdentityError("this node is still becoming a voter; try again, or ask another one")
+        return await create_token(
+            self._state,
+            addresses=(self.door_endpoint,),
+            door_public=self._identity.curve_public,
+            root_public=self._member().root_public,
+            now_ms=self._clock.wall_ms(),
+            ttl_s=ttl_s,
+            uses=uses,
+        )
+
+    # ---- what services ask
+
+    def _tell_new_keys(self, state: NodeState) -> None:
+        """The answer goes out on a link by the old keys, so the mesh hears a little later. Should the agent
+        die meanwhile, `readmit` tells it at the next start."""
+        if read_own(state.certificate).node_id != self._identity.node_id:
+            asyncio.get_running_loop().call_later(ANSWER_GRACE_S, self._fleet.admit, state)
+
+    def _name_of(self, node_id: NodeId) -> str | None:
+        member = self._fleet.member(node_id)
+        return None if member is None else member.record.name

@@ -1,0 +1,91 @@
+"""Applied commands as part of the fabric's story: what `fabric events` shows beside the members'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fabric.core.queries import AppliedEntry
+from fabric.runtime.events import EventLog
+from proto.commands import Command
+from proto.commands.nodes import HostUpdate, NodeAdmit, NodeRemove, NodeRenew, RoleHold
+from proto.commands.servers import (
+    ServerAct,
+    ServerCreate,
+    ServerExpire,
+    ServerObserved,
+    ServerPlace,
+    ServerRemoved,
+    ServerUnplaceable,
+)
+from proto.ids import NodeId
+
+NameOf = Callable[[NodeId], str | None]
+
+_OF_SERVERS: dict[type[Command], str] = {
+    ServerCreate: "server.create",
+    ServerPlace: "server.placed",
+    ServerUnplaceable: "server.unplaceable",
+    ServerObserved: "server.observed",
+    ServerRemoved: "server.removed",
+    ServerExpire: "server.expired",
+}
+_OF_NODES: dict[type[Command], str] = {
+    NodeAdmit: "node.admitted",
+    NodeRenew: "node.certified",
+    NodeRemove: "node.removed",
+}
+
+
+class ControlStory:
+    """A listener of a HardState."""
+
+    def __init__(self, events: EventLog, name_of: NameOf, *, node: str) -> None:
+        """`node` is this node's name: of what happens to no other node in particular."""
+        self._events = events
+        self._name_of = name_of
+        self._node = node
+
+    def tell(self, entry: AppliedEntry) -> None:
+        command = entry.command
+        if type(command) in _OF_NODES:
+            self._tell_of_node(entry)
+        elif isinstance(command, RoleHold):
+            fields = {"role": command.role, "fence": str(entry.index)}
+            self._events.add("role.granted", self._named(command.node_id), fields)
+        elif isinstance(command, HostUpdate):
+            if command.enabled is not None:
+                event, reason = told_of_drain(command)
+                fields = {"id": command.host_id, "reason": reason}
+                self._events.add(event, self._named(command.host_id), fields)
+        else:
+            self._tell_of_server(entry)
+
+    def _tell_of_node(self, entry: AppliedEntry) -> None:
+        command = entry.command
+        node_id: NodeId = command.node_id  # type: ignore[attr-defined]
+        name = command.name if isinstance(command, NodeAdmit) else self._named(node_id)
+        self._events.add(_OF_NODES[type(command)], name, {"id": node_id, "index": str(entry.index)})
+
+    def _tell_of_server(self, entry: AppliedEntry) -> None:
+        command = entry.command
+        event = _OF_SERVERS.get(type(command))
+        if isinstance(command, ServerAct):
+            event = f"server.{command.verb}"
+        if event is None:
+            return
+        node = self._node
+        if isinstance(command, ServerPlace | ServerObserved | ServerRemoved):
+            node = self._named(command.host_id)
+        fields = {"server": str(command.server_id), "index": str(entry.index)}  # type: ignore[attr-defined]
+        self._events.add(event, node, fields)
+
+    def _named(self, node_id: NodeId) -> str:
+        return self._name_of(node_id) or node_id
+
+
+def told_of_drain(command: HostUpdate) -> tuple[str, str]:
+    """(event, reason) of a host that takes no new servers, or takes them again."""
+    if command.enabled:
+        return "node.undrained", "it takes new servers again"
+    why = f": {command.disabled_reason}" if command.disabled_reason else ""
+    return "node.drained", f"it takes no new servers{why}"

@@ -1,0 +1,62 @@
+"""What a voter answers the other voters and learners of its group: writes to pass on, and where reads stand.
+
+They hold all rows anyway, so nothing is withheld from them; everybody else is refused (SPEC.md, "Methods").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from fabric.core.queries import Applied
+from fabric.core.raft.configuration import Configuration
+from fabric.errors import CommandRejectedError
+from fabric.mesh.rpc_contract import Rpc
+from fabric.runtime.state_wire import applied_to_plain
+from fabric.runtime.voter_state import PROPOSE, READ_INDEX
+from proto.codec import Plain
+from proto.commands import Command, command_from_plain
+from proto.errors import WireError
+from proto.ids import LogIndex, NodeId, RequestId, node_of_voter
+
+REQUEST_ID_CHARS_MAX = 400  # the API's own ids, and what derives from them
+
+
+class LeadingVoter(Protocol):
+    @property
+    def configuration(self) -> Configuration: ...
+
+    async def propose(self, command: Command, *, request_id: RequestId) -> Applied: ...
+
+    async def read_index(self) -> LogIndex: ...
+
+
+class LogService:
+    """Serves until `close`. A voter that does not lead answers `NotLeaderError`, and nothing was done."""
+
+    def __init__(self, voter: LeadingVoter, rpc: Rpc) -> None:
+        self._voter = voter
+        self._rpc = rpc
+        rpc.serve(PROPOSE, self._propose)
+        rpc.serve(READ_INDEX, self._read_index)
+
+    def close(self) -> None:
+        for method in (PROPOSE, READ_INDEX):
+            self._rpc.unserve(method)
+
+    async def _propose(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
+        self._need_member(peer)
+        command = command_from_plain(body.get("command"))
+        request_id = body.get("request_id")
+        if not isinstance(request_id, str) or not 0 < len(request_id) <= REQUEST_ID_CHARS_MAX:
+            raise WireError("bad_field", f"request_id: 1 to {REQUEST_ID_CHARS_MAX} characters")
+        return applied_to_plain(await self._voter.propose(command, request_id=RequestId(request_id)))
+
+    async def _read_index(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
+        del body
+        self._need_member(peer)
+        return {"index": await self._voter.read_index()}
+
+    def _need_member(self, peer: NodeId) -> None:
+        if all(node_of_voter(member) != peer for member in self._voter.configuration.members):
+            raise CommandRejectedError("forbidden", "Only the log's own voters and learners may ask that.")
