@@ -32,18 +32,19 @@ LogIndex = NewType("LogIndex", int)  # first entry is 1; 0 means "before the log
 Fence = NewType("Fence", int)  # the log index of a role's grant
 Epoch = NewType("Epoch", int)  # of a node: grows by one at each start of its agent
 
+VOTER_SEPARATOR = "."  # of the node id and the number in a voter id
+
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _REQUEST = re.compile(r"req-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-def new_voter_id(node_id: NodeId) -> VoterId:
-    """Of a voter on that node, which nobody was before."""
-    return VoterId(f"{node_id}.{secrets.token_hex(4)}")
+def voter_of(node_id: NodeId, number: str) -> VoterId:
+    return VoterId(f"{node_id}{VOTER_SEPARATOR}{number}")
 
 
-def node_of_voter(voter: VoterId) -> NodeId:
+def node_of(voter: VoterId) -> NodeId:
     """The node it lives on."""
-    return NodeId(voter.partition(".")[0])
+    return NodeId(voter.partition(VOTER_SEPARATOR)[0])
 
 
 def new_uuid() -> str:

@@ -21,7 +21,7 @@ from fabric.runtime.node_identity import Membership, NodeIdentity
 from proto.codec import Plain
 from proto.commands.nodes import NodeRenew
 from proto.errors import WireError
-from proto.ids import FabricId, NodeId, VoterId, new_request_id, node_of_voter
+from proto.ids import FabricId, NodeId, VoterId, new_request_id, node_of
 
 INVITE, DISMISS = "log.invite", "log.dismiss"
 INVITE_TIMEOUT_MS = 30_000  # the node writes its certificate and opens a log of its own
@@ -51,14 +51,14 @@ class Inviter:
         body = {"certificate": certificate, "root_key": self._authority.private_bytes()}
         answer = await self._rpc.call(node_id, INVITE, body, timeout_ms=INVITE_TIMEOUT_MS)
         voter = answer.get("voter_id") if isinstance(answer, dict) else None
-        if not isinstance(voter, str) or node_of_voter(VoterId(voter)) != node_id:
+        if not isinstance(voter, str) or node_of(VoterId(voter)) != node_id:
             raise NotInvitedError(f"node {node_id} answered with no voter of its own")
         return VoterId(voter)
 
     async def dismiss(self, voter: VoterId) -> None:
         """It belongs to the group no more: its node forgets it. Raises FabricError."""
         await self._rpc.call(
-            node_of_voter(voter), DISMISS, {"voter_id": voter}, timeout_ms=DISMISS_TIMEOUT_MS
+            node_of(voter), DISMISS, {"voter_id": voter}, timeout_ms=DISMISS_TIMEOUT_MS
         )
 
     async def _certify(self, node_id: NodeId) -> bytes:

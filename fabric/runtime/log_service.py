@@ -17,7 +17,7 @@ from fabric.runtime.voter_state import PROPOSE, READ_INDEX
 from proto.codec import Plain
 from proto.commands import Command, command_from_plain
 from proto.errors import WireError
-from proto.ids import LogIndex, NodeId, RequestId, node_of_voter
+from proto.ids import LogIndex, NodeId, RequestId, node_of
 
 REQUEST_ID_CHARS_MAX = 400  # the API's own ids, and what derives from them
 
@@ -58,5 +58,5 @@ class LogService:
         return {"index": await self._voter.read_index()}
 
     def _need_member(self, peer: NodeId) -> None:
-        if all(node_of_voter(member) != peer for member in self._voter.configuration.members):
+        if all(node_of(member) != peer for member in self._voter.configuration.members):
             raise CommandRejectedError("forbidden", "Only the log's own voters and learners may ask that.")

@@ -27,7 +27,7 @@ from fabric.runtime.state_wire import applied_from_plain, index_from_plain, reje
 from proto.codec import Plain
 from proto.commands import Command, command_to_plain
 from proto.errors import Outcome
-from proto.ids import LogIndex, NodeId, RequestId, VoterId, node_of_voter
+from proto.ids import LogIndex, NodeId, RequestId, VoterId, node_of
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -153,7 +153,7 @@ class VoterState:
         leader = self._voter.leader_id
         if leader is None:
             raise NotLeaderError("no voter leads at the moment")
-        return await at(node_of_voter(leader))
+        return await at(node_of(leader))
 
     async def _pause(self, pause_ms: int) -> None:
         """So long, or until another leads."""

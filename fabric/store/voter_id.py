@@ -4,13 +4,15 @@ under its old one: its next life is another voter (no vote amnesia)."""
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 from fabric.store.errors import LogCorruptError
 from fabric.store.files import fsync_directory
-from proto.ids import NodeId, VoterId, new_voter_id
+from proto.ids import VOTER_SEPARATOR, NodeId, VoterId, voter_of
 
 VOTER_ID_FILE = "voter.id"
+NUMBER_BYTES = 4
 
 
 def known_voter_id(directory: Path) -> VoterId | None:
@@ -21,7 +23,7 @@ def known_voter_id(directory: Path) -> VoterId | None:
         return None
     except UnicodeDecodeError as error:
         raise LogCorruptError(f"{directory / VOTER_ID_FILE} is damaged") from error
-    node_id, separator, number = text.partition(".")
+    node_id, separator, number = text.partition(VOTER_SEPARATOR)
     if not (node_id and separator and number):
         raise LogCorruptError(f"{directory / VOTER_ID_FILE} is damaged")
     return VoterId(text)
@@ -29,7 +31,7 @@ def known_voter_id(directory: Path) -> VoterId | None:
 
 def name_voter(directory: Path, node_id: NodeId) -> VoterId:
     """A name nobody had before, durable when this returns. Raises OSError."""
-    voter = new_voter_id(node_id)
+    voter = voter_of(node_id, secrets.token_hex(NUMBER_BYTES))
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / f"{VOTER_ID_FILE}.tmp"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
