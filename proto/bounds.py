@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from proto import membership, rpc
+from proto import membership, raft, rpc
 from proto.codec import CONTAINERS_MAX, FRAME_BYTES_MAX, ITEMS_MAX
 
 SMALL_BYTES_MAX = 4 * 1024  # nothing but numbers, ids and a root
@@ -66,6 +66,8 @@ BOUNDS: dict[str, Bounds] = {
     ),
     membership.Leave.KIND: _ONE_STATE,
     membership.Digest.KIND: _VERSIONS,
+    **{kind.KIND: _SMALL for kind in raft.RAFT_MESSAGES},
+    raft.Append.KIND: Bounds(FRAME_BYTES_MAX, items=raft.ENTRIES_MAX),
     rpc.Request.KIND: _ANY,
     rpc.Reply.KIND: _ANY,
     rpc.ErrorReply.KIND: Bounds(ERROR_BYTES_MAX),

@@ -55,9 +55,13 @@ def fabric_tag(fabric_id: FabricId) -> bytes:
 
 def encode(message: Message, tag: bytes) -> bytes:
     """Raises WireError: `frame_too_long` for what `decode` would refuse for its length, `unpackable`."""
+    return encode_body(message.KIND, to_wire(message), tag)
+
+
+def encode_body(kind: str, body: Mapping[str, Plain], tag: bytes) -> bytes:
+    """Of a body that is plain already. Raises WireError as `encode` does."""
     assert len(tag) == TAG_BYTES
-    kind = message.KIND
-    return pack([WIRE_VERSION, tag, kind, to_wire(message)], limit=BOUNDS[kind].frame_bytes)
+    return pack([WIRE_VERSION, tag, kind, body], limit=BOUNDS[kind].frame_bytes)
 
 
 def decode(frame: bytes, tag: bytes) -> Envelope:

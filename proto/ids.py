@@ -35,6 +35,7 @@ Epoch = NewType("Epoch", int)  # of a node: grows by one at each start of its ag
 VOTER_SEPARATOR = "."  # of the node id and the number in a voter id
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_VOTER = re.compile(r"[0-9a-f]{32}\.[0-9a-f]{8}")
 _REQUEST = re.compile(r"req-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -67,3 +68,8 @@ def is_uuid(text: str) -> bool:
 
 def is_request_id(text: str) -> bool:
     return _REQUEST.fullmatch(text) is not None
+
+
+def is_voter_id(text: str) -> bool:
+    """Of a voter that lives on a node of a mesh."""
+    return _VOTER.fullmatch(text) is not None

@@ -1,8 +1,8 @@
 """The conversation of the voters of one log. See SPEC.md, section 8.
 
 Names and meaning are those of Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm"
-(2014), and of Ongaro's thesis (2014). Every message carries its sender's term; the link
-proves the sender.
+(2014), and of Ongaro's thesis (2014). Every message carries its sender's term. How they travel, and what
+each frame says beside them, is in `raft_frames`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from fabric.mesh.contract import LinkFact, PeerAddress, Transport
-from proto.envelope import Envelope, Message, decode, encode, fabric_tag
+from proto.codec import Plain
+from proto.envelope import Envelope, Message, decode, encode, encode_body, fabric_tag
 from proto.errors import WireError
 from proto.ids import FabricId, NodeId
 
@@ -100,6 +101,10 @@ class Switchboard:
     def send(self, to: NodeId, message: Message) -> bool:
         """False: no link, or its queue is full; nothing was sent. Raises WireError `frame_too_long`."""
         return self.send_frame(to, encode(message, self._tag))
+
+    def send_body(self, to: NodeId, kind: str, body: Mapping[str, Plain]) -> bool:
+        """Like `send`, of a message whose body its conversation has made."""
+        return self.send_frame(to, encode_body(kind, body, self._tag))
 
     def traffic(self) -> Mapping[str, int]:
         """Frames handed to links and taken from them since the start, and their bytes before encryption."""

@@ -12,7 +12,9 @@ import pytest
 from fabric.core.membership.config import MembershipConfig
 from fabric.core.membership.model import Inventory, Load, NodeRecord, RoleClaim
 from fabric.mesh import zmq_options
-from proto import bounds, codec, join, membership, raft, rpc
+from fabric.runtime import snapshot_transfer
+from fabric.store.command_entry import REQUEST_ID_BYTES_MAX
+from proto import bounds, codec, join, membership, raft, raft_frames, rpc
 from proto.bounds import BOUNDS
 from proto.certificate import NodeCertificate
 from proto.commands import all_commands
@@ -24,7 +26,7 @@ ROWS = [line for line in SPEC.splitlines() if line.startswith("|")]
 KINDS: dict[str, type] = {
     **rpc.KINDS,
     **membership.KINDS,
-    **{kind.KIND: kind for kind in raft.RAFT_MESSAGES},
+    **raft_frames.KINDS,
     **{
         kind.KIND: kind
         for kind in (
@@ -60,6 +62,11 @@ LIMITS = [
     rpc.CHUNK_BYTES_MAX,
     rpc.CREDIT_MAX,
     rpc.MESSAGE_CHARS_MAX,
+    raft.ENTRIES_MAX,
+    raft.ENTRY_BYTES_MAX,
+    raft.VOTERS_MAX,
+    REQUEST_ID_BYTES_MAX,
+    snapshot_transfer.SNAPSHOT_BYTES_MAX,
     join.REQUEST_BYTES_MAX,
     join.REPLY_STATES_BYTES_MAX,
     join.TOKEN_CHARS_MAX,
@@ -99,10 +106,26 @@ def test_each_message_has_a_row_with_all_its_fields(kind: str) -> None:
         Load,
         raft.LogEntry,
         raft.ConfigurationChange,
+        raft_frames.RaftAddress,
     ],
 )
 def test_each_record_is_told_field_by_field(record: type) -> None:
     assert fields(record) <= words(SPEC)
+
+
+def test_the_offer_of_a_snapshot_is_told_field_by_field() -> None:
+    (row,) = [row for row in ROWS if row.startswith(f"| `{snapshot_transfer.LOG_SNAPSHOT}` |")]
+    assert fields(raft_frames.SnapshotOffer) <= words(row)
+    section = SPEC.split("### Snapshots")[1]
+    assert fields(raft_frames.SnapshotOffer) <= words(section)
+    assert f"{snapshot_transfer.CALL_TIMEOUT_MS // 1_000} s at most" in section
+    assert f"{snapshot_transfer.STALL_S:.0f} s without a chunk" in section
+
+
+def test_the_words_and_reasons_of_the_log_are_told() -> None:
+    assert {kind.value for kind in raft.EntryKind} <= words(SPEC.split("## 8. ")[1])
+    reasons = SPEC.split("Reasons: ")[1].split("\n\n")[0]
+    assert {"no_voter", "wrong_sender", "wrong_voter", "wrong_incarnation"} <= words(reasons)
 
 
 def test_the_commands_told_are_the_commands_there_are() -> None:

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from proto import membership, rpc
+from fabric.core.raft.config import RaftConfig
+from proto import membership, raft, raft_frames, rpc
 from proto.bounds import BOUNDS, FEW_MAX, STATE_BYTES_MAX
 from proto.codec import CONTAINERS_MAX, ITEMS_MAX, pack
-from proto.envelope import Message, decode, encode, fabric_tag, parse
+from proto.envelope import Message, decode, encode, encode_body, fabric_tag, parse
 from proto.errors import Outcome, WireError
-from proto.ids import FabricId, NodeId
+from proto.ids import FabricId, LogIndex, NodeId, Term, VoterId
 
 TAG = fabric_tag(FabricId("bounds"))
 ID = NodeId("f" * 32)
@@ -88,11 +89,45 @@ LONGEST: list[Message] = [
     rpc.StreamEnd(call_id=rpc.CALL_ID_MAX, chunks=rpc.SEQUENCE_MAX),
     rpc.Cancel(call_id=rpc.CALL_ID_MAX),
 ]
+HIGH = raft_frames.NUMBER_MAX
+INDEX, TERM = LogIndex(HIGH - raft.ENTRIES_MAX), Term(HIGH)
+ADDRESS = raft_frames.RaftAddress(
+    sender=VoterId(f"{ID}.ffffffff"), to=VoterId(f"{ID}.ffffffff"), incarnation=HIGH
+)
+
+
+def append(count: int, data: bytes) -> raft.Append:
+    entries = (
+        raft.LogEntry(index=LogIndex(INDEX + 1 + i), term=TERM, kind=raft.EntryKind.CONFIGURATION, data=data)
+        for i in range(count)
+    )
+    return raft.Append(
+        term=TERM, previous_index=INDEX, previous_term=TERM, commit_index=INDEX, entries=tuple(entries)
+    )
+
+
+LONGEST_RAFT: list[raft.RaftMessage] = [
+    raft.PreVote(term=TERM, last_index=INDEX, last_term=TERM),
+    raft.PreVoteReply(term=TERM, granted=False),
+    raft.Vote(term=TERM, last_index=INDEX, last_term=TERM, transfer=True),
+    raft.VoteReply(term=TERM, granted=False),
+    append(1, bytes(raft.ENTRY_BYTES_MAX)),
+    raft.AppendReply(term=TERM, matched=False, index=INDEX, hint_index=INDEX, hint_term=TERM),
+    raft.Heartbeat(term=TERM, commit_index=INDEX, round=HIGH),
+    raft.HeartbeatReply(term=TERM, round=HIGH),
+    raft.TimeoutNow(term=TERM),
+]
 KINDS = {**membership.KINDS, **rpc.KINDS}
+ALL_KINDS = {**KINDS, **raft_frames.KINDS}
+
+
+def raft_frame(message: raft.RaftMessage) -> bytes:
+    return encode_body(message.KIND, raft_frames.raft_body(ADDRESS, message), TAG)
 
 
 def test_each_kind_has_bounds() -> None:
-    assert set(BOUNDS) == set(KINDS)
+    assert set(BOUNDS) == set(ALL_KINDS)
+    assert {message.KIND for message in LONGEST_RAFT} == set(raft_frames.KINDS)
     assert {message.KIND for message in LONGEST} >= set(KINDS) - {"rpc.request", "rpc.reply"}
 
 
@@ -102,6 +137,25 @@ def test_the_longest_message_of_each_kind_passes(message: Message) -> None:
     assert parse(decode(frame, TAG), KINDS) == message
     bounds = BOUNDS[message.KIND]
     assert len(frame) <= bounds.frame_bytes <= max(4_096, 4 * len(frame))  # and the bound is no idle one
+
+
+@pytest.mark.parametrize("message", LONGEST_RAFT, ids=lambda message: message.KIND)
+def test_the_longest_message_between_voters_passes(message: raft.RaftMessage) -> None:
+    frame = raft_frame(message)
+    assert raft_frames.read_raft(decode(frame, TAG)) == (ADDRESS, message)
+    bounds = BOUNDS[message.KIND]
+    assert len(frame) <= bounds.frame_bytes <= max(4_096, 4 * len(frame))
+
+
+def test_all_that_a_leader_may_put_into_one_append_passes() -> None:
+    """`RaftConfig` allows any number of bytes and entries that fit together by its own reckoning."""
+    overhead = len(raft_frame(append(raft.ENTRIES_MAX, b""))) / raft.ENTRIES_MAX
+    assert overhead < raft.ENTRY_OVERHEAD_BYTES
+    for count in (1, RaftConfig().entries_max, raft.ENTRIES_MAX):
+        room = raft.ENTRY_BYTES_MAX - count * raft.ENTRY_OVERHEAD_BYTES
+        RaftConfig(entries_max=count, append_bytes_max=room)
+        message = append(count, bytes(room // count))
+        assert raft_frames.read_raft(decode(raft_frame(message), TAG)) == (ADDRESS, message)
 
 
 def test_as_many_small_states_loads_and_removals_as_are_allowed_pass_together() -> None:
@@ -126,7 +180,7 @@ def head(kind: str) -> bytes:
     return b"\x94\x01" + pack(TAG) + pack(kind)
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@pytest.mark.parametrize("kind", sorted(ALL_KINDS))
 @pytest.mark.parametrize(
     ("reason", "body"),
     [
@@ -159,7 +213,7 @@ def bomb(items: int, containers: int) -> bytes:
 
 def test_small_means_small() -> None:
     small = [kind for kind, bounds in BOUNDS.items() if bounds.frame_bytes <= 4_096]
-    assert len(small) == 13
+    assert len(small) == 21
     assert all(BOUNDS[kind].items == BOUNDS[kind].containers == FEW_MAX for kind in small)
     assert max(bounds.items for bounds in BOUNDS.values()) == ITEMS_MAX
     assert max(bounds.containers for bounds in BOUNDS.values()) == CONTAINERS_MAX
