@@ -47,7 +47,10 @@ class Leader:
         self.append([(EntryKind.NOTHING, b"")])
 
     @property
-    def due_ms(self) -> int:
+    def due_ms(self) -> int | None:
+        """None while it leads nobody else: there is nobody to beat for, and nobody to lose."""
+        if self.progress.keys() == {self._me}:
+            return None
         return min(self.heartbeat_due_ms, self.quorum_due_ms)
 
     # ---- the log
@@ -300,10 +303,15 @@ class Leader:
         if to is not None and self._match(to) == self._log.last_index:
             self._outbox.send(to, TimeoutNow(term=self._term))
 
+    def best_other(self) -> VoterId | None:
+        """The voter that lacks least. None where there is no other."""
+        others = (self._log.configuration.voters - {self._me}) & self.progress.keys()
+        return max(sorted(others), key=self._match, default=None)
+
     def _hand_to_the_best(self) -> None:
-        others = [voter for voter in sorted(self._log.configuration.voters) if voter in self.progress]
-        if others:
-            self._outbox.send(max(others, key=self._match), TimeoutNow(term=self._term))
+        to = self.best_other()
+        if to is not None:
+            self._outbox.send(to, TimeoutNow(term=self._term))
 
     def oldest_snapshot_under_way(self) -> LogIndex | None:
         """The log behind it is still needed by who gets it."""

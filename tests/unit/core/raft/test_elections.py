@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.core.raft.events import Campaign, Woke
+from fabric.core.raft.events import Campaign, ProposeConfiguration, Woke
 from fabric.core.raft.node import Role
 from fabric.core.raft.ready import HardState
-from proto.ids import LogIndex, Term
+from proto.ids import LogIndex, Term, VoterId
 from proto.raft import Append, AppendReply, Heartbeat, PreVote, PreVoteReply, Vote, VoteReply
 from tests.fixtures.raft_group import CONFIG, RaftGroup, Wire, between, of
 
@@ -206,6 +206,20 @@ def test_who_is_alone_leads_at_once() -> None:
     group.tell("a", Woke())
     assert group["a"].role is Role.LEADER
     assert group["a"].commit_index == 1
+
+
+def test_who_leads_nobody_else_never_wakes() -> None:
+    group = RaftGroup("a", spare=("b",))
+    group.elect("a")
+    assert group["a"].due_ms is None
+    group.now_ms += 1_000 * CONFIG.election_ms
+    group.tell("a", ProposeConfiguration("change", frozenset([VoterId("a")]), frozenset([VoterId("b")])))
+    due_ms = group["a"].due_ms
+    assert due_ms is not None
+    assert due_ms <= group.now_ms
+    group.wait(10 * CONFIG.election_ms)  # who was silent for so long is not held to have lost anybody
+    assert group["a"].role is Role.LEADER
+    assert group["b"].leader_id == "a"
 
 
 def test_a_split_vote_is_decided_in_the_next_round() -> None:
