@@ -42,6 +42,8 @@ def restore_voter(
         return None
     if tables.mark.index < restored.mark.index:
         _finish_install(tables, restored.mark, open_snapshot)
+    elif tables.mark.index == 0 and tables.mark != restored.mark:
+        tables.found(restored.mark)  # lost since: a copy of them must say who the first voters were
     _check_one_history(restored, tables.mark)
     return restored
 

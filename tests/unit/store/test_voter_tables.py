@@ -266,6 +266,18 @@ def test_tables_may_be_behind_the_log(tmp_path: Path) -> None:
     ended(log, tables)
 
 
+def test_lost_tables_are_made_again_and_know_the_first_voters(tmp_path: Path) -> None:
+    founded(tmp_path, 1, 1, folded=2)
+    for path in tmp_path.glob("state.sqlite*"):
+        path.unlink()
+    log, tables = started(tmp_path)
+    restored = restore_voter(log, tables, no_snapshot)
+    assert restored is not None
+    tables.fold(restored.entries)
+    assert tables.mark == mark(2, 1)
+    ended(log, tables)
+
+
 def test_tables_without_their_log_are_refused(tmp_path: Path) -> None:
     founded(tmp_path, 1, folded=1)
     for path in (tmp_path / "log").iterdir():
