@@ -47,7 +47,7 @@ from fabric.core.raft.ready import Ready, Send
 from fabric.errors import CommandRejectedError, NotLeaderError
 from fabric.store.command_entry import REQUEST_ID_BYTES_MAX, encode_command_entry
 from fabric.store.errors import StoreBusyError, StoreFailedError, StoreStoppedError
-from fabric.store.files import OsFiles
+from fabric.store.files import Files, OsFiles
 from fabric.store.listeners import Listeners
 from fabric.store.lock import DirectoryLock
 from fabric.store.row_readers import RowReaders
@@ -58,7 +58,7 @@ from fabric.store.voter_log import SEGMENT_BYTES, Restored, VoterLog
 from fabric.store.voter_snapshots import SnapshotSender, VoterSnapshots
 from fabric.store.voter_start import found_voter, restore_voter
 from fabric.store.voter_tables import Folded, VoterTables
-from fabric.store.voter_threads import OrderedThread
+from fabric.store.voter_threads import OrderedThread, StartThread
 from proto.commands import Command, encode_command
 from proto.errors import WireError
 from proto.ids import LogIndex, RequestId, Term, VoterId
@@ -126,9 +126,12 @@ class VoterEngine:
         in_flight_max: int = IN_FLIGHT_MAX,
         disk_free_bytes_min: int = DISK_FREE_BYTES_MIN,
         on_failure: Callable[[BaseException], None] | None = None,
+        files: Files | None = None,
+        start_thread: StartThread = OrderedThread,
     ) -> None:
         """`founders`: the first voters, where there is no voter in the directory yet; empty for who joins a
-        group later. `on_failure` is called on the loop once, when the voter stopped itself."""
+        group later. `on_failure` is called on the loop once, when the voter stopped itself. `files`: the
+        log's, when they are not in the directory."""
         self.me = me
         self._founders = founders
         self._directory = directory
@@ -139,7 +142,9 @@ class VoterEngine:
         self._in_flight_max = in_flight_max
         self._disk_free_bytes_min = disk_free_bytes_min
         self._on_failure = on_failure
-        self._log = VoterLog(OsFiles(directory / "log"), segment_bytes=segment_bytes)
+        self._files = files
+        self._segment_bytes = segment_bytes
+        self._start_thread = start_thread
         self._lock = DirectoryLock(directory)
         self._listeners = Listeners()
         self._pipeline = Pipeline()
@@ -196,8 +201,8 @@ class VoterEngine:
         """
         restored = await asyncio.to_thread(self._open)
         self._applied = self._tables.mark.index
-        self._log_thread = OrderedThread("voter-log", self._fail)
-        self._tables_thread = OrderedThread("voter-tables", self._fail)
+        self._log_thread = self._start_thread("voter-log", self._fail)
+        self._tables_thread = self._start_thread("voter-tables", self._fail)
         self._node = RaftNode(
             self.me,
             self._config,
@@ -229,18 +234,22 @@ class VoterEngine:
 
     def _open(self) -> Restored:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock.acquire()
-        try:
-            self._connection = open_writer(self._directory / DATABASE)
-            self._tables = VoterTables(self._connection)
+        with contextlib.ExitStack() as taken:
+            self._lock.acquire()
+            taken.callback(self._lock.release)
+            files = self._files or OsFiles(self._directory / "log")
+            self._log = VoterLog(files, segment_bytes=self._segment_bytes)
+            taken.callback(self._log.close)
+            connection = open_writer(self._directory / DATABASE)
+            taken.callback(connection.engine.dispose)
+            taken.callback(connection.close)
+            self._tables = VoterTables(connection)
             self._snapshot_files = SnapshotFiles(self._directory / "snapshots")
             restored = restore_voter(self._log, self._tables, self._snapshot_files.open)
             if restored is None:
                 mark = SnapshotMark(LogIndex(0), Term(0), self._founders)
                 restored = found_voter(self._log, self._tables, mark)
-        except BaseException:
-            self._release()
-            raise
+            self._taken = taken.pop_all()
         self._rows = RowReaders(self._directory / DATABASE)
         return restored
 
@@ -255,16 +264,7 @@ class VoterEngine:
         await self._log_thread.close()
         await self._tables_thread.close()
         await self._rows.close()
-        self._release()
-
-    def _release(self) -> None:
-        connection = getattr(self, "_connection", None)
-        if connection is not None:
-            engine = connection.engine
-            connection.close()
-            engine.dispose()
-        self._log.close()
-        self._lock.release()
+        self._taken.close()
 
     def _fail(self, error: BaseException) -> None:
         """Fail-stop."""
@@ -345,8 +345,8 @@ class VoterEngine:
         if not gathered:
             return
         if self._disk_is_low():
+            low = "too little disk space is left on the conductor: free some and try again"
             for proposal in gathered:
-                low = "too little disk space is left on the conductor: free some and try again"
                 settle(proposal.future, StoreBusyError(low))
             return
         self._handle(Propose([(proposal, proposal.data) for proposal in gathered]))

@@ -46,7 +46,7 @@ async def everything_happened_once(world: ControlWorld) -> None:
         assert await _answer(state, wish.command, wish.request_id) == (wish.index, True, wish.rejected), wish
     first, last = world.wishes[0], world.wishes[-1]
     assert await _answer(state, last.command, first.request_id) == (0, True, "conflict")
-    with state._readers_engine.connect() as connection, connection.begin():
+    with state._rows.engine.connect() as connection, connection.begin():
         repeated = select(t.audit.c.request_id).group_by(t.audit.c.request_id).having(func.count() > 1)
         assert connection.execute(repeated).all() == []
 
@@ -66,7 +66,7 @@ async def rows_are_what_the_log_says(world: ControlWorld) -> None:
     its indices only grow."""
     state = world.conductor.state
     assert state is not None
-    with state._readers_engine.connect() as connection, connection.begin():
+    with state._rows.engine.connect() as connection, connection.begin():
         times = connection.execute(select(t.audit.c.time_ms).order_by(t.audit.c.log_index)).scalars().all()
     assert times == sorted(times)
     replayed = await world.conductor.replayed()
@@ -122,7 +122,7 @@ async def addresses_are_unique_and_freed(world: ControlWorld) -> None:
     state = world.conductor.state
     assert state is not None
     listed = {port.port_id for view in await world.views() for port in view.ports}
-    with state._readers_engine.connect() as connection, connection.begin():
+    with state._rows.engine.connect() as connection, connection.begin():
         ports = set(connection.execute(select(t.ports.c.port_id)).scalars())
         held = list(connection.execute(select(t.fixed_ips.c.address, t.fixed_ips.c.port_id)))
     assert ports == listed

@@ -8,7 +8,7 @@ from random import Random
 
 from tests.sim.control_checks import CHECKS
 from tests.sim.control_world import LIFE_S, ControlWorld
-from tests.sim.stepped_state import counted_flushes
+from tests.sim.stepped_state import no_flushes
 from tests.sim.virtual_loop import run_virtual
 
 
@@ -26,6 +26,6 @@ def lived(seed: int, directory: Path) -> ControlWorld:
             print("\n".join(world.story))
             await world.close()
 
-    with counted_flushes():
+    with no_flushes():
         run_virtual(live(), Random(f"{seed}/threads"))
     return world

@@ -27,6 +27,7 @@ from proto.commands.nodes import RoleHold
 from proto.ids import FabricId, Fence, NodeId, RequestId
 from tests.fixtures.compute_doubles import FleetDouble
 from tests.sim.lossy_network import LossyNetwork, LossyTransport
+from tests.sim.raft_files import SimFiles
 from tests.sim.stepped_state import SEGMENT_BYTES, SteppedState
 from tests.sim.virtual_loop import Process
 
@@ -95,6 +96,7 @@ class Conductor(SimNode):
         self._fleet = fleet
         self._names = names
         self._life = 0
+        self._files = SimFiles()  # of the log; its machine's, through all lives
         self._segment_bytes = rng.choice(SEGMENT_BYTES)
         self._fence: Fence | None = None
         self._states: list[SteppedState] = []
@@ -113,6 +115,7 @@ class Conductor(SimNode):
     async def _serve(self, rpc: MeshRpc) -> None:
         state = SteppedState(
             self._state_directory,
+            self._files,
             rng=self._rng,
             on_crash=self.on_crash,
             clock=self.clock,
@@ -165,11 +168,12 @@ class Conductor(SimNode):
     async def replayed(self) -> SteppedState | None:
         """The same log in empty tables. None when its beginning is gone. The caller closes it."""
         assert self.state is not None
-        directory = self.directory / "replayed"
-        if not self.state.without_tables(directory):
+        files = self.state.whole_log()
+        if files is None:
             return None
         state = SteppedState(
-            directory,
+            self.directory / "replayed",
+            files,
             rng=self._rng,
             on_crash=self.on_crash,
             clock=self.clock,
@@ -178,9 +182,9 @@ class Conductor(SimNode):
         await state.open()
         return state
 
-    def let_go(self) -> None:
+    async def let_go(self) -> None:
         for state in self._states:
-            state.let_go()
+            await state.let_go()
         shutil.rmtree(self.directory)
 
 

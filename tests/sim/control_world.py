@@ -124,7 +124,7 @@ class ControlWorld:
                 await node.stop()
         for process in self._dead:
             await process.bury()
-        self.conductor.let_go()
+        await self.conductor.let_go()
 
     def tell(self, what: str) -> None:
         self.story.append(f"{asyncio.get_running_loop().time():8.3f}  {what}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from copy import deepcopy
 from random import Random
 
 SECTOR_BYTES = 512
@@ -63,6 +64,12 @@ class SimFiles:
             inode.now, inode.dirty = bytearray(inode.durable), set()
         self._steps_left = None
         self._failing = lambda operation: False
+
+    def copy(self) -> SimFiles:
+        """The same files on another machine."""
+        other = SimFiles()
+        other._names, other._durable_names = deepcopy((self._names, self._durable_names))
+        return other
 
     def rot(self, name: str, offset: int) -> None:
         """A bit flips, as disks do."""

@@ -1,7 +1,7 @@
-"""The real store engine with its writer thread run as steps of the loop, and with places to die in.
+"""The real voter, alone in its group, with its threads run as steps of the loop, and with places to die in.
 
-Log bytes, SQLite, handlers and answers are the product's own; only who calls `_write` differs. A crash is a
-power cut for the log: what was written but never flushed is gone, or there in part.
+Log bytes, SQLite, handlers and answers are the product's own. The log is on a disk with a page cache
+(`raft_files`): a crash is a power cut for it, and for the tables' commits since their last checkpoint.
 """
 
 from __future__ import annotations
@@ -17,20 +17,24 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from fabric.store.log_segment import HEADER_BYTES, segment_path
-from fabric.store.replicated import DATABASE, ReplicatedState, WallClock
 from sqlalchemy import select
 
 from fabric.core.queries import Applied
+from fabric.core.raft.configuration import Configuration
+from fabric.core.raft.pipeline import Fold, Write
 from fabric.store import tables as t
-from fabric.store.apply import Outcome
-from fabric.store.files import write_at
 from fabric.store.lock import LOCK_FILE
+from fabric.store.lone_voter import ALONE, NoPeers
+from fabric.store.voter_engine import DATABASE, Clock, VoterEngine
+from fabric.store.voter_log import Restored
+from fabric.store.voter_tables import Folded
 from proto.commands import Command
 from proto.ids import RequestId
+from tests.sim.raft_files import SimFiles
+from tests.sim.stepped_thread import CrashedError, SteppedThread
 
-GROUP_S = 0.004  # up to so long commands wait for company in their group
 SEGMENT_BYTES = (32 << 10, 4 << 20)  # rolled and compacted within one short life, or whole to its end
+TORN_STEPS_MAX = 6  # of the disk, until the power fails: in this write, or in one of the next
 
 
 class CrashPoint(StrEnum):
@@ -42,140 +46,96 @@ class CrashPoint(StrEnum):
     BEFORE_ANSWER = "before_answer"
 
 
-class CrashedError(BaseException):
-    """The process is no more. Nobody may catch it."""
-
-
-class SteppedState(ReplicatedState):
+class SteppedState(VoterEngine):
     def __init__(
         self,
         directory: Path,
+        files: SimFiles,
         *,
         rng: Random,
-        clock: WallClock,
+        clock: Clock,
         segment_bytes: int,
         on_crash: Callable[[], None],
     ) -> None:
-        super().__init__(directory, clock=clock)
+        super().__init__(
+            directory,
+            ALONE,
+            founders=Configuration(frozenset({ALONE})),
+            clock=clock,
+            rng=rng,
+            peers=NoPeers(),
+            segment_bytes=segment_bytes,
+            files=files,
+            start_thread=lambda _, on_failure: SteppedThread(rng, on_failure, on_crash),
+        )
         self.crash_at: CrashPoint | None = None
-        self._rng = rng
-        self._on_crash = on_crash
-        self._is_step_due = False
-        self._log._segment_bytes = segment_bytes
-        self._write_frames = self._log._write
-        self._log._write = self._write_log  # type: ignore[method-assign]
-        self._flushed = (0, 0)  # segment, offset: up to here the log is on the disk for certain
+        self._disk = files
+        self._small_segment_bytes = segment_bytes
 
     async def open(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._home = copy_context()  # steps belong to the process that opened it
-        self._open()
-        self._flushed = self._position()
-        self._writer = _NoThread(self._drain)  # type: ignore[assignment]
+        self._home = copy_context()  # what it does belongs to the process that opened it
+        await super().open()
+
+    def _open(self) -> Restored:
+        restored = super()._open()
+        self._log._segment_bytes = self._small_segment_bytes  # the product's smallest would never be full
+        return restored
 
     async def propose(self, command: Command, *, request_id: RequestId) -> Applied:
-        if not self._is_step_due:
-            self._is_step_due = True
-            self._loop.call_later(self._rng.random() * GROUP_S, self._drain, context=self._home.copy())
-        return await super().propose(command, request_id=request_id)
+        """Whoever asks a dead process waits."""
+        asked = super().propose(command, request_id=request_id)
+        loop = asyncio.get_running_loop()
+        return await asyncio.shield(loop.create_task(asked, context=self._home.copy()))
 
-    def _drain(self) -> None:
-        self._is_step_due = False
-        while self._inbox:
-            group = self._take_group()
-            try:
-                self._crash_if(CrashPoint.BEFORE_LOG)
-                self._write(group)
-            except CrashedError:
-                self._on_crash()
-                return
-            except BaseException as error:
-                self._fail(group, error)
-                raise
-
-    def _write_log(self, frames: list[bytes]) -> None:
+    def _write(self, write: Write) -> None:
+        self._crash_if(CrashPoint.BEFORE_LOG)
         if self.crash_at is CrashPoint.TORN_LOG:
-            data = b"".join(frames)
-            kept = data[: self._rng.randrange(len(data) + 1)]
-            hole = self._rng.randrange(len(kept) + 1) if self._rng.random() < 0.5 else 0
-            write_at(self._log._descriptor, bytes(hole) + kept[hole:], self._log._offset)
-        self._crash_if(CrashPoint.TORN_LOG)
-        before = Flushes.count
-        self._write_frames(frames)
-        if Flushes.count > before:
-            self._flushed = self._position()
+            self._disk.lose_power_after(self._rng.randrange(TORN_STEPS_MAX))
+        super()._write(write)
 
-    def _position(self) -> tuple[int, int]:
-        return self._log._first_indices[-1], self._log._offset
-
-    def _apply(self, connection: Any, entries: Any) -> list[Outcome]:
+    def _fold(self, fold: Fold) -> list[Folded | None]:
         self._crash_if(CrashPoint.AFTER_LOG)
-        return super()._apply(connection, entries)
-
-    def _answer(self, group: Any, outcomes: list[Outcome]) -> None:
+        folded = super()._fold(fold)
         self._crash_if(CrashPoint.BEFORE_ANSWER)
-        super()._answer(group, outcomes)
+        return folded
 
     def _crash_if(self, point: CrashPoint) -> None:
         if self.crash_at is point:
             raise CrashedError
 
     def as_the_crash_left_it(self, into: Path) -> None:
-        """Its files as the next life finds them: no lock, no unflushed log, the tables with or without
-        their WAL."""
+        """Its files as the next life finds them: no lock, whatever the disk had of the log, the tables with
+        or without their WAL."""
         shutil.copytree(self._directory, into, ignore=shutil.ignore_patterns(LOCK_FILE))
         if self._rng.random() < 0.5:  # commits since the last checkpoint were never flushed
             for end in ("-wal", "-shm"):
                 (into / f"{DATABASE}{end}").unlink(missing_ok=True)
-        if self.crash_at is CrashPoint.TORN_LOG:
-            return  # has decided itself what reached the disk
-        segment, _ = self._position()
-        offset = self._flushed[1] if self._flushed[0] == segment else HEADER_BYTES
-        path = segment_path(into / "log", segment)
-        size = path.stat().st_size
-        os.truncate(path, offset)
-        os.truncate(path, size)
+        self._disk.crash(self._rng)
 
-    def without_tables(self, into: Path) -> bool:
-        """A copy of the log alone. False: its beginning was compacted away."""
-        shutil.copytree(self._directory / "log", into / "log")
-        return self._log.first_index == 1
+    def whole_log(self) -> SimFiles | None:
+        """A copy of the log alone. None: its beginning was compacted away."""
+        return None if self._need_node().log.mark.index else self._disk.copy()
 
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
         """Every row of every table, but for the position, which a replay may reach in other steps."""
-        with self._readers_engine.connect() as connection, connection.begin():
+        with self._rows.engine.connect() as connection, connection.begin():
             return {
                 table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
                 for table in t.metadata.sorted_tables
                 if table is not t.position
             }
 
-    def let_go(self) -> None:
+    async def let_go(self) -> None:
         """After a crash: closes what the dead process had open. Its directory must not be used again."""
-        if self._readers is not None:
-            self._readers.shutdown()
-            self._readers = None
-            self._readers_engine.dispose()
-        self._release()
-
-
-class _NoThread:
-    def __init__(self, drain: Callable[[], None]) -> None:
-        self.join = drain
-
-
-class Flushes:
-    """How often anything was flushed to disk."""
-
-    count = 0
+        await self._rows.close()
+        self._taken.close()
 
 
 @contextmanager
-def counted_flushes() -> Iterator[None]:
-    """Flushes are counted instead of made: a simulated power cut asks only whether there was one."""
+def no_flushes() -> Iterator[None]:
+    """Nothing is flushed to the machine's own disk: power is cut in the simulation only."""
 
-    def flush(_descriptor: int) -> None:
-        Flushes.count += 1
+    def flush(_descriptor: int) -> None: ...
 
     real = os.fsync, os.fdatasync
     os.fsync = os.fdatasync = flush  # type: ignore[assignment]
