@@ -76,6 +76,7 @@ COMPACT_ENTRIES = 10_000  # folded since the log was last cut
 TRAIL_ENTRIES = 5_000  # kept behind the cut: who is a little behind needs no snapshot (as in etcd)
 SEGMENTS_MAX = 4  # and all entries in them are in memory, too: beyond that the trail is short
 TRAIL_SHORT_ENTRIES = 100
+HAND_OVER_EVERY_MS = 10_000  # while the disk is low: the next leader's may be, too
 DATABASE = "state.sqlite"
 
 
@@ -161,6 +162,7 @@ class VoterEngine:
         self._told_lead: tuple[Term, VoterId | None, bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_compacting = False
+        self._handed_over_ms: int | None = None
 
     # ---- what others may know
 
@@ -348,8 +350,21 @@ class VoterEngine:
             low = "too little disk space is left on the conductor: free some and try again"
             for proposal in gathered:
                 settle(proposal.future, StoreBusyError(low))
+            self._hand_over()
             return
         self._handle(Propose([(proposal, proposal.data) for proposal in gathered]))
+
+    def _hand_over(self) -> None:
+        """To the voter that lacks least, though not again and again."""
+        leader = self._node.leader if self._node is not None else None
+        to = leader.best_other() if leader is not None else None
+        now_ms = self._clock.monotonic_ms()
+        is_soon = self._handed_over_ms is not None and now_ms < self._handed_over_ms + HAND_OVER_EVERY_MS
+        if to is None or is_soon:
+            return
+        log.warning("disk is low: handing the lead over", extra={"to": to})
+        self._handed_over_ms = now_ms
+        self.transfer(to)
 
     def _disk_is_low(self) -> bool:
         disk = os.statvfs(self._directory)

@@ -25,8 +25,9 @@ from fabric.store.errors import StoreBusyError, StoreFailedError, StoreLockedErr
 from fabric.store.voter_engine import VoterEngine
 from proto.commands.identity import ProjectCreate
 from proto.ids import ProjectId, RequestId, Term, VoterId
-from proto.raft import RaftMessage
+from proto.raft import RaftMessage, TimeoutNow
 from tests.fixtures.store_world import DOMAIN, fabric_init
+from tests.sim.raft_files import SimFiles
 
 CONFIG = RaftConfig(heartbeat_ms=50, election_ms=400)
 PATIENCE_S = 60.0
@@ -40,6 +41,7 @@ class Wire:
         self.folder = folder
         self.voters: dict[VoterId, VoterEngine] = {}
         self.cut: set[VoterId] = set()  # who hears and is heard by nobody
+        self.told_to_stand: list[VoterId] = []  # by whom, for each TimeoutNow
 
     def of(self, me: VoterId) -> End:
         return End(self, me)
@@ -73,6 +75,8 @@ class End:
         self._me = me
 
     def send(self, to: VoterId, message: RaftMessage) -> None:
+        if isinstance(message, TimeoutNow):
+            self._wire.told_to_stand.append(self._me)
         asyncio.get_running_loop().call_soon(self._arrive, to, message)
 
     def _arrive(self, to: VoterId, message: RaftMessage) -> None:
@@ -238,6 +242,44 @@ async def test_the_lead_is_handed_over(tmp_path: Path) -> None:
         await put(wire, 1)
 
 
+async def lead(wire: Wire, me: VoterId) -> None:
+    """Until `me` has the lead, by hand-over."""
+    while (leader := await leader_of(wire)).me != me:
+        leader.transfer(me)
+        await until(lambda leader=leader: not leader.is_leader)  # type: ignore[misc]
+
+
+async def test_who_has_a_low_disk_refuses_and_hands_over_but_not_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with group(tmp_path, B, C) as wire:
+        await begin(wire)
+        await wire.start(A, Configuration(), disk_free_bytes_min=1 << 62)
+        (await leader_of(wire)).change(frozenset([A, B, C]))
+        await until(lambda: wire.voters[A].configuration == Configuration(frozenset([A, B, C])))
+        await put(wire, 1)
+        low = wire.voters[A]
+
+        async def refused() -> None:
+            with pytest.raises(StoreBusyError, match="disk space"):
+                await low.propose(project(2), request_id=RequestId("q2"))
+
+        await lead(wire, A)
+        await low.wait_applied(await low.read_index())
+        await refused()
+        await until(lambda: not low.is_leader)
+        await put(wire, 2)
+        await lead(wire, A)
+        await low.wait_applied(await low.read_index())
+        told = wire.told_to_stand.count(A)
+        await refused()
+        await low.read_index()
+        assert (low.is_leader, wire.told_to_stand.count(A)) == (True, told)
+        monkeypatch.setattr(voter_engine, "HAND_OVER_EVERY_MS", 0)
+        await refused()
+        await until(lambda: not low.is_leader)
+
+
 async def test_a_newcomer_behind_the_cut_log_gets_the_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,6 +345,19 @@ async def test_a_failing_disk_stops_the_voter(
         for number in range(1, 20):
             await put(wire, number)  # under the same ids: once each, whatever had been written
         assert await names(wire.voters[A]) == numbered(20)
+
+
+async def test_who_fails_while_it_opens_leaves_nothing_open(tmp_path: Path) -> None:
+    disk = SimFiles()
+    async with group(tmp_path, A, files=disk) as wire:
+        await begin(wire)
+    disk.fail_when(lambda operation: operation == "write")
+    with pytest.raises(StoreStoppedError):
+        await wire.start(A, Configuration(), files=disk)
+    disk.fail_when(lambda operation: False)
+    await wire.start(A, Configuration(), files=disk)
+    await put(wire, 1)
+    await wire.stop(A)
 
 
 async def test_too_much_in_flight_is_refused(tmp_path: Path) -> None:
