@@ -16,7 +16,7 @@ from fabric.store.apply.registry import handled_kinds
 from fabric.store.query import answered_kinds
 from proto.commands import all_commands
 from proto.commands.identity import ProjectCreate, ProjectUpdate
-from proto.ids import ProjectId
+from proto.ids import ProjectId, RequestId
 from tests.fixtures.store_world import DOMAIN, PROJECT, StoreWorld, fabric_init
 
 
@@ -46,7 +46,8 @@ def test_every_query_has_an_answer() -> None:
 
 async def test_is_a_hard_state(bare: StoreWorld) -> None:
     state: HardState = bare.engine
-    assert state.applied_index == 0
+    applied = await state.propose(fabric_init(), request_id=RequestId("req-1"))
+    assert state.applied_index == applied.index
 
 
 async def test_a_write_is_read_at_once(bare: StoreWorld) -> None:
