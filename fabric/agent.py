@@ -27,6 +27,7 @@ from fabric.agent_nodes import AgentNodes, where_to_ask
 from fabric.agent_operator import OperatorSide
 from fabric.agent_roles import conductor_of, conducts, may_ask_hosts
 from fabric.agent_voter import VoterSide, holds_rows
+from fabric.agent_voters_desk import AgentVotersDesk
 from fabric.api.local.app import LocalParts, build_local_app
 from fabric.compute.capacity import Allocation, HostIdentity
 from fabric.compute.host_side import HostSide, HostSideConfig
@@ -46,6 +47,7 @@ from fabric.runtime import local_socket
 from fabric.runtime.addresses import default_address, endpoint_of, url_of
 from fabric.runtime.admission_watch import DOOR_LABEL
 from fabric.runtime.authority import Authority, save_authority
+from fabric.runtime.autopilot_loop import NEVER, VOTES_LABEL
 from fabric.runtime.blob_store import FileBlobStore
 from fabric.runtime.blob_sweep import BlobSweeper
 from fabric.runtime.blob_transfer import BlobFetcher, serve_blobs
@@ -106,7 +108,7 @@ class Agent:
         self._remote: RemoteState | None = None
         self._voter: VoterSide | None = None
         self._opening = asyncio.Lock()  # of the voter: invitations may come twice
-        self._labels: dict[str, str] = {}
+        self._labels = {} if config.voters.eligible else {VOTES_LABEL: NEVER}
 
     @property
     def begins_anew(self) -> bool:
@@ -237,6 +239,8 @@ class Agent:
         stack.push_async_callback(self._rpc.close)
         stack.push_async_callback(self._fleet.close)
         self._fleet.start()
+        if self._labels:
+            self._fleet.publish(labels=self._labels)
         self._events.add("agent.started", config.node_name, {"epoch": str(record.epoch)})
         self._who.open(self._fleet, self._rpc)
         for name, work in self._who.work():
@@ -380,6 +384,7 @@ class Agent:
                 mesh=self._operator.mesh,
                 scrape=self._operator.scrape,
                 note=lambda: self._who.not_admitted,
+                voters=AgentVotersDesk(self._fleet, self._rpc, lambda: self._voter),
                 nodes=AgentNodes(
                     self._fleet,
                     self._clock,

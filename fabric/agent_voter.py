@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fabric.agent_engine import DIRECTORY, make_engine
 from fabric.config import Config
 from fabric.core.identity.queries import GetFabric
 from fabric.core.membership.model import RoleClaim
-from fabric.errors import FabricError
+from fabric.core.voters.config import VotersConfig
+from fabric.errors import FabricError, Outcome
 from fabric.mesh.curve import CurveKeyPair
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.addresses import endpoint_of
 from fabric.runtime.authority import ROOT_FILE, NodeTrust, load_authority, read_own
+from fabric.runtime.autopilot_loop import AutopilotLoop
 from fabric.runtime.certificate_service import CertificateService
 from fabric.runtime.clock import Clock
 from fabric.runtime.control_story import ControlStory
@@ -32,6 +34,7 @@ from fabric.runtime.invitation import Inviter
 from fabric.runtime.join import Admission, create_token
 from fabric.runtime.join_door import DoorServer
 from fabric.runtime.lead_loop import CONDUCTOR, LeadLoop
+from fabric.runtime.log_status import LogStatusService, log_status
 from fabric.runtime.membership_loop import MembershipLoop
 from fabric.runtime.node_admin import NodeAdmin
 from fabric.runtime.node_identity import IdentityError, Membership, NodeIdentity
@@ -43,8 +46,11 @@ from fabric.runtime.state_service import StateService
 from fabric.runtime.voter_peers import VoterRoute
 from fabric.store.voter_id import VOTER_ID_FILE
 from proto.commands.nodes import RoleHold
-from proto.ids import Fence, NodeId, VoterId, new_request_id
+from proto.ids import Fence, NodeId, VoterId, new_request_id, node_of
 from proto.membership import NodeState
+
+if TYPE_CHECKING:
+    from fabric.store.voter_engine import VoterEngine
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +62,13 @@ SCHEDULER = "scheduler"
 
 Claim = Callable[[str, RoleClaim | None], None]
 Work = tuple[str, Coroutine[Any, Any, None]]
+
+
+class NoVotersError(FabricError):
+    """It cannot be done to this fabric's voters, or not here; the message says why."""
+
+    code = "fabric.voters.not_here"
+    outcome = Outcome.NOT_DONE
 
 
 class Service(Protocol):
@@ -133,7 +146,8 @@ class VoterSide:
         self._serving = asyncio.Event()
         self.door_endpoint = ""  # "" until the door is open
         self.admin = NodeAdmin(self._state, authority, fleet, rpc, clock)
-        self.inviter = Inviter(self._state, authority, rpc, clock)
+        self.autopilot_says = ""  # in one sentence, as of the time this node last led
+        self._inviter = Inviter(self._state, authority, rpc, clock)
 
     def _make_door(self, address: str) -> DoorServer:
         admission = Admission(
@@ -192,22 +206,51 @@ class VoterSide:
         )
         return (("voter", self._fill()), ("lead", lead.run()))
 
+    @property
+    def leads(self) -> bool:
+        return self._engine.leading.is_leader
+
+    async def log_status(self) -> dict[str, Any]:
+        """See `fabric.runtime.log_status`. Raises NoVotersError."""
+        voter = self._engine.voter
+        if voter is None:
+            raise NoVotersError("this fabric's rows live in a database of their own: nobody votes")
+        return await log_status(voter, self._state, self.autopilot_says)
+
+    async def hand_over_to(self, node_id: NodeId) -> None:
+        """Lets the voter on that node lead. Only where this node leads; raises NoVotersError."""
+        voter = self._engine.voter
+        if voter is None:
+            raise NoVotersError("this fabric's rows live in a database of their own: nobody leads")
+        if not voter.is_leader:
+            leader = voter.leader_id
+            where = (
+                "nobody leads now" if leader is None else f"{self._named(node_of(leader))} leads: ask there"
+            )
+            raise NoVotersError(f"only the leader hands over; {where}")
+        heirs = [each for each in voter.configuration.voters if node_of(each) == node_id]
+        if not heirs:
+            raise NoVotersError(f"{self._named(node_id)} does not vote; `fabric voters` lists who does")
+        if heirs[0] != voter.me and not await self._transfer(voter, heirs[0]):
+            raise NoVotersError(f"{self._named(node_id)} did not take the lead in {HAND_OVER_S:.0f} s")
+
     async def hand_over(self) -> None:
         """Before a planned stop: whoever is furthest along leads on, within a moment or not at all."""
         voter = self._engine.voter
-        if voter is None or not voter.is_leader:
-            return
-        heir = voter.furthest_other()
-        if heir is None:
-            return
+        heir = None if voter is None or not voter.is_leader else voter.furthest_other()
+        if voter is not None and heir is not None and not await self._transfer(voter, heir):
+            log.warning("lead not handed over", extra={"to": heir})
+
+    async def _transfer(self, voter: VoterEngine, heir: VoterId) -> bool:
         changed = asyncio.Event()
         unsubscribe = voter.watch_lead(changed.set)
         try:
             voter.transfer(heir)
             async with asyncio.timeout(HAND_OVER_S):
                 await changed.wait()
+            return True
         except TimeoutError:
-            log.warning("lead not handed over", extra={"to": heir})
+            return False
         finally:
             unsubscribe()
 
@@ -251,6 +294,8 @@ class VoterSide:
                 rotated=self._tell_new_keys,
             ),
         ]
+        if self._engine.voter is not None:
+            self._services.append(LogStatusService(self._rpc, self.log_status, self._is_member))
         await readmit(self._state, self._fleet, self._trust)
         self.door_endpoint = await self._door.start()
         self._on_door(self.door_endpoint)
@@ -265,7 +310,27 @@ class VoterSide:
             ("reaper", Reaper(self._state, self._fleet, self._clock).run()),
             ("scheduler", self._schedule()),
             ("readmission", self._readmit()),
+            *self._autopilot(),
         )
+
+    def _autopilot(self) -> Sequence[Work]:
+        voter = self._engine.voter
+        if voter is None:
+            return ()
+        loop = AutopilotLoop(
+            voter,
+            self._state,
+            self._fleet,
+            self._inviter,
+            self._clock,
+            self._events,
+            VotersConfig(target=self._config.voters.target),
+            told=self._hear_autopilot,
+        )
+        return (("autopilot", loop.run()),)
+
+    def _hear_autopilot(self, waits_for: str) -> None:
+        self.autopilot_says = waits_for
 
     async def _schedule(self) -> None:
         command = RoleHold(role=SCHEDULER, node_id=self._identity.node_id)
@@ -310,6 +375,12 @@ class VoterSide:
         die meanwhile, `readmit` tells it at the next start."""
         if read_own(state.certificate).node_id != self._identity.node_id:
             asyncio.get_running_loop().call_later(ANSWER_GRACE_S, self._fleet.admit, state)
+
+    def _is_member(self, node_id: NodeId) -> bool:
+        return self._name_of(node_id) is not None
+
+    def _named(self, node_id: NodeId) -> str:
+        return self._name_of(node_id) or node_id
 
     def _name_of(self, node_id: NodeId) -> str | None:
         member = self._fleet.member(node_id)

@@ -74,6 +74,17 @@ class StateSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VotersSection:
+    """Who holds the replicated log, with the embedded state."""
+
+    eligible: bool = _doc("Whether this node may hold the log, conduct and serve the API.", True)
+    target: int = _doc(
+        "How many nodes vote: 1, 3 or 5. 0: by the number of eligible nodes. Counts on the node that leads.",
+        0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeSection:
     driver: str = _doc("libvirt or sim.", "libvirt")
     uri: str = _doc("libvirt connection.", "qemu:///system")
@@ -127,6 +138,7 @@ class Config:
     mesh: MeshSection = field(default_factory=MeshSection)
     api: ApiSection = field(default_factory=ApiSection)
     state: StateSection = field(default_factory=StateSection)
+    voters: VotersSection = field(default_factory=VotersSection)
     compute: ComputeSection = field(default_factory=ComputeSection)
     network: NetworkSection = field(default_factory=NetworkSection)
     metrics: MetricsSection = field(default_factory=MetricsSection)
@@ -290,6 +302,7 @@ def _check(config: Config) -> None:
         f"log.level: {config.log.level!r} is unknown; valid: DEBUG, INFO, WARNING, ERROR",
     )
     need(config.log.format in ("json", "text"), f"log.format: {config.log.format!r}; valid: json, text")
+    need(config.voters.target in (0, 1, 3, 5), f"voters.target: {config.voters.target}; valid: 0, 1, 3, 5")
     for key in ("cpu_ratio", "memory_ratio", "disk_ratio"):
         value = getattr(config.compute, key)
         need(0.1 <= value <= 1_000, f"compute.{key}: {value} must be between 0.1 and 1000")

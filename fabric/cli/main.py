@@ -28,6 +28,7 @@ COMMANDS = (
     "ping",
     "token",
     "version",
+    "voters",
 )
 
 

@@ -29,6 +29,7 @@ class DevNode:
     dir: Path  # the agent's state directory; agent.sock lies in it
     config: Path
     log: Path
+    api_port: int = 0  # where its API listens once it has the rows
 
     def is_running(self) -> bool:
         return self.pid > 0 and is_agent(self.pid, self.config)
@@ -79,6 +80,7 @@ class DevLayout:
                     dir=Path(node["dir"]),
                     config=Path(node["config"]),
                     log=Path(node["log"]),
+                    api_port=int(node.get("api_port", 0)),
                 )
                 for node in value["nodes"]
             ),
@@ -109,6 +111,7 @@ class DevLayout:
                     "dir": str(node.dir),
                     "config": str(node.config),
                     "log": str(node.log),
+                    "api_port": node.api_port,
                 }
                 for node in self.nodes
             ],

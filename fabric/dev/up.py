@@ -215,9 +215,19 @@ class DevFabric:
         return rows
 
     def cloud(self, layout: DevLayout) -> CloudClient:
-        client = CloudClient(layout.api_urls[0])
-        client.login("admin", (self.directory / PASSWORD_FILE).read_text(), "admin")
-        return client
+        """At the first address that answers, of nodes that run. Raises OSError, FabricError of the last."""
+        password = (self.directory / PASSWORD_FILE).read_text()
+        running = [url for url, node in zip(layout.api_urls, layout.nodes, strict=True) if node.is_running()]
+        last: Exception = StepFailedError("no node runs")
+        for url in running:
+            client = CloudClient(url)
+            try:
+                client.login("admin", password, "admin")
+            except (OSError, FabricError) as error:
+                last = error
+            else:
+                return client
+        raise last
 
     # -- steps
 
@@ -235,10 +245,10 @@ class DevFabric:
             ) from error
 
     def _configure(self, options: DevOptions, place: Place, names: Sequence[str]) -> DevLayout:
-        port = options.api_port or free_port()
-        url = f"http://{LOOPBACK}:{port}"
+        ports = [options.api_port or free_port(), *(free_port() for _ in names[1:])]
+        urls = [f"http://{LOOPBACK}:{port}" for port in ports]
         nodes = []
-        for name in names:
+        for name, port, url in zip(names, ports, urls, strict=True):
             home = self.directory / "nodes" / name
             (home / "state").mkdir(parents=True, exist_ok=True)
             os.chmod(home / "state", PASSABLE)
@@ -246,17 +256,25 @@ class DevFabric:
             path = home / "fabric.toml"
             write_private(path, configuration.render(config).encode())
             nodes.append(
-                DevNode(name=name, id="", pid=0, dir=home / "state", config=path, log=home / "agent.log")
+                DevNode(
+                    name=name,
+                    id="",
+                    pid=0,
+                    dir=home / "state",
+                    config=path,
+                    log=home / "agent.log",
+                    api_port=port,
+                )
             )
         password = secrets.token_urlsafe(12)
         write_private(self.directory / PASSWORD_FILE, password.encode())
-        write_credentials(self.directory, url=url, password=password)
+        write_credentials(self.directory, url=urls[0], password=password)
         layout = DevLayout(
             directory=self.directory,
             driver=options.driver,
-            api_urls=(url,),
+            api_urls=tuple(urls),
             api_host=LOOPBACK,
-            api_port=port,
+            api_port=ports[0],
             nodes=tuple(nodes),
             state_url=options.state_url,
         )
@@ -298,13 +316,11 @@ class DevFabric:
         node = self._node(layout, name)
         argv = [*_fabric(), "agent", "--config", str(node.config)]
         with contextlib.ExitStack() as stack:
-            pass_fds: list[int] = []
-            if node is layout.nodes[0]:
-                # bound out here, so that an agent inside a network namespace answers on this machine's
-                # loopback; the socket is the agent's alone once we let go of it
-                api = stack.enter_context(_listen(layout.api_host, layout.api_port))
-                pass_fds.append(api.fileno())
-                argv += ["--api-fd", str(api.fileno())]
+            # bound out here, so that an agent inside a network namespace answers on this machine's loopback;
+            # the socket is the agent's alone once we let go of it, and it listens when it has the rows
+            api = stack.enter_context(_bind(layout.api_host, node.api_port))
+            pass_fds = [api.fileno()]
+            argv += ["--api-fd", str(api.fileno())]
             pid = place.spawn(name, argv, log=node.log, pass_fds=pass_fds)
         started = replace(node, pid=pid)
         layout = _with_node(layout, started)
@@ -422,12 +438,11 @@ def _is_in_service(member: dict[str, Any]) -> bool:
     return bool(member["state"] == "alive" and member["capacity"]["vcpus"] > 0)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        listener.listen(1024)
     except OSError as error:
         listener.close()
         raise StepFailedError(f"cannot listen on {host}:{port}: {error.strerror}") from error

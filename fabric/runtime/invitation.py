@@ -57,9 +57,7 @@ class Inviter:
 
     async def dismiss(self, voter: VoterId) -> None:
         """It belongs to the group no more: its node forgets it. Raises FabricError."""
-        await self._rpc.call(
-            node_of(voter), DISMISS, {"voter_id": voter}, timeout_ms=DISMISS_TIMEOUT_MS
-        )
+        await self._rpc.call(node_of(voter), DISMISS, {"voter_id": voter}, timeout_ms=DISMISS_TIMEOUT_MS)
 
     async def _certify(self, node_id: NodeId) -> bytes:
         row = await self._state.read(GetNode(node_id=node_id))

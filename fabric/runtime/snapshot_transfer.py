@@ -17,19 +17,21 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fabric.core.raft.configuration import decode_known, encode_known
 from fabric.core.raft.log import SnapshotMark
 from fabric.errors import DeadlineExceededError, FabricError, Outcome, RemoteError
 from fabric.mesh.rpc_contract import Rpc
 from fabric.store.errors import SnapshotRefusedError, StoreBusyError, StoreStoppedError
-from fabric.store.voter_engine import DISK_FREE_BYTES_MIN, VoterEngine
-from fabric.store.voter_id import node_of
+from fabric.store.files import DISK_FREE_BYTES_MIN
 from proto.codec import Plain
-from proto.ids import NodeId, Term
+from proto.ids import NodeId, Term, node_of
 from proto.raft_frames import DIGEST_BYTES, TICKET_BYTES, RaftAddress, SnapshotOffer
 from proto.records import from_wire, to_wire
+
+if TYPE_CHECKING:
+    from fabric.store.voter_engine import VoterEngine
 
 LOG_SNAPSHOT, LOG_SNAPSHOT_BYTES = "log.snapshot", "log.snapshot_bytes"
 CHUNK_BYTES = 256 * 1024

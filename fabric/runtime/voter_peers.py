@@ -8,20 +8,23 @@ an agent's life, to which the present voter's `MeshPeers` attaches.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fabric.core.raft.configuration import Configuration
 from fabric.core.raft.log import SnapshotMark
 from fabric.errors import FabricError, Outcome, PeerUnreachableError
+from fabric.mesh.contract import LinkFact
 from fabric.mesh.rpc_contract import Rpc
 from fabric.mesh.switchboard import Switchboard
 from fabric.runtime.snapshot_transfer import SnapshotSink, SnapshotSource
-from fabric.store.voter_engine import VoterEngine
-from fabric.store.voter_id import node_of
 from proto.envelope import Envelope
 from proto.errors import WireError
-from proto.ids import NodeId, Term, VoterId
+from proto.ids import NodeId, Term, VoterId, node_of
 from proto.raft import RaftMessage
 from proto.raft_frames import RaftAddress, raft_body, read_raft
+
+if TYPE_CHECKING:
+    from fabric.store.voter_engine import VoterEngine
 
 
 class NoVoterHereError(FabricError):
@@ -40,6 +43,7 @@ class VoterRoute:
         self._snapshots_in = SnapshotSink(rpc, self._need_present)
         self._present: MeshPeers | None = None
         switchboard.route("raft", self._on_envelope)
+        switchboard.on_link(self._on_link)
 
     def attach(self, peers: MeshPeers) -> None:
         assert self._present is None, "one voter at a time"
@@ -54,6 +58,10 @@ class VoterRoute:
         if self._present is None:
             raise NoVoterHereError("no voter lives on this node")
         return self._present
+
+    def _on_link(self, node_id: NodeId, fact: LinkFact) -> None:
+        if self._present is not None and fact is LinkFact.REFUSED:
+            self._present.process_gone(node_id)
 
     def _on_envelope(self, node_id: NodeId, envelope: Envelope) -> None:
         if self._present is None:
@@ -130,6 +138,12 @@ class MeshPeers:
     def hear(self, sender: VoterId, message: RaftMessage) -> None:
         self.engine.receive(sender, message)
         self._hold_members()
+
+    def process_gone(self, node_id: NodeId) -> None:
+        """That node's machine answers that nobody listens there any more."""
+        leader = self.engine.leader_id
+        if leader is not None and node_of(leader) == node_id:
+            self.engine.leader_gone()
 
     # ---- links
 

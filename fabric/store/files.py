@@ -9,6 +9,8 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+DISK_FREE_BYTES_MIN = 64 << 20  # below it nothing new is taken: logs, rows and images need room to end well
+
 
 def fsync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

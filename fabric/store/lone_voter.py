@@ -9,7 +9,8 @@ from random import Random
 from fabric.core.raft.configuration import Configuration
 from fabric.core.raft.log import SnapshotMark
 from fabric.errors import NoQuorumError
-from fabric.store.voter_engine import DISK_FREE_BYTES_MIN, IN_FLIGHT_MAX, Clock, VoterEngine
+from fabric.store.files import DISK_FREE_BYTES_MIN
+from fabric.store.voter_engine import IN_FLIGHT_MAX, Clock, VoterEngine
 from fabric.store.voter_log import SEGMENT_BYTES
 from proto.ids import Term, VoterId
 from proto.raft import RaftMessage

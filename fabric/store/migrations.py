@@ -49,6 +49,17 @@ def _position_of_a_voter(connection: Connection) -> None:
         connection.execute(text(f"ALTER TABLE position ADD COLUMN {column}"))
 
 
+def _wishes_for_voters(connection: Connection) -> None:
+    """4 to 5: the operator's word on who votes."""
+    words = 'TEXT COLLATE "C"' if _is_postgres(connection) else "TEXT"
+    connection.execute(
+        text(
+            f"CREATE TABLE voter_wishes (node_id {words} NOT NULL, wish {words} NOT NULL, "
+            "CONSTRAINT pk_voter_wishes PRIMARY KEY (node_id))"
+        )
+    )
+
+
 def _is_postgres(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
@@ -57,4 +68,5 @@ STEPS: Mapping[int, Step] = {  # from which version
     1: _nodes_with_generations,
     2: _tokens_with_door_keys,
     3: _position_of_a_voter,
+    4: _wishes_for_voters,
 }

@@ -8,7 +8,7 @@ from fabric.store import tables as t
 from fabric.store.errors import SchemaVersionError
 from fabric.store.migrations import STEPS
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 def create_schema(connection: Connection) -> None:

@@ -31,6 +31,7 @@ from fabric.core.raft.events import (
     AskRead,
     Campaign,
     Compacted,
+    LeaderGone,
     Propose,
     ProposeConfiguration,
     RaftEvent,
@@ -47,7 +48,7 @@ from fabric.core.raft.ready import Ready, Send
 from fabric.errors import CommandRejectedError, NotLeaderError
 from fabric.store.command_entry import REQUEST_ID_BYTES_MAX, encode_command_entry
 from fabric.store.errors import StoreBusyError, StoreFailedError, StoreStoppedError
-from fabric.store.files import Files, OsFiles
+from fabric.store.files import DISK_FREE_BYTES_MIN, Files, OsFiles
 from fabric.store.listeners import Listeners
 from fabric.store.lock import DirectoryLock
 from fabric.store.row_readers import RowReaders
@@ -69,7 +70,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 IN_FLIGHT_MAX = 8_192  # design/log.md section 4, item 11
-DISK_FREE_BYTES_MIN = 64 << 20
 SETTLE_S = 0.002  # a voter that is alone looks this often whether its vote is durable
 NOBODY = Configuration()
 COMPACT_ENTRIES = 10_000  # folded since the log was last cut
@@ -158,6 +158,7 @@ class VoterEngine:
         self._reads: dict[object, asyncio.Future[LogIndex]] = {}
         self._applied = LogIndex(0)
         self._until_applied: list[tuple[LogIndex, asyncio.Future[None]]] = []
+        self._led_since_ms = 0  # by the leader before the last change, too
         self._lead_listeners: list[Callable[[], None]] = []
         self._told_lead: tuple[Term, VoterId | None, bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -191,6 +192,12 @@ class VoterEngine:
     @property
     def configuration(self) -> Configuration:
         return self._need_node().configuration
+
+    @property
+    def is_changing(self) -> bool:
+        """A change of the configuration is not committed yet, as far as this voter knows."""
+        node = self._need_node()
+        return node.configuration.is_joint or node.log.configuration_index > node.commit_index
 
     # ---- life
 
@@ -408,7 +415,7 @@ class VoterEngine:
         return {
             member: Followed(
                 lag=0 if member == self.me else last - seen.match,
-                silent_ms=0 if member == self.me else now_ms - seen.answered_ms,
+                silent_ms=0 if member == self.me else now_ms - max(seen.answered_ms, self._led_since_ms),
             )
             for member, seen in node.leader.progress.items()
         }
@@ -426,6 +433,12 @@ class VoterEngine:
     def change(self, voters: frozenset[VoterId], learners: frozenset[VoterId] = frozenset()) -> None:
         """Begins a change of the configuration; `configuration` tells what came of it."""
         self._handle(ProposeConfiguration(object(), voters, learners))
+
+    def leader_gone(self) -> None:
+        """The leader's process has ended, as its machine says: nobody has to wait until it is missed."""
+        leader = self.leader_id
+        if leader is not None and not self.is_leader:
+            self._handle(LeaderGone(leader))
 
     # ---- the core
 
@@ -448,7 +461,7 @@ class VoterEngine:
         self._arm()
         lead = (node.term, node.leader_id, node.role is Role.LEADER)
         if lead != self._told_lead:
-            self._told_lead = lead
+            self._told_lead, self._led_since_ms = lead, self._clock.monotonic_ms()
             for listener in tuple(self._lead_listeners):
                 listener()
 

@@ -123,3 +123,14 @@ class RoleHold(Command):
     KIND = "role.hold"
     role: str  # "conductor", "scheduler", "api"
     node_id: NodeId
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoterWish(Command):
+    """What the operator wants of a node as a voter of the log; the conductor sees to it. Rejected: `invalid`,
+    `not_found` (no member)."""
+
+    KIND = "voter.wish"
+    node_id: NodeId
+    wish: str  # "wanted": before others; "unwanted": never; "": as the conductor thinks best

@@ -14,6 +14,7 @@ from aiohttp import web
 from fabric.api.local.mesh import MeshParts, mesh_routes
 from fabric.api.local.metrics import metrics_route
 from fabric.api.local.nodes import NodeDesk, node_routes
+from fabric.api.local.voters import VoterDesk, voter_routes
 from fabric.control import operate
 from fabric.errors import FabricError
 from fabric.runtime.clock import Clock
@@ -41,6 +42,7 @@ class LocalParts:
     mesh: MeshParts
     scrape: Callable[[], str]
     nodes: NodeDesk
+    voters: VoterDesk
     note: Callable[[], str] = str
 
 
@@ -95,6 +97,7 @@ def build_local_app(parts: LocalParts) -> web.Application:
             metrics_route(parts.scrape),
             *mesh_routes(parts.mesh),
             *node_routes(parts.nodes),
+            *voter_routes(parts.voters),
         ]
     )
     return app

@@ -88,3 +88,11 @@ class RoleGrant:
     node_id: NodeId
     fence: Fence
     since_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoterWishRow:
+    """The operator's word on a node as a voter: "wanted" or "unwanted"."""
+
+    node_id: NodeId
+    wish: str

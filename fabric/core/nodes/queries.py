@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fabric.core.nodes.model import HostUsage, JoinToken, Node, RemovedNode, RoleGrant
+from fabric.core.nodes.model import HostUsage, JoinToken, Node, RemovedNode, RoleGrant, VoterWishRow
 from fabric.core.queries import Query
 from proto.ids import NodeId, TokenId
 
@@ -49,3 +49,8 @@ class ListHosts(Query[tuple[HostUsage, ...]]):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListRoleGrants(Query[tuple[RoleGrant, ...]]):
     pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListVoterWishes(Query[tuple[VoterWishRow, ...]]):
+    """By node id."""

@@ -55,6 +55,14 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaderGone:
+    """That voter's process is known to have ended, so its leadership is over. Believed for liveness only: who
+    says so wrongly causes an election, nothing worse."""
+
+    leader: VoterId
+
+
+@dataclass(frozen=True, slots=True)
 class Campaign:
     """Stand for election now: for tests, and for a voter that is alone."""
 
@@ -89,6 +97,7 @@ RaftEvent = (
     | ProposeConfiguration
     | AskRead
     | Transfer
+    | LeaderGone
     | Campaign
     | Compacted
     | SnapshotArrived

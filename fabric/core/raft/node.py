@@ -21,6 +21,7 @@ from fabric.core.raft.events import (
     AskRead,
     Campaign,
     Compacted,
+    LeaderGone,
     Propose,
     ProposeConfiguration,
     RaftEvent,
@@ -51,6 +52,8 @@ from proto.raft import (
     Vote,
     VoteReply,
 )
+
+GONE_SPREAD_PART = 5  # of an election timeout
 
 
 class Role(Enum):
@@ -171,6 +174,8 @@ class RaftNode:
             case Transfer(to):
                 if self._leader is not None:
                     self._leader.transfer(to, self._now_ms)
+            case LeaderGone(leader):
+                self._on_leader_gone(leader)
             case Campaign():
                 if self._leader is None and self.may_stand:
                     self._campaign(transfer=False)
@@ -235,6 +240,14 @@ class RaftNode:
         self._election_due_ms = (
             self._now_ms + self._config.election_ms + self._rng.randrange(self._config.election_ms)
         )
+
+    def _on_leader_gone(self, leader: VoterId) -> None:
+        """Nobody waits out its lease. A moment apart, so that one stands before the others do, and after they
+        have heard of it, too."""
+        if self._role is Role.FOLLOWER and leader == self._leader_id:
+            self._leader_id = None
+            spread_ms = max(2, self._config.election_ms // GONE_SPREAD_PART)
+            self._election_due_ms = self._now_ms + spread_ms // 2 + self._rng.randrange(spread_ms)
 
     def _is_leased(self) -> bool:
         """There is a leader that was heard a moment ago: nobody else is elected (thesis, 4.2.3)."""

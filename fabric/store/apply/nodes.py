@@ -17,6 +17,7 @@ from proto.commands.nodes import (
     NodeRemove,
     NodeRenew,
     RoleHold,
+    VoterWish,
 )
 
 TOKEN_KEPT_MS = 24 * 3_600_000  # past its end, so that a late joiner hears "expired" and not "unknown"
@@ -182,7 +183,8 @@ def remove_node(context: ApplyContext, command: NodeRemove) -> Result:
         },
     )
     context.write(delete(t.hosts).where(t.hosts.c.host_id == command.node_id))
-    context.write(delete(t.role_grants).where(t.role_grants.c.node_id == command.node_id))
+    for table in (t.role_grants, t.voter_wishes):
+        context.write(delete(table).where(table.c.node_id == command.node_id))
     return {}
 
 
@@ -266,3 +268,15 @@ def hold_role(context: ApplyContext, command: RoleHold) -> Result:
         },
     )
     return {"fence": context.index}
+
+
+@handles(VoterWish, lambda command: command.node_id)
+def wish_voter(context: ApplyContext, command: VoterWish) -> Result:
+    if command.wish not in ("wanted", "unwanted", ""):
+        reject("invalid", "A wish is wanted, unwanted or empty.")
+    if not context.exists(single(select(t.nodes.c.node_id).where(t.nodes.c.node_id == command.node_id))):
+        reject("not_found", f"Node {command.node_id} could not be found.")
+    context.write(delete(t.voter_wishes).where(t.voter_wishes.c.node_id == command.node_id))
+    if command.wish:
+        context.write(insert(t.voter_wishes), {"node_id": command.node_id, "wish": command.wish})
+    return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, func, select
 
-from fabric.core.nodes.model import Host, HostUsage, JoinToken, Node, RemovedNode, RoleGrant
+from fabric.core.nodes.model import Host, HostUsage, JoinToken, Node, RemovedNode, RoleGrant, VoterWishRow
 from fabric.core.nodes.queries import (
     GetJoinToken,
     GetNode,
@@ -14,6 +14,7 @@ from fabric.core.nodes.queries import (
     ListNodes,
     ListRemovedNodes,
     ListRoleGrants,
+    ListVoterWishes,
 )
 from fabric.store import tables as t
 from fabric.store.query.registry import answers
@@ -101,3 +102,9 @@ def list_hosts(connection: Connection, query: ListHosts) -> tuple[HostUsage, ...
 def list_role_grants(connection: Connection, query: ListRoleGrants) -> tuple[RoleGrant, ...]:
     rows = connection.execute(select(t.role_grants).order_by(t.role_grants.c.role))
     return tuple(RoleGrant(**row._mapping) for row in rows)
+
+
+@answers(ListVoterWishes)
+def list_voter_wishes(connection: Connection, query: ListVoterWishes) -> tuple[VoterWishRow, ...]:
+    rows = connection.execute(select(t.voter_wishes).order_by(t.voter_wishes.c.node_id))
+    return tuple(VoterWishRow(**row._mapping) for row in rows)

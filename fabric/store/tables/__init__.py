@@ -25,7 +25,7 @@ from fabric.store.tables.networks import (
     security_rules,
     subnets,
 )
-from fabric.store.tables.nodes import hosts, join_tokens, nodes, removed_nodes, role_grants
+from fabric.store.tables.nodes import hosts, join_tokens, nodes, removed_nodes, role_grants, voter_wishes
 from fabric.store.tables.servers import servers
 
 __all__ = [
@@ -59,4 +59,5 @@ __all__ = [
     "servers",
     "subnets",
     "users",
+    "voter_wishes",
 ]

@@ -78,3 +78,10 @@ role_grants = Table(
     Column("fence", INT, nullable=False),  # the index of the granting entry
     Column("since_ms", INT, nullable=False),
 )
+
+voter_wishes = Table(  # the operator's word on who votes; nodes without a row are the conductor's to choose
+    "voter_wishes",
+    metadata,
+    Column("node_id", TEXT, primary_key=True),
+    Column("wish", TEXT, nullable=False),
+)

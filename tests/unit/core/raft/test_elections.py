@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fabric.core.raft.events import Campaign, ProposeConfiguration, Woke
+from fabric.core.raft.events import Campaign, LeaderGone, ProposeConfiguration, Woke
 from fabric.core.raft.node import Role
 from fabric.core.raft.ready import HardState
 from proto.ids import LogIndex, Term, VoterId
@@ -245,3 +245,35 @@ def test_messages_of_a_lower_term_change_nothing() -> None:
         group.hear("a", "b", message)
     assert (group["a"].term, group["a"].leader_id, group["a"].commit_index) == (3, None, 0)
     assert not [w for w in group.wires if of(VoteReply)(w) and w.message.granted]  # type: ignore[union-attr]
+
+
+def test_a_leader_whose_process_ended_is_not_waited_for() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    for voter in "bc":
+        group.tell(voter, LeaderGone(VoterId("a")))
+    group.now_ms += CONFIG.election_ms // 2  # half of the least that a silent leader is given
+    group.tell("b", Woke())
+    group.deliver(between("b", "c"))
+    assert group["b"].role is Role.LEADER
+    assert group["b"].term == 2
+
+
+def test_one_voter_that_believes_the_leader_gone_does_not_depose_it() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.tell("b", LeaderGone(VoterId("a")))
+    group.now_ms += CONFIG.election_ms // 2
+    group.hear("c", "a", Heartbeat(term=Term(1), commit_index=LogIndex(0), round=0))
+    group.tell("b", Woke())
+    group.deliver()
+    assert group["a"].role is Role.LEADER
+    assert group["b"].term == 1
+
+
+def test_the_end_of_another_process_ends_no_leadership() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    due_ms = group["b"].due_ms
+    group.tell("b", LeaderGone(VoterId("c")))
+    assert (group["b"].leader_id, group["b"].due_ms) == ("a", due_ms)

@@ -1,0 +1,103 @@
+"""`fabric voters`: which nodes hold the replicated log, and who leads it."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from fabric.cli.output import json_option, print_json, print_table
+from fabric.cli.target import with_client
+from fabric.runtime.local_socket import LocalClient
+
+
+@click.group()
+def voters() -> None:
+    """See and choose the nodes that hold the fabric's log."""
+
+
+@voters.command("list")
+@json_option
+@with_client
+def list_voters(client: LocalClient, as_json: bool) -> None:
+    """List voters and standbys: who leads, how far each is behind, and what the fabric does about them."""
+    found = client.get("/voters")
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("NODE", "ROLE", "STATE", "ZONE", "BEHIND", "SILENT", "WISH"),
+        [
+            (
+                row["node"],
+                row["role"],
+                row["state"],
+                row["zone"],
+                "-" if row["lag"] is None else row["lag"],
+                "-" if row["silent_s"] is None else f"{row['silent_s']:.1f} s",
+                row["wish"] or "-",
+            )
+            for row in found["voters"]
+        ],
+    )
+    _say(found)
+
+
+def _say(found: dict[str, Any]) -> None:
+    may_fail = found["may_fail"]
+    click.echo()
+    if may_fail:
+        nodes = "any one voter" if may_fail == 1 else f"any {may_fail} voters"
+        click.echo(f"changes go on without {nodes}")
+    else:
+        click.echo("not highly available: losing a voter stops changes until it is back")
+    if found["autopilot"]:
+        click.echo(f"now: {found['autopilot']}")
+    if found["seen_from"] == "here":
+        click.echo("the leader cannot be reached: this is what this node knows", err=True)
+
+
+@voters.command()
+@click.argument("node")
+@with_client
+def add(client: LocalClient, node: str) -> None:
+    """Prefer NODE as a voter. It stands by first, and votes when it has caught up and there is room."""
+    done = client.post(f"/voters/{quote(node, safe='')}/add", {})
+    click.echo(f"{done['name']} is to vote; `fabric voters list` shows how far it is")
+
+
+@voters.command()
+@click.argument("node")
+@with_client
+def remove(client: LocalClient, node: str) -> None:
+    """Keep NODE from voting. If it votes now, it stops when another has taken its place."""
+    done = client.post(f"/voters/{quote(node, safe='')}/remove", {})
+    click.echo(f"{done['name']} is not to vote; `fabric voters list` shows when it stops")
+
+
+@voters.command()
+@click.argument("node")
+@with_client
+def auto(client: LocalClient, node: str) -> None:
+    """Forget what was wished of NODE: the fabric chooses by itself again."""
+    done = client.post(f"/voters/{quote(node, safe='')}/auto", {})
+    click.echo(f"whether {done['name']} votes is the fabric's to choose")
+
+
+@voters.command()
+@click.argument("node")
+@with_client
+def promote(client: LocalClient, node: str) -> None:
+    """Let the standby NODE vote as soon as it has caught up, before any other."""
+    done = client.post(f"/voters/{quote(node, safe='')}/promote", {})
+    click.echo(f"{done['name']} is to vote next; `fabric voters list` shows how far it is")
+
+
+@voters.command()
+@click.argument("node")
+@with_client
+def lead(client: LocalClient, node: str) -> None:
+    """Hand the lead over to the voter NODE, without an election's pause. Ask the node that leads now."""
+    done = client.post(f"/voters/{quote(node, safe='')}/lead", {})
+    click.echo(f"{done['name']} leads")
