@@ -11,15 +11,22 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from fabric.core.membership.model import Inventory, Load, RoleClaim
 from fabric.core.membership.record import body_of
-from proto import join, membership, rpc
+from fabric.core.raft.configuration import Configuration, encode_configuration
+from fabric.core.raft.log import SnapshotMark
+from fabric.core.raft.ready import HardState
+from fabric.store.command_entry import encode_command_entry
+from fabric.store.framing import HASH_BYTES, PREFIX_BYTES
+from fabric.store.voter_record import Restart, encode_record
+from proto import join, membership, raft, raft_frames, rpc
 from proto.certificate import NodeCertificate, SignedCertificate, certificate_body, encode_signed
 from proto.codec import pack
 from proto.commands import all_commands, encode_command
 from proto.envelope import encode
+from proto.ids import LogIndex, RequestId, Term
 from proto.records import to_wire
 from tests.fixtures.membership_nodes import FakeNode
-from tests.fixtures.wire_values import PLAIN, records
-from tests.fuzz.decoders import MEMBER_KINDS, RPC_KINDS, TAG
+from tests.fixtures.wire_values import PLAIN, VOTER_IDS, records
+from tests.fuzz.decoders import MEMBER_KINDS, RAFT_KINDS, RPC_KINDS, TAG
 
 EXAMPLES = 4  # of each kind
 
@@ -64,6 +71,51 @@ def member_bodies() -> Iterator[bytes]:
 def rpc_bodies() -> Iterator[bytes]:
     for i, kind in enumerate(RPC_KINDS):
         yield from (bytes([i]) + pack(to_wire(m)) for m in examples(rpc.KINDS[kind]))
+
+
+def raft_bodies() -> Iterator[bytes]:
+    of_kind = {kind.KIND: kind for kind in raft.RAFT_MESSAGES}
+    (address,) = examples(raft_frames.RaftAddress, 1)
+    for i, kind in enumerate(RAFT_KINDS):
+        for message in examples(of_kind[kind]):
+            yield bytes([i]) + pack(raft_frames.raft_body(address, message))
+
+
+def configurations() -> list[Configuration]:
+    a, b, c = examples(VOTER_IDS, 3)
+    return [
+        Configuration(frozenset([a])),
+        Configuration(frozenset([a, b]), learners=frozenset([c])),
+        Configuration(frozenset([b, c]), outgoing=frozenset([a, b])),
+    ]
+
+
+def raft_records() -> Iterator[bytes]:
+    yield from map(encode_configuration, configurations())
+    yield from (pack(to_wire(offer)) for offer in examples(raft_frames.SnapshotOffer))
+
+
+def command_entries() -> Iterator[bytes]:
+    for kind in all_commands().values():
+        for command in examples(kind, 1):
+            yield encode_command_entry(1_700_000_000_000, RequestId("req-1"), encode_command(command))
+
+
+def voter_records() -> Iterator[bytes]:
+    """Whole records, and what is inside them: the target frames that anew."""
+    marks = [SnapshotMark(LogIndex(9), Term(2), known) for known in (Configuration(), *configurations())]
+    payloads = [
+        *examples(raft.LogEntry),
+        HardState(Term(3)),
+        HardState(Term(4), examples(VOTER_IDS, 1)[0]),
+        *marks,
+        *map(Restart, marks),
+    ]
+    for sequence, payload in enumerate(payloads):
+        record = encode_record(payload, sequence=sequence, previous=bytes(HASH_BYTES), durable=0)
+        yield record
+        yield record[PREFIX_BYTES:]
+        yield record[PREFIX_BYTES + HASH_BYTES + 16 :]
 
 
 def state_bodies() -> Iterator[bytes]:

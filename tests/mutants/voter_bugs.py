@@ -9,6 +9,7 @@ S, L = Harm.SAFETY, Harm.LIVENESS
 PIPELINE = "tests/unit/core/raft/test_pipeline.py"
 TABLES = "tests/unit/store/test_voter_tables.py"
 ENGINE = "tests/unit/store/test_voter_engine.py"
+PEERS = "tests/unit/runtime/test_voter_peers.py"
 
 
 def bug(name: str, harm: Harm, file: str, old: str, new: str, *tests: str) -> Bug:
@@ -154,5 +155,69 @@ VOTER_BUGS = (
         "        if consistency is Consistency.LINEARIZABLE:\n",
         "        if False:\n",
         ENGINE,
+    ),
+    bug(
+        "a frame for the disk before this one is heard",
+        S,
+        "runtime/voter_peers.py",
+        "        if address.to != self._me:\n",
+        "        if node_of(address.to) != self._node_id:\n",
+        PEERS,
+    ),
+    bug(
+        "a node speaks for voters of others",
+        S,
+        "runtime/voter_peers.py",
+        "        if node_of(address.sender) != node_id:\n",
+        "        if address.sender == self._me:\n",
+        PEERS,
+    ),
+    bug(
+        "voters of before the disaster are heard",
+        S,
+        "runtime/voter_peers.py",
+        "        if address.incarnation != self._incarnation:\n",
+        "        if address.incarnation < self._incarnation:\n",
+        PEERS,
+    ),
+    bug(
+        "links to who was a member are held for ever",
+        L,
+        "runtime/voter_peers.py",
+        "            self._route.switchboard.release(node_id)\n",
+        "            pass\n",
+        PEERS,
+    ),
+    bug(
+        "a ticket opens a snapshot to any node",
+        S,
+        "runtime/snapshot_transfer.py",
+        "        if offered is None or offered.node_id != node_id or offered.is_taken:\n",
+        "        if offered is None or offered.is_taken:\n",
+        PEERS,
+    ),
+    bug(
+        "anybody may bring a snapshot",
+        S,
+        "runtime/snapshot_transfer.py",
+        "        if (voter.engine.leader_id, voter.engine.term) != (offer.sender, offer.term):\n",
+        "        if voter.engine.leader_id is None:\n",
+        PEERS,
+    ),
+    bug(
+        "a snapshot that came short is kept",
+        S,
+        "runtime/snapshot_transfer.py",
+        "            if self._size != self._offer.size or self._hasher.digest() != self._offer.digest:\n",
+        "            if self._size == self._offer.size and self._hasher.digest() != self._offer.digest:\n",
+        PEERS,
+    ),
+    bug(
+        "half a snapshot stays on the disk",
+        L,
+        "runtime/snapshot_transfer.py",
+        "            self.path.unlink(missing_ok=True)\n",
+        "            pass\n",
+        PEERS,
     ),
 )

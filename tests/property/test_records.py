@@ -18,6 +18,8 @@ from proto.codec import pack, unpack
 from proto.commands import all_commands
 from proto.errors import WireError
 from proto.join import JoinReply, JoinRequest, JoinTokenText
+from proto.raft import RAFT_MESSAGES
+from proto.raft_frames import RaftAddress, SnapshotOffer
 from proto.records import from_wire, to_wire
 from tests.fixtures.wire_values import PLAIN, records
 from tests.property.slow_records import slow_from_wire, slow_to_wire
@@ -60,6 +62,9 @@ class Everything:
 RECORDS: list[type[Any]] = [
     *membership.KINDS.values(),
     *rpc.KINDS.values(),
+    *RAFT_MESSAGES,
+    RaftAddress,
+    SnapshotOffer,
     *all_commands().values(),
     Everything,
     JoinReply,

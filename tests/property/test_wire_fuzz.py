@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from fabric.core.membership.model import Load
 from fabric.core.membership.record import read_load, read_state, sign_record
-from proto import membership, rpc
+from proto import membership, raft_frames, rpc
 from proto.certificate import NodeCertificate, certificate_body, decode_signed, parse_certificate_body
 from proto.codec import pack
-from proto.envelope import decode, encode, fabric_tag, parse
+from proto.envelope import decode, encode, encode_body, fabric_tag, parse
 from proto.errors import WireError
 from proto.ids import FabricId, NodeId
 from proto.join import (
@@ -33,12 +33,17 @@ from proto.join import (
     token_text,
 )
 from proto.membership import LoadState, NodeState, State, decode_load, decode_removal
+from proto.raft import RAFT_MESSAGES
+from proto.raft_frames import RaftAddress, raft_body, read_raft
 from tests.fixtures.membership_nodes import FakeNode, FakeTrust
 from tests.fixtures.wire_values import PLAIN, records
 
 TAG = fabric_tag(FabricId("fuzz"))
 KINDS: dict[str, type[Any]] = {**rpc.KINDS, **membership.KINDS}
-NAMES = sorted({name for kind in KINDS.values() for name in kind.__dataclass_fields__} | {"later"})
+VOTERS: dict[str, type[Any]] = {kind.KIND: kind for kind in RAFT_MESSAGES}
+ALL_KINDS = sorted({*KINDS, *VOTERS})
+FIELDS = (*KINDS.values(), *raft_frames.KINDS.values(), RaftAddress)
+NAMES = sorted({name for kind in FIELDS for name in kind.__dataclass_fields__} | {"later"})
 READERS = (
     decode_request,
     decode_reply,
@@ -52,7 +57,11 @@ READERS = (
 
 def read(frame: bytes) -> None:
     with contextlib.suppress(WireError):
-        message = parse(decode(frame, TAG), KINDS)
+        envelope = decode(frame, TAG)
+        if envelope.kind in VOTERS:
+            read_raft(envelope)
+            return
+        message = parse(envelope, KINDS)
         if isinstance(message, State):
             for state in message.states:
                 read_state(state)
@@ -86,6 +95,18 @@ def test_a_changed_byte_in_every_kind(kind: str, data: st.DataObject) -> None:
     read(bytes(frame[: data.draw(st.integers(0, len(frame)))]))
 
 
+@pytest.mark.parametrize("kind", sorted(VOTERS))
+@settings(max_examples=30)
+@given(address=records(RaftAddress), data=st.data())
+def test_what_voters_say_survives_the_wire(kind: str, address: RaftAddress, data: st.DataObject) -> None:
+    message = data.draw(records(VOTERS[kind]))
+    frame = encode_body(kind, raft_body(address, message), TAG)
+    assert read_raft(decode(frame, TAG)) == (address, message)
+    changed = bytearray(frame)
+    changed[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
+    read(bytes(changed))
+
+
 @given(st.binary(max_size=200))
 def test_random_bytes(frame: bytes) -> None:
     read(frame)
@@ -94,13 +115,13 @@ def test_random_bytes(frame: bytes) -> None:
             reader(frame)
 
 
-@given(st.sampled_from(sorted(KINDS)), st.binary(max_size=200))
+@given(st.sampled_from(ALL_KINDS), st.binary(max_size=200))
 @settings(max_examples=300)
 def test_random_bytes_after_a_good_head(kind: str, body: bytes) -> None:
     read(b"\x94\x01" + pack(TAG) + pack(kind) + body)
 
 
-@given(st.sampled_from(sorted(KINDS)), st.dictionaries(st.sampled_from(NAMES), PLAIN, max_size=6))
+@given(st.sampled_from(ALL_KINDS), st.dictionaries(st.sampled_from(NAMES), PLAIN, max_size=6))
 @settings(max_examples=300)
 def test_well_formed_envelopes_with_wrong_bodies(kind: str, body: dict[str, object]) -> None:
     read(pack([1, TAG, kind, body]))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
-from proto import membership, rpc
+from proto import membership, raft_frames, rpc
 from proto.bounds import BOUNDS, Bounds
 from proto.codec import pack
 from proto.envelope import decode, fabric_tag, parse
@@ -20,7 +21,7 @@ from proto.errors import WireError
 from proto.ids import FabricId
 
 TAG = fabric_tag(FabricId("amplify"))
-KINDS = {**membership.KINDS, **rpc.KINDS}
+KINDS: dict[str, type[Any]] = {**membership.KINDS, **rpc.KINDS, **raft_frames.KINDS}
 MIB = 1 << 20
 BYTES_PER_BYTE = 40  # a text of one character outside Latin-1: 3 bytes in the frame, 76 + 8 in memory
 CONTAINER_BYTES = 320  # a map with one entry: 232 here, 240 elsewhere
@@ -76,7 +77,9 @@ ELEMENTS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["member.state", "member.down", "member.digest", "member.beat", "rpc.reply"])
+@pytest.mark.parametrize(
+    "kind", ["member.state", "member.down", "member.digest", "member.beat", "raft.append", "rpc.reply"]
+)
 @pytest.mark.parametrize("element", sorted(ELEMENTS))
 def test_wide_frames(kind: str, element: str) -> None:
     bounds = BOUNDS[kind]
@@ -85,7 +88,7 @@ def test_wide_frames(kind: str, element: str) -> None:
     assert peak_bytes(frame) <= allowed
 
 
-@pytest.mark.parametrize("kind", ["member.state", "member.digest", "member.beat", "rpc.reply"])
+@pytest.mark.parametrize("kind", ["member.state", "member.digest", "member.beat", "raft.append", "rpc.reply"])
 def test_nested_headers_that_promise_much(kind: str) -> None:
     """Six bytes a level make the parser reserve room for as many elements as one container may have."""
     bounds = BOUNDS[kind]
