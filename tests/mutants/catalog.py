@@ -9,14 +9,11 @@ from __future__ import annotations
 from tests.mutants.bug import Bug, Harm
 from tests.mutants.membership_bugs import MEMBERSHIP_BUGS
 from tests.mutants.raft_bugs import RAFT_BUGS
+from tests.mutants.store_bugs import STORE_BUGS
 from tests.mutants.voter_bugs import VOTER_BUGS
 
 S, L = Harm.SAFETY, Harm.LIVENESS
 
-LOG, REPLICATED = "tests/unit/store/test_log_store.py", "tests/unit/store/test_replicated.py"
-ENGINE, SERVERS = "tests/contract/store/test_engine.py", "tests/contract/store/test_servers.py"
-NETWORKS, NODES = "tests/contract/store/test_networks.py", "tests/contract/store/test_nodes.py"
-SERVER_QUERIES = "tests/contract/store/test_server_queries.py"
 STATE_SERVICE = "tests/unit/runtime/test_state_service.py"
 RECONCILE, ASSIGNMENTS = "tests/unit/compute/test_reconcile.py", "tests/unit/compute/test_assignments.py"
 HOST_PARTS = "tests/unit/compute/test_host_parts.py"
@@ -31,212 +28,6 @@ RPC = "tests/contract/mesh/test_rpc.py"
 def bug(name: str, harm: Harm, file: str, old: str, new: str, *tests: str) -> Bug:
     return Bug(name=name, harm=harm, file=file, old=old, new=new, tests=tests)
 
-
-STORE = (
-    bug(
-        "a write is acknowledged before it is fsynced",
-        S,
-        "fabric/store/log_store.py",
-        "        os.fdatasync(self._descriptor)\n        self._offset += len(data)",
-        "        self._offset += len(data)",
-        LOG,
-        REPLICATED,
-    ),
-    bug(
-        "after a failed fsync the log takes more",
-        S,
-        "fabric/store/log_store.py",
-        "            self._failed = error\n",
-        "",
-        LOG,
-    ),
-    bug(
-        "a torn tail is not cut off",
-        S,
-        "fabric/store/log_store.py",
-        "                cut_tail(path, end.offset, self._segment_bytes)\n",
-        "",
-        LOG,
-    ),
-    bug(
-        "damage to a durable entry counts as a torn tail",
-        S,
-        "fabric/store/log_segment.py",
-        "    if durable_index > end.index:\n",
-        "    if False:\n",
-        LOG,
-    ),
-    bug(
-        "rows and applied_index are two transactions",
-        S,
-        "fabric/store/replicated.py",
-        "outcomes = apply_group(connection, [entry for entry, _ in entries])\n",
-        "outcomes = apply_group(connection, [entry for entry, _ in entries])\n"
-        "        with connection.begin():\n",
-        REPLICATED,
-    ),
-    bug(
-        "what the tables lack after a crash is not applied",
-        S,
-        "fabric/store/replicated.py",
-        "        if self._log.last_index > position.applied_index:\n",
-        "        if False:\n",
-        REPLICATED,
-    ),
-    bug(
-        "the log is compacted although the tables are not on disk yet",
-        S,
-        "fabric/store/replicated.py",
-        "        if checkpoint(self._connection):\n",
-        "        if checkpoint(self._connection) or True:\n",
-        REPLICATED,
-    ),
-    bug(
-        "the log's clock goes back with the machine's",
-        S,
-        "fabric/store/replicated.py",
-        "self._time_ms = max(self._time_ms, self._clock.wall_ms())",
-        "self._time_ms = self._clock.wall_ms()",
-        ENGINE,
-    ),
-    bug(
-        "no request row is written, so a retry happens twice",
-        S,
-        "fabric/store/apply/entry.py",
-        "        connection.execute(_INSERT_REQUEST, new_requests)\n",
-        "",
-        ENGINE,
-    ),
-    bug(
-        "twins in one group both happen",
-        S,
-        "fabric/store/apply/entry.py",
-        "        seen[entry.request_id] = request\n",
-        "",
-        ENGINE,
-    ),
-    bug(
-        "a request id is accepted again for another command",
-        S,
-        "fabric/store/apply/entry.py",
-        'if bytes(seen["body_hash"]) != entry.body_hash:',
-        "if False:",
-        ENGINE,
-    ),
-    bug(
-        "what a rejected command wrote stays",
-        S,
-        "fabric/store/apply/entry.py",
-        '    connection.exec_driver_sql("ROLLBACK TO SAVEPOINT entry")\n',
-        "",
-        SERVERS,
-        ENGINE,
-    ),
-    bug(
-        "the server quota lets one too many in",
-        S,
-        "fabric/store/apply/quota.py",
-        "used[name] + wanted[name] > limits[name]",
-        "used[name] + wanted[name] > limits[name] + 1",
-        SERVERS,
-    ),
-    bug(
-        "the network quota lets one too many in",
-        S,
-        "fabric/store/apply/quota.py",
-        "return used + adding > limit",
-        "return used > limit",
-        NETWORKS,
-    ),
-    bug(
-        "capacity is not checked again when a server is placed",
-        S,
-        "fabric/store/apply/servers_act.py",
-        "    _need_capacity(context, host, row)\n",
-        "",
-        SERVERS,
-    ),
-    bug(
-        "a disabled host is given servers at apply",
-        S,
-        "fabric/store/apply/servers_act.py",
-        "if not host.enabled or host.forced_down:",
-        "if host.forced_down:",
-        SERVERS,
-    ),
-    bug(
-        "fences are compared the wrong way",
-        S,
-        "fabric/store/apply/servers_act.py",
-        "fence < grant.fence",
-        "fence > grant.fence",
-        SERVERS,
-    ),
-    bug(
-        "a server expires before its deadline",
-        S,
-        "fabric/store/apply/servers_act.py",
-        "if row.deadline_ms is None or context.time_ms < row.deadline_ms:",
-        "if row.deadline_ms is None:",
-        SERVERS,
-    ),
-    bug(
-        "an old generation may still place a server",
-        S,
-        "fabric/store/apply/server_rows.py",
-        "if row.generation != read_generation:",
-        "if row.generation < read_generation:",
-        SERVERS,
-    ),
-    bug(
-        "deleting a server leaves its ports",
-        S,
-        "fabric/store/apply/server_rows.py",
-        "    release_ports(context, server_id)\n",
-        "",
-        SERVERS,
-    ),
-    bug(
-        "a change does not bump changed_index, so its host never hears of it",
-        L,
-        "fabric/store/apply/server_rows.py",
-        ', "changed_index": context.index}',
-        "}",
-        SERVER_QUERIES,
-    ),
-    bug(
-        "two ports may get one address",
-        S,
-        "fabric/store/apply/ports.py",
-        "        if subnet.port_id is not None:\n",
-        "        if False:\n",
-        NETWORKS,
-    ),
-    bug(
-        "a report about work that was superseded is believed",
-        S,
-        "fabric/store/apply/servers_host.py",
-        "if command.generation != row.action_generation:",
-        "if command.generation > row.action_generation:",
-        SERVERS,
-    ),
-    bug(
-        "any host may report any server",
-        S,
-        "fabric/store/apply/servers_host.py",
-        "    if row.host_id != host_id:\n",
-        "    if False:\n",
-        SERVERS,
-    ),
-    bug(
-        "a join token is never used up",
-        S,
-        "fabric/store/apply/nodes.py",
-        "uses_left=token.uses_left - 1",
-        "uses_left=token.uses_left",
-        NODES,
-    ),
-)
 
 RUNTIME = (
     bug(
@@ -551,7 +342,7 @@ NETWORK = (
 )
 
 CATALOG: tuple[Bug, ...] = (
-    *STORE,
+    *STORE_BUGS,
     *RUNTIME,
     *MEMBERSHIP_BUGS,
     *RAFT_BUGS,

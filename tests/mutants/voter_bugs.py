@@ -8,8 +8,11 @@ S, L = Harm.SAFETY, Harm.LIVENESS
 
 PIPELINE = "tests/unit/core/raft/test_pipeline.py"
 TABLES = "tests/unit/store/test_voter_tables.py"
+ELECTIONS = "tests/unit/core/raft/test_elections.py"
 ENGINE = "tests/unit/store/test_voter_engine.py"
 PEERS = "tests/unit/runtime/test_voter_peers.py"
+ALONE = "tests/unit/store/test_lone_voter.py"
+LOG = "tests/unit/store/test_voter_log.py"
 
 
 def bug(name: str, harm: Harm, file: str, old: str, new: str, *tests: str) -> Bug:
@@ -219,5 +222,123 @@ VOTER_BUGS = (
         "            self.path.unlink(missing_ok=True)\n",
         "            pass\n",
         PEERS,
+        "a write is acknowledged before it is fsynced",
+        S,
+        "store/voter_log.py",
+        "            self._file.sync()\n            self._offset += len(data)\n",
+        "            self._offset += len(data)\n",
+        LOG,
+    ),
+    bug(
+        "a new segment's name is not fsynced",
+        S,
+        "store/voter_log.py",
+        "            self._files.rename(unfinished, name)\n            self._files.sync_names()\n",
+        "            self._files.rename(unfinished, name)\n",
+        LOG,
+    ),
+    bug(
+        "after a failed fsync the log takes more",
+        S,
+        "store/voter_log.py",
+        "            self._failed = error\n",
+        "",
+        LOG,
+    ),
+    bug(
+        "a torn tail is not cut off",
+        S,
+        "store/voter_log.py",
+        "        self._zero_tail(name, offset, len(data))\n",
+        "",
+        LOG,
+    ),
+    bug(
+        "damage to a durable entry counts as a torn tail",
+        S,
+        "store/voter_log.py",
+        "            if record is not None and record.durable > self._sequence:\n",
+        "            if False:\n",
+        LOG,
+    ),
+    bug(
+        "a record need not follow the one before it",
+        S,
+        "store/voter_log.py",
+        "        return record.sequence == self._sequence + 1 and record.previous == self._hash\n",
+        "        return record.sequence == self._sequence + 1\n",
+        LOG,
+    ),
+    bug(
+        "a missing segment is passed over",
+        S,
+        "store/voter_log.py",
+        "        if self._segments and (first, previous) != (self._sequence + 1, self._hash):\n",
+        "        if False:\n",
+        LOG,
+    ),
+    bug(
+        "what the tables lack after a crash is not folded",
+        S,
+        "store/voter_engine.py",
+        "        self._applied = self._tables.mark.index\n",
+        "        self._applied = LogIndex(self._log.last_index)\n",
+        ALONE,
+    ),
+    bug(
+        "tables made again from the log do not know the first voters",
+        S,
+        "store/voter_start.py",
+        "        tables.found(restored.mark)  #",
+        "        pass  #",
+        TABLES,
+    ),
+    bug(
+        "the log is compacted although the tables are not on disk yet",
+        S,
+        "store/voter_engine.py",
+        "        if not self._tables.checkpoint():\n            return None\n",
+        "        self._tables.checkpoint()\n",
+        ALONE,
+    ),
+    bug(
+        "a voter goes on after its tables failed",
+        S,
+        "store/voter_engine.py",
+        "        self._stop(error)\n        if self._on_failure is not None:\n",
+        "        if self._on_failure is not None:\n",
+        ALONE,
+    ),
+    bug(
+        "a full disk takes commands",
+        S,
+        "store/voter_engine.py",
+        "        if self._disk_is_low():\n",
+        "        if False:\n",
+        ALONE,
+    ),
+    bug(
+        "who has a full disk keeps the lead",
+        L,
+        "store/voter_engine.py",
+        "            self._hand_over()\n",
+        "",
+        ENGINE,
+    ),
+    bug(
+        "voters with full disks hand the lead around without end",
+        L,
+        "store/voter_engine.py",
+        "        if to is None or is_soon:\n",
+        "        if to is None:\n",
+        ENGINE,
+    ),
+    bug(
+        "who is alone wakes for heartbeats to nobody",
+        L,
+        "core/raft/leader.py",
+        "        if self.progress.keys() == {self._me}:\n",
+        "        if False:\n",
+        ELECTIONS,
     ),
 )

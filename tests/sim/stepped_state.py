@@ -33,7 +33,7 @@ from proto.ids import RequestId
 from tests.sim.raft_files import SimFiles
 from tests.sim.stepped_thread import CrashedError, SteppedThread
 
-SEGMENT_BYTES = (32 << 10, 4 << 20)  # rolled and compacted within one short life, or whole to its end
+SEGMENT_BYTES = (16 << 10, 4 << 20)  # rolled and compacted within one short life, or whole to its end
 TORN_STEPS_MAX = 6  # of the disk, until the power fails: in this write, or in one of the next
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from random import Random
 
@@ -12,8 +13,9 @@ from fabric.core.raft.log import SnapshotMark
 from fabric.core.raft.ready import HardState
 from fabric.store.errors import LogCorruptError, LogFailedError
 from fabric.store.files import OsFiles
+from fabric.store.framing import HASH_BYTES
 from fabric.store.voter_log import HEADER_BYTES, SEGMENT_BYTES_MIN, Restored, VoterLog
-from fabric.store.voter_record import decode_record
+from fabric.store.voter_record import decode_record, encode_record
 from proto.ids import LogIndex, Term, VoterId
 from proto.raft import EntryKind, LogEntry
 from tests.sim.raft_files import PowerLostError, SimFiles
@@ -174,6 +176,48 @@ def test_damage_before_the_tail_is_refused_and_never_repaired(seed: int) -> None
         VoterLog(files).open()
 
 
+def test_a_record_of_another_history_is_refused() -> None:
+    """Sound in itself, in the place and with the number of the one it replaces."""
+    files, log = created()
+    for index in (1, 2, 3):
+        log.write(entries=[entry(index)])
+    (name,) = files.names()
+    data, at = files.read(name), HEADER_BYTES
+    while (record := decode_record(data, at)) is not None and record.payload != entry(2):
+        at += record.size
+    assert record is not None
+    forged = encode_record(
+        entry(2), sequence=record.sequence, previous=bytes(HASH_BYTES), durable=record.durable
+    )
+    assert len(forged) == record.size
+    files.open(name).write_at(forged, at)
+    with pytest.raises(LogCorruptError, match=f"record {record.sequence}"):
+        VoterLog(files).open()
+
+
+@pytest.mark.parametrize("is_missing", [True, False])
+def test_a_missing_or_an_emptied_segment_is_refused(is_missing: bool) -> None:
+    files, log = created()
+    for index in range(1, 10):
+        log.write(entries=[entry(index, size=300_000)])
+    name = files.names()[1]
+    if is_missing:
+        files.remove(name)
+    else:
+        size = len(files.read(name)) - HEADER_BYTES
+        files.open(name).write_at(bytes(size), HEADER_BYTES)
+    with pytest.raises(LogCorruptError):
+        VoterLog(files).open()
+
+
+def test_a_segment_that_was_never_finished_is_swept() -> None:
+    files, log = created()
+    log.write(entries=[entry(1)])
+    files.create("00000000000000000009.tmp", 100)
+    assert again(files).entries == [entry(1)]
+    assert not [name for name in files.names() if name.endswith(".tmp")]
+
+
 def test_a_failed_sync_stops_the_log_for_good() -> None:
     """The kernel may have dropped the pages: a second sync that succeeds says nothing."""
     files, log = created()
@@ -211,4 +255,19 @@ def test_on_a_real_disk(tmp_path: Path) -> None:
     assert (restored.hard_state, restored.mark) == (hard(8, "a"), mark(4))
     assert [each.index for each in restored.entries] == [5, 6, 7, 8]
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "log").iterdir()} == {0o600}
+    other.close()
+
+
+def test_short_writes_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.pwrite
+    log = VoterLog(OsFiles(tmp_path / "log"), segment_bytes=SEGMENT_BYTES_MIN)
+    with monkeypatch.context() as short:
+        short.setattr(os, "pwrite", lambda fd, data, offset: real(fd, bytes(data)[:7], offset))
+        log.create(mark(0, 0))
+        log.write(entries=[entry(1), entry(2)])
+    log.close()
+    other = VoterLog(OsFiles(tmp_path / "log"), segment_bytes=SEGMENT_BYTES_MIN)
+    restored = other.open()
+    assert restored is not None
+    assert restored.entries == [entry(1), entry(2)]
     other.close()

@@ -1,0 +1,156 @@
+"""Bugs of the store's handlers and queries: what a command does to the rows, and what is read of them."""
+
+from __future__ import annotations
+
+from tests.mutants.bug import Bug, Harm
+
+S, L = Harm.SAFETY, Harm.LIVENESS
+
+ENGINE, SERVERS = "tests/contract/store/test_engine.py", "tests/contract/store/test_servers.py"
+NETWORKS, NODES = "tests/contract/store/test_networks.py", "tests/contract/store/test_nodes.py"
+SERVER_QUERIES = "tests/contract/store/test_server_queries.py"
+
+
+def bug(name: str, harm: Harm, file: str, old: str, new: str, *tests: str) -> Bug:
+    return Bug(name=name, harm=harm, file=f"fabric/store/{file}", old=old, new=new, tests=tests)
+
+
+STORE_BUGS = (
+    bug(
+        "no request row is written, so a retry happens twice",
+        S,
+        "apply/entry.py",
+        "        connection.execute(_INSERT_REQUEST, new_requests)\n",
+        "",
+        ENGINE,
+    ),
+    bug(
+        "twins in one group both happen",
+        S,
+        "apply/entry.py",
+        "        seen[entry.request_id] = request\n",
+        "",
+        ENGINE,
+    ),
+    bug(
+        "a request id is accepted again for another command",
+        S,
+        "apply/entry.py",
+        'if bytes(seen["body_hash"]) != entry.body_hash:',
+        "if False:",
+        ENGINE,
+    ),
+    bug(
+        "what a rejected command wrote stays",
+        S,
+        "apply/entry.py",
+        '    connection.exec_driver_sql("ROLLBACK TO SAVEPOINT entry")\n',
+        "",
+        SERVERS,
+        ENGINE,
+    ),
+    bug(
+        "the server quota lets one too many in",
+        S,
+        "apply/quota.py",
+        "used[name] + wanted[name] > limits[name]",
+        "used[name] + wanted[name] > limits[name] + 1",
+        SERVERS,
+    ),
+    bug(
+        "the network quota lets one too many in",
+        S,
+        "apply/quota.py",
+        "return used + adding > limit",
+        "return used > limit",
+        NETWORKS,
+    ),
+    bug(
+        "capacity is not checked again when a server is placed",
+        S,
+        "apply/servers_act.py",
+        "    _need_capacity(context, host, row)\n",
+        "",
+        SERVERS,
+    ),
+    bug(
+        "a disabled host is given servers at apply",
+        S,
+        "apply/servers_act.py",
+        "if not host.enabled or host.forced_down:",
+        "if host.forced_down:",
+        SERVERS,
+    ),
+    bug(
+        "fences are compared the wrong way",
+        S,
+        "apply/servers_act.py",
+        "fence < grant.fence",
+        "fence > grant.fence",
+        SERVERS,
+    ),
+    bug(
+        "a server expires before its deadline",
+        S,
+        "apply/servers_act.py",
+        "if row.deadline_ms is None or context.time_ms < row.deadline_ms:",
+        "if row.deadline_ms is None:",
+        SERVERS,
+    ),
+    bug(
+        "an old generation may still place a server",
+        S,
+        "apply/server_rows.py",
+        "if row.generation != read_generation:",
+        "if row.generation < read_generation:",
+        SERVERS,
+    ),
+    bug(
+        "deleting a server leaves its ports",
+        S,
+        "apply/server_rows.py",
+        "    release_ports(context, server_id)\n",
+        "",
+        SERVERS,
+    ),
+    bug(
+        "a change does not bump changed_index, so its host never hears of it",
+        L,
+        "apply/server_rows.py",
+        ', "changed_index": context.index}',
+        "}",
+        SERVER_QUERIES,
+    ),
+    bug(
+        "two ports may get one address",
+        S,
+        "apply/ports.py",
+        "        if subnet.port_id is not None:\n",
+        "        if False:\n",
+        NETWORKS,
+    ),
+    bug(
+        "a report about work that was superseded is believed",
+        S,
+        "apply/servers_host.py",
+        "if command.generation != row.action_generation:",
+        "if command.generation > row.action_generation:",
+        SERVERS,
+    ),
+    bug(
+        "any host may report any server",
+        S,
+        "apply/servers_host.py",
+        "    if row.host_id != host_id:\n",
+        "    if False:\n",
+        SERVERS,
+    ),
+    bug(
+        "a join token is never used up",
+        S,
+        "apply/nodes.py",
+        "uses_left=token.uses_left - 1",
+        "uses_left=token.uses_left",
+        NODES,
+    ),
+)
