@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fabric.agent_conductor import ConductorDuties, Work
 from fabric.agent_engine import DIRECTORY, make_engine
 from fabric.config import Config
 from fabric.core.identity.queries import GetFabric
 from fabric.core.membership.model import RoleClaim
-from fabric.core.voters.config import VotersConfig
+from fabric.core.voters.roles import SCHEDULER
 from fabric.errors import FabricError, Outcome
 from fabric.mesh.curve import CurveKeyPair
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.addresses import endpoint_of
 from fabric.runtime.authority import ROOT_FILE, NodeTrust, load_authority, read_own
-from fabric.runtime.autopilot_loop import AutopilotLoop
 from fabric.runtime.certificate_service import CertificateService
 from fabric.runtime.clock import Clock
 from fabric.runtime.control_story import ControlStory
@@ -29,7 +29,6 @@ from fabric.runtime.events import EventLog
 from fabric.runtime.first_rows import FirstRows
 from fabric.runtime.founding import first_entry
 from fabric.runtime.hard_state import HardState
-from fabric.runtime.host_calls import HostNudger
 from fabric.runtime.invitation import Inviter
 from fabric.runtime.join import Admission, create_token
 from fabric.runtime.join_door import DoorServer
@@ -39,14 +38,13 @@ from fabric.runtime.membership_loop import MembershipLoop
 from fabric.runtime.node_admin import NodeAdmin
 from fabric.runtime.node_identity import IdentityError, Membership, NodeIdentity
 from fabric.runtime.readmission import readmit
-from fabric.runtime.reaper import Reaper
+from fabric.runtime.role_holder import RoleHolder
 from fabric.runtime.scheduler_loop import SchedulerLoop
 from fabric.runtime.standing import standing
 from fabric.runtime.state_service import StateService
 from fabric.runtime.voter_peers import VoterRoute
 from fabric.store.voter_id import VOTER_ID_FILE
-from proto.commands.nodes import RoleHold
-from proto.ids import Fence, NodeId, VoterId, new_request_id, node_of
+from proto.ids import NodeId, VoterId, node_of
 from proto.membership import NodeState
 
 if TYPE_CHECKING:
@@ -58,10 +56,8 @@ ANSWER_GRACE_S = 0.3
 FILLED_LOOK_S = 0.05
 HAND_OVER_S = 2.0
 RETRY_S = 1.0
-SCHEDULER = "scheduler"
 
 Claim = Callable[[str, RoleClaim | None], None]
-Work = tuple[str, Coroutine[Any, Any, None]]
 
 
 class NoVotersError(FabricError):
@@ -146,8 +142,16 @@ class VoterSide:
         self._serving = asyncio.Event()
         self.door_endpoint = ""  # "" until the door is open
         self.admin = NodeAdmin(self._state, authority, fleet, rpc, clock)
-        self.autopilot_says = ""  # in one sentence, as of the time this node last led
-        self._inviter = Inviter(self._state, authority, rpc, clock)
+        self._conductor = ConductorDuties(
+            self._engine,
+            config=config,
+            fleet=fleet,
+            rpc=rpc,
+            clock=clock,
+            events=events,
+            inviter=Inviter(self._state, authority, rpc, clock),
+            readmit=self._readmit,
+        )
 
     def _make_door(self, address: str) -> DoorServer:
         admission = Admission(
@@ -201,10 +205,26 @@ class VoterSide:
             self._engine.leading,
             self._identity.node_id,
             self._clock,
-            duties=self._duties,
+            duties=self._conductor.duties,
             claim=lambda claim: self._claim(CONDUCTOR, claim),
         )
-        return (("voter", self._fill()), ("lead", lead.run()))
+        scheduler = RoleHolder(
+            SCHEDULER,
+            self._state,
+            self._rpc,
+            self._clock,
+            me=self._identity.node_id,
+            leader=self._leader_node,
+            work=lambda fence: SchedulerLoop(self._state, self._fleet, lambda: fence, self._clock).run(),
+            claim=lambda claim: self._claim(SCHEDULER, claim),
+        )
+        return (("voter", self._fill()), ("lead", lead.run()), ("scheduler", scheduler.run()))
+
+    def _leader_node(self) -> NodeId | None:
+        voter = self._engine.voter
+        if voter is None:
+            return self._identity.node_id
+        return None if voter.leader_id is None else node_of(voter.leader_id)
 
     @property
     def leads(self) -> bool:
@@ -215,7 +235,7 @@ class VoterSide:
         voter = self._engine.voter
         if voter is None:
             raise NoVotersError("this fabric's rows live in a database of their own: nobody votes")
-        return await log_status(voter, self._state, self.autopilot_says)
+        return await log_status(voter, self._state, self._conductor.autopilot_says)
 
     async def hand_over_to(self, node_id: NodeId) -> None:
         """Lets the voter on that node lead. Only where this node leads; raises NoVotersError."""
@@ -296,62 +316,11 @@ class VoterSide:
         ]
         if self._engine.voter is not None:
             self._services.append(LogStatusService(self._rpc, self.log_status, self._is_member))
-        await readmit(self._state, self._fleet, self._trust)
+        await self._readmit()
         self.door_endpoint = await self._door.start()
         self._on_door(self.door_endpoint)
         await self._on_filled(self._state)
         self._serving.set()
-
-    # ---- while it leads
-
-    def _duties(self) -> Sequence[Work]:
-        return (
-            ("host nudger", HostNudger(self._state, self._rpc, self._fleet).run()),
-            ("reaper", Reaper(self._state, self._fleet, self._clock).run()),
-            ("scheduler", self._schedule()),
-            ("readmission", self._readmit()),
-            *self._autopilot(),
-        )
-
-    def _autopilot(self) -> Sequence[Work]:
-        voter = self._engine.voter
-        if voter is None:
-            return ()
-        loop = AutopilotLoop(
-            voter,
-            self._state,
-            self._fleet,
-            self._inviter,
-            self._clock,
-            self._events,
-            VotersConfig(target=self._config.voters.target),
-            told=self._hear_autopilot,
-        )
-        return (("autopilot", loop.run()),)
-
-    def _hear_autopilot(self, waits_for: str) -> None:
-        self.autopilot_says = waits_for
-
-    async def _schedule(self) -> None:
-        command = RoleHold(role=SCHEDULER, node_id=self._identity.node_id)
-        while True:
-            try:
-                grant = await self._engine.leading.propose(command, request_id=new_request_id())
-                break
-            except FabricError as error:
-                log.info("scheduler's role not taken", extra={"reason": str(error)})
-                await asyncio.sleep(RETRY_S)
-        self._claim(SCHEDULER, RoleClaim(role=SCHEDULER, fence=grant.index, since_ms=self._clock.wall_ms()))
-        try:
-            fence = Fence(grant.index)
-            await SchedulerLoop(self._state, self._fleet, lambda: fence, self._clock).run()
-        finally:
-            self._claim(SCHEDULER, None)
-
-    async def _readmit(self) -> None:
-        """What the conductor before may have written and not told."""
-        await readmit(self._state, self._fleet, self._trust)
-        await asyncio.Event().wait()
 
     # ---- what an operator asks
 
@@ -369,6 +338,9 @@ class VoterSide:
         )
 
     # ---- what services ask
+
+    async def _readmit(self) -> None:
+        await readmit(self._state, self._fleet, self._trust)
 
     def _tell_new_keys(self, state: NodeState) -> None:
         """The answer goes out on a link by the old keys, so the mesh hears a little later. Should the agent

@@ -1,0 +1,108 @@
+"""What the conductor does beside voting: nudges hosts, ends what is overdue, looks after voters and roles.
+
+Each is a loop that begins when this node begins to lead and is cancelled when it leads no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
+
+from fabric.agent_engine import NodeEngine
+from fabric.config import Config
+from fabric.core.membership.model import MemberState
+from fabric.core.voters.config import VotersConfig
+from fabric.core.voters.roles import SCHEDULER
+from fabric.mesh.rpc_contract import Rpc
+from fabric.runtime.autopilot_loop import AutopilotLoop
+from fabric.runtime.clock import Clock
+from fabric.runtime.events import EventLog
+from fabric.runtime.fleet import Fleet
+from fabric.runtime.host_calls import HostNudger
+from fabric.runtime.invitation import Inviter
+from fabric.runtime.reaper import Reaper
+from fabric.runtime.role_keeper import RoleKeeper
+from proto.ids import NodeId, node_of
+
+Work = tuple[str, Coroutine[Any, Any, None]]
+
+
+class ConductorDuties:
+    def __init__(
+        self,
+        engine: NodeEngine,
+        *,
+        config: Config,
+        fleet: Fleet,
+        rpc: Rpc,
+        clock: Clock,
+        events: EventLog,
+        inviter: Inviter,
+        readmit: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`readmit` tells the mesh what the rows say of its members."""
+        self._engine = engine
+        self._config = config
+        self._fleet = fleet
+        self._rpc = rpc
+        self._clock = clock
+        self._events = events
+        self._inviter = inviter
+        self._readmit = readmit
+        self.autopilot_says = ""  # in one sentence, as of the time this node last led
+
+    def duties(self) -> Sequence[Work]:
+        state = self._engine.state
+        works = [
+            ("host nudger", HostNudger(state, self._rpc, self._fleet).run()),
+            ("reaper", Reaper(state, self._fleet, self._clock).run()),
+            ("scheduler's lease", self._scheduler_lease().run()),
+            ("readmission", self._tell_once()),
+        ]
+        voter = self._engine.voter
+        if voter is not None:
+            autopilot = AutopilotLoop(
+                voter,
+                state,
+                self._fleet,
+                self._inviter,
+                self._clock,
+                self._events,
+                VotersConfig(target=self._config.voters.target),
+                told=self._hear_autopilot,
+            )
+            works.append(("autopilot", autopilot.run()))
+        return works
+
+    def _scheduler_lease(self) -> RoleKeeper:
+        return RoleKeeper(
+            SCHEDULER,
+            self._engine.leading,
+            self._engine.state,
+            self._rpc,
+            self._clock,
+            me=self._fleet.me,
+            candidates=self._may_schedule,
+            is_alive=self._fleet.is_alive,
+        )
+
+    def _may_schedule(self) -> frozenset[NodeId]:
+        """Voters that are there: they have the rows, and their certificates allow it."""
+        voter = self._engine.voter
+        if voter is None:
+            return frozenset({self._fleet.me})
+        nodes = {node_of(each) for each in voter.configuration.voters}
+        return frozenset(node_id for node_id in nodes if self._is_well(node_id))
+
+    def _is_well(self, node_id: NodeId) -> bool:
+        member = self._fleet.member(node_id)
+        return member is not None and member.state is MemberState.ALIVE
+
+    def _hear_autopilot(self, waits_for: str) -> None:
+        self.autopilot_says = waits_for
+
+    async def _tell_once(self) -> None:
+        """What the conductor before may have written and not told."""
+        await self._readmit()
+        await asyncio.Event().wait()
