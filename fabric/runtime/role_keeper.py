@@ -51,8 +51,8 @@ class RoleKeeper:
         candidates: Callable[[], frozenset[NodeId]],
         is_alive: Callable[[NodeId], bool],
     ) -> None:
-        """`candidates`: who is there and could hold it now. `is_alive`: in the fabric's eyes; a holder that is
-        not is not waited for."""
+        """`candidates`: who is there and could hold it now. `is_alive`: in the fabric's eyes; a holder
+        that is not is not waited for."""
         self._role = role
         self._voter = voter
         self._state = state
