@@ -265,8 +265,8 @@ async def test_a_transfer_that_is_cut_begins_again_and_leaves_no_file(
 ) -> None:
     leader, newcomer, _ = nodes
     sent, arrivals = Sent(monkeypatch), Arrivals(monkeypatch)
-    monkeypatch.setattr(snapshot_transfer, "CHUNK_TIMEOUT_MS", 300)
-    monkeypatch.setattr(snapshot_transfer, "STALL_S", 0.5)
+    monkeypatch.setattr(snapshot_transfer, "CHUNK_TIMEOUT_MS", 2_000)
+    monkeypatch.setattr(snapshot_transfer, "STALL_S", 1.0)
     await behind(leader, newcomer)
     await arrivals.is_stopped.wait()
     assert newcomer.unfinished() == [f"from-{leader.voter}.tmp"]
