@@ -225,22 +225,43 @@ class Sent:
 
 
 class Arrivals:
-    """Stops the follower's writing after some chunks, until it may go on."""
+    """Stops the follower in its thread at some chunk, or before the first, until it may go on."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, after: int = 5) -> None:
-        self.chunks = 0
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, step: str = "write", at: int = 5) -> None:
+        self.steps = 0
         self.is_stopped, self.go_on = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
-        write = snapshot_transfer._Arriving.write
+        do = getattr(snapshot_transfer._Arriving, step)
 
-        def stop_on_the_way(arriving: snapshot_transfer._Arriving, chunk: bytes) -> None:
-            self.chunks += 1
-            if self.chunks == after:
+        def stop_on_the_way(arriving: snapshot_transfer._Arriving, *arguments: bytes) -> None:
+            self.steps += 1
+            if self.steps == at:
                 loop.call_soon_threadsafe(self.is_stopped.set)
                 asyncio.run_coroutine_threadsafe(self.go_on.wait(), loop).result(PATIENCE_S)
-            write(arriving, chunk)
+            do(arriving, *arguments)
 
-        monkeypatch.setattr(snapshot_transfer._Arriving, "write", stop_on_the_way)
+        monkeypatch.setattr(snapshot_transfer._Arriving, step, stop_on_the_way)
+
+
+class Tickets:
+    """All that were made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[bytes] = []
+        make = secrets.token_bytes
+
+        def remember(count: int) -> bytes:
+            self.made.append(make(count))
+            return self.made[-1]
+
+        monkeypatch.setattr(secrets, "token_bytes", remember)
+
+
+async def refused_to(by: VoterNode, source: VoterNode, ticket: Plain) -> bool:
+    stream = by.end.rpc.stream(source.node_id, LOG_SNAPSHOT_BYTES, {"ticket": ticket}, timeout_ms=5_000)
+    with pytest.raises(RemoteError) as caught:
+        await anext(stream)
+    return caught.value.remote_code == "fabric.raft.no_offer"
 
 
 async def behind(leader: VoterNode, newcomer: VoterNode) -> None:
@@ -335,45 +356,39 @@ async def test_a_snapshot_for_which_there_is_no_room_is_refused(
         error = await sent.failed()
         assert isinstance(error, RemoteError)
         assert "too little disk space" in error.message
-        assert arrivals.chunks == 0
+        assert arrivals.steps == 0
         await until(lambda: not newcomer.unfinished())
     arrivals.go_on.set()
     await holds_all(leader, newcomer)
 
 
 @pytest.mark.usefixtures("small_log")
-async def test_a_ticket_opens_nothing_to_others_nor_twice_nor_later(
+async def test_a_snapshot_is_for_the_node_its_ticket_was_made_for(
     nodes: list[VoterNode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leader, newcomer, stranger = nodes
-    arrivals = Arrivals(monkeypatch)
-    tickets: list[bytes] = []
-
-    def remember(count: int) -> bytes:
-        tickets.append(secrets.SystemRandom().randbytes(count))
-        return tickets[-1]
-
-    monkeypatch.setattr("fabric.runtime.snapshot_transfer.secrets.token_bytes", remember)
-
-    async def pulled(by: VoterNode, ticket: Plain) -> str:
-        stream = by.end.rpc.stream(leader.node_id, LOG_SNAPSHOT_BYTES, {"ticket": ticket}, timeout_ms=5_000)
-        with pytest.raises(RemoteError) as caught:
-            await anext(stream)
-        return caught.value.remote_code
-
+    tickets, arrivals = Tickets(monkeypatch), Arrivals(monkeypatch, "check_room", at=1)
     await behind(leader, newcomer)
     await arrivals.is_stopped.wait()
-    for by, ticket in (
-        (stranger, tickets[0]),
-        (stranger, bytes(16)),
-        (newcomer, tickets[0]),
-        (newcomer, None),
-    ):
-        assert await pulled(by, ticket) == "fabric.raft.no_offer"
+    for ticket in (tickets.made[-1], bytes(16), None):
+        assert await refused_to(stranger, leader, ticket)
     arrivals.go_on.set()
     await holds_all(leader, newcomer)
-    for ticket in tickets:
-        assert await pulled(newcomer, ticket) == "fabric.raft.no_offer"
+
+
+@pytest.mark.usefixtures("small_log")
+async def test_a_ticket_opens_a_snapshot_once_and_not_later(
+    nodes: list[VoterNode], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader, newcomer, _ = nodes
+    tickets, arrivals = Tickets(monkeypatch), Arrivals(monkeypatch)
+    await behind(leader, newcomer)
+    await arrivals.is_stopped.wait()
+    assert await refused_to(newcomer, leader, tickets.made[-1])
+    arrivals.go_on.set()
+    await holds_all(leader, newcomer)
+    for ticket in tickets.made:
+        assert await refused_to(newcomer, leader, ticket)
 
 
 @pytest.mark.usefixtures("small_log")
