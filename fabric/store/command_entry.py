@@ -11,6 +11,7 @@ from proto.ids import RequestId
 from proto.raft import ENTRY_BYTES_MAX, LogEntry
 
 REQUEST_ID_BYTES_MAX = 1_024
+TIME_MS_MAX = 1 << 53
 COMMAND_BYTES_MAX = ENTRY_BYTES_MAX - REQUEST_ID_BYTES_MAX - 32  # beside it: the stamp, and what holds them
 
 
@@ -30,7 +31,7 @@ def decode_command_entry(entry: LogEntry, *, not_before_ms: int) -> Entry:
     Raises WireError for a command this program does not know: apply halts, it never skips.
     """
     match unpack(entry.data, limit=ENTRY_BYTES_MAX):
-        case [int(time_ms), str(request_id), bytes(command)]:
+        case [int(time_ms), str(request_id), bytes(command)] if 0 <= time_ms <= TIME_MS_MAX:
             return Entry(
                 entry.index,
                 max(time_ms, not_before_ms),

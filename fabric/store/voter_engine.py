@@ -449,8 +449,12 @@ class VoterEngine:
     def _handle(self, event: RaftEvent) -> None:
         if self._node is None or self._failure is not None:
             return
-        self._owe(self._node.handle(event, self._clock.monotonic_ms()))
-        self._go_on(self._node)
+        try:
+            self._owe(self._node.handle(event, self._clock.monotonic_ms()))
+            self._go_on(self._node)
+        except Exception as error:  # a bug of ours: whoever goes on after it may promise what is not so
+            log.exception("voter failed", extra={"event": type(event).__name__})
+            self._fail(error)
 
     def _go_on(self, node: RaftNode) -> None:
         """Hears what this voter promised itself, then gives the threads and the clock what is next."""

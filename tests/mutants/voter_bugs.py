@@ -222,6 +222,8 @@ VOTER_BUGS = (
         "            self.path.unlink(missing_ok=True)\n",
         "            pass\n",
         PEERS,
+    ),
+    bug(
         "a write is acknowledged before it is fsynced",
         S,
         "store/voter_log.py",

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from fabric.agent_roles import conductor_of, may_ask_hosts, told_of_drain
+from fabric.agent_roles import conductor_of, may_ask_hosts
 from fabric.control import operate
 from fabric.core.membership.model import Capacity, Member, MemberState
+from fabric.runtime.control_story import told_of_drain
 from proto.commands.nodes import HostUpdate
 from proto.ids import NodeId
 from tests.fixtures.membership_nodes import FakeNode

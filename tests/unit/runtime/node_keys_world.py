@@ -41,6 +41,9 @@ class OneWayRpc:
     def serve(self, method: str, handler: Handler) -> None:
         self.handlers[method] = handler
 
+    def unserve(self, method: str) -> None:
+        raise NotImplementedError
+
     def serve_stream(self, method: str, handler: StreamHandler) -> None:
         raise NotImplementedError
 

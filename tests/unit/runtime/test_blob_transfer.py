@@ -32,6 +32,9 @@ class DirectRpc:
     def serve(self, method: str, handler: Handler) -> None:
         raise NotImplementedError
 
+    def unserve(self, method: str) -> None:
+        raise NotImplementedError
+
     def serve_stream(self, method: str, handler: StreamHandler) -> None:
         self._handlers[method] = handler
 
