@@ -206,8 +206,20 @@ def test_a_missing_or_an_emptied_segment_is_refused(is_missing: bool) -> None:
     else:
         size = len(files.read(name)) - HEADER_BYTES
         files.open(name).write_at(bytes(size), HEADER_BYTES)
-    with pytest.raises(LogCorruptError):
+    with pytest.raises(LogCorruptError, match="does not continue"):
         VoterLog(files).open()
+
+
+def test_a_torn_tail_does_not_make_a_full_segment_look_damaged_later() -> None:
+    files, log = created()
+    (name,) = files.names()
+    files.open(name).write_at(b"torn", SEGMENT_BYTES_MIN - 4)  # where no later record comes to lie
+    log = VoterLog(files, segment_bytes=SEGMENT_BYTES_MIN)
+    log.open()
+    for index in range(1, 7):
+        log.write(entries=[entry(index, size=300_000)])
+    assert log.segment_count > 1
+    assert len(again(files).entries) == 6
 
 
 def test_a_segment_that_was_never_finished_is_swept() -> None:
