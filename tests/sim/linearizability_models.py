@@ -91,7 +91,7 @@ class ProjectName:
         known = next((told for request_id, told in state.answered if request_id == asked.request_id), None)
         if known is not None:
             return state, known
-        project_id = state.project_id
+        project_id = after = state.project_id
         match asked:
             case Create():
                 told = CREATED if project_id is None else CONFLICT

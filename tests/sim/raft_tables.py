@@ -67,6 +67,12 @@ class SimTables:
             engine.dispose()
         self._connection = self.opened = None
 
+    def projects(self) -> dict[str, str]:
+        """Name -> id."""
+        assert self._connection is not None
+        found = raw(self._connection).execute("SELECT name, project_id FROM projects")
+        return dict(found.fetchall())
+
     def rows(self) -> dict[str, list[tuple[Any, ...]]]:
         assert self._connection is not None
         with self._connection.begin():

@@ -44,6 +44,7 @@ class SimVoter:
         self.is_paused = False
         self.asked: dict[object, int] = {}  # read -> highest index acknowledged before it
         self.waiting: dict[tuple[int, int], object] = {}  # (index, term) -> whose command it is
+        self.confirmed: list[tuple[int, object]] = []  # reads that wait until this index is applied
         self.clock_skew_ms = world.rng.randrange(-5_000, 5_000)
         self._world = world
         self._files = SimFiles()
@@ -123,7 +124,7 @@ class SimVoter:
         self.life += 1
         self.is_paused = self._is_writing = self._is_folding = False
         self._woken_ms = None
-        for forgotten in (self._inbox, self.waiting, self.asked):
+        for forgotten in (self._inbox, self.waiting, self.asked, self.confirmed):
             forgotten.clear()
 
     def pause(self, for_ms: int) -> None:
@@ -156,6 +157,8 @@ class SimVoter:
         ready = self.node.handle(event, self._world.now_ms)
         if not was_leading:
             bystander.on_role(self.node)
+            if self.node.role is Role.LEADER:
+                self._world.elected(self.me)
         elif self.node.commit_index > commit_before:
             bystander.on_leader_commit(self.node, counted, self._world.durable_logs())
         for entry in ready.committed:
@@ -175,11 +178,22 @@ class SimVoter:
             known = self.asked.pop(read.key, None)
             if known is not None:
                 assert read.index >= known, f"a read at {read.index} misses the acknowledged entry {known}"
-                self._world.reads_done += 1
+                self.confirmed.append((read.index, read.key))
+        self._look()
         for refused in ready.refused:
             self.asked.pop(refused.key, None)
+            self._world.history.refused(refused.key)
         for wanted in ready.snapshots_wanted:
             self._stream_snapshot(wanted.to)
+
+    def _look(self) -> None:
+        """Those read whose index the tables have reached."""
+        ripe = [key for index, key in self.confirmed if index <= self.applied_index]
+        if ripe:
+            self.confirmed = [each for each in self.confirmed if each[0] > self.applied_index]
+            projects = self._sim_tables.projects()
+            for key in ripe:
+                self._world.looked(key, projects)
 
     def _arm(self) -> None:
         assert self.node is not None
@@ -261,7 +275,8 @@ class SimVoter:
         for entry, one in zip(fold.entries, folded, strict=True):
             key = self.waiting.pop((entry.index, entry.term), None)
             if key is not None and one is not None:
-                self._world.acknowledge(key, entry, one.outcome)
+                self._world.acknowledge(self.me, key, entry, one.outcome)
+        self._look()
         self._pump()
 
     def _leave(self, sends: list[Send]) -> None:

@@ -1,4 +1,4 @@
-"""The checker of histories: against brute force, against histories known to be good or bad, and its limits."""
+"""The checker of histories: against brute force, against known good and bad ones, and its limits."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def test_one_key_that_fails_outweighs_one_that_is_undecided() -> None:
 
 
 def test_a_long_history_of_many_clients_is_checked_in_a_moment() -> None:
-    """Two thousand operations of 16 clients, one at a time each, on 50 keys; the n-th takes effect at n/16."""
+    """Two thousand operations of 16 clients, one at a time each, on 50 keys: the n-th is done at n/16."""
     rng = Random(1)
     state: dict[str, Any] = {}
     free = [0.0] * 16

@@ -37,6 +37,7 @@ def test_voters_are_safe_and_then_recover(seed: int) -> None:
     world.run(SETTLE_MS)
     assert not any(voter.asked for voter in world.voters.values()), "a read is neither answered nor refused"
     a_minority_dies(world)
+    world.check_history()
 
 
 def a_minority_dies(world: RaftWorld) -> None:
