@@ -14,6 +14,11 @@ def seeds(quick: int) -> range:
     return range(int(os.environ.get("SEEDS") or quick))
 
 
+def deeper(quick: int) -> int:
+    """How many states to search: `quick` times what a long run has of seeds more, up to what memory holds."""
+    return quick * min(20, max(1, int(os.environ.get("SEEDS") or 1) // 100))
+
+
 def few_seeds(quick: int) -> range:
     """Of a scenario that is too dear for all: `quick` of fifty, in a long run, too."""
     wanted = os.environ.get("SEEDS")
