@@ -6,8 +6,9 @@ from random import Random
 
 import pytest
 
+from fabric.core.raft.node import Role
 from tests.sim.raft_world import Faults, RaftWorld
-from tests.sim.seeds import seeds
+from tests.sim.seeds import few_seeds, seeds
 
 TROUBLE_MS = 20_000
 SETTLE_MS = 20_000
@@ -37,6 +38,25 @@ def test_voters_are_safe_and_then_recover(seed: int) -> None:
     world.run(SETTLE_MS)
     assert not any(voter.asked for voter in world.voters.values()), "a read is neither answered nor refused"
     a_minority_dies(world)
+    world.check_history()
+
+
+@pytest.mark.parametrize("seed", few_seeds(5))
+def test_a_leader_that_is_cut_off_shows_nothing_stale(seed: int) -> None:
+    """For a moment it and its follower both lead: whoever was told something by the one asks the other."""
+    world = RaftWorld(seed, 3, faults=Faults(delay_ms=1, fsync_ms=0, fold_ms=0))
+    world.run(2_000)
+    for _ in range(5):
+        leader = world.leader()
+        assert leader is not None
+        world.split([leader.me], [name for name in world.voters if name != leader.me])
+        while leader.node is not None and leader.node.role is Role.LEADER:
+            now = world.leader()
+            if now is not None and now is not leader:
+                world.propose(now.me)
+            world.run(5)
+        world.heal()
+        world.run_until(world.is_settled, within_ms=SETTLE_MS)
     world.check_history()
 
 
