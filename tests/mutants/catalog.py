@@ -6,6 +6,7 @@ survives is a test to write, not a row to delete.
 
 from __future__ import annotations
 
+from tests.mutants.autopilot_bugs import AUTOPILOT_BUGS
 from tests.mutants.bug import Bug, Harm
 from tests.mutants.membership_bugs import MEMBERSHIP_BUGS
 from tests.mutants.raft_bugs import RAFT_BUGS
@@ -347,6 +348,7 @@ CATALOG: tuple[Bug, ...] = (
     *MEMBERSHIP_BUGS,
     *RAFT_BUGS,
     *VOTER_BUGS,
+    *AUTOPILOT_BUGS,
     *COMPUTE,
     *PLACEMENT,
     *CONTROL,
