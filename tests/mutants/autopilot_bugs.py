@@ -101,6 +101,22 @@ AUTOPILOT_BUGS = (
         RULES,
     ),
     bug(
+        "five shrink to one because of a wish and two that just died",
+        S,
+        "choice.py",
+        "    most = target or max(view.size_for(view.able), present)\n",
+        "    most = view.size_for(view.able)\n",
+        RULES,
+    ),
+    bug(
+        "who died a moment ago counts towards a majority that is well",
+        S,
+        "view.py",
+        "return voter == self.facts.me or (self.answers(voter) and self.node(voter).is_alive)",
+        "return self.answers(voter)",
+        RULES,
+    ),
+    bug(
         "a leader that slept buries all others",
         S,
         "view.py",

@@ -14,7 +14,7 @@ most voters to spare wins, and on a tie nothing moves. From this alone follow th
 Who is unwanted leaves when a replacement is ready. While one may still come, it votes on; when the fabric has
 no node for it, the others go on alone, at their odd number.
 
-Both the voters before and those after must have a majority that answers now: a joint change needs both
+Both the voters before and those after must have a majority that is well now: a joint change needs both
 (thesis, 4.3), and one that cannot commit would block every other.
 """
 
@@ -31,7 +31,7 @@ from proto.ids import VoterId, node_of
 def choose_voters(view: View) -> frozenset[VoterId]:
     """The present ones when there is nothing better, or nothing safe."""
     present, target = len(view.voters), view.config.target
-    most = view.size_for(view.able)
+    most = target or max(view.size_for(view.able), present)
     sizes = {size for size in SIZES if size <= most}
     if not target or present <= target:
         sizes.add(present)
@@ -100,9 +100,9 @@ def _tiers(view: View) -> list[Callable[[VoterId], bool]]:
     may_wait = view.lately_able >= len(view.voters)
     return [
         lambda voter: voter == facts.me and is_voter(voter),
-        lambda voter: is_voter(voter) and is_wanted(voter),
+        lambda voter: is_voter(voter) and is_wanted(voter) and view.is_well(voter),
         lambda voter: view.is_ready(voter) and is_wanted(voter),
-        lambda voter: is_voter(voter) and view.answers(voter),
+        lambda voter: is_voter(voter) and view.is_well(voter),
         is_voter,
         view.is_ready,
         lambda voter: is_filler(voter) and not view.is_gone(voter),

@@ -48,7 +48,7 @@ def _blocked(view: View) -> str:
     if configuration.is_joint or view.facts.is_changing:
         return "a change of the voters is under way"
     if not view.has_quorum(view.voters):
-        answering = sum(map(view.answers, view.voters))
+        answering = sum(map(view.is_well, view.voters))
         return f"{answering} of {len(view.voters)} voters answer, no majority: nothing can be changed"
     return ""
 

@@ -130,9 +130,13 @@ class View:
 
     # ---- majorities
 
+    def is_well(self, voter: VoterId) -> bool:
+        """Both witnesses say so: an answer may be a moment old, and the fabric may know of a death first."""
+        return voter == self.facts.me or (self.answers(voter) and self.node(voter).is_alive)
+
     def has_quorum(self, voters: Collection[VoterId]) -> bool:
-        """A majority of them answers now."""
-        return sum(map(self.answers, voters)) >= majority(len(voters))
+        """A majority of them is well now."""
+        return sum(map(self.is_well, voters)) >= majority(len(voters))
 
     def spare(self, voters: Collection[VoterId]) -> int:
         """How many of them may die before their majority is lost; below zero: it is."""

@@ -277,6 +277,27 @@ def test_who_is_not_wanted_goes_without_replacement_when_there_is_no_other_node(
     assert learners_of(step) == "b"
 
 
+def test_five_do_not_shrink_to_one_because_of_a_wish_and_two_that_just_died() -> None:
+    """Seed 35 of the simulation, when it was new: the last answers of the dead were a second old."""
+    group = Group("abcde")
+    group.wish(wanted="b", unwanted="a")
+    group.wait(1)
+    group.kill("bc")
+    group.now_ms += SECOND_MS
+    step = group.look()
+    assert isinstance(step, Reconfigure)
+    assert len(step.voters) == 3
+    assert step.voters > firsts("de")
+
+
+def test_who_died_a_moment_ago_does_not_become_the_only_voter() -> None:
+    group = Group("abc", target=1)
+    group.wish(wanted="b", unwanted="a")
+    group.kill("b")
+    group.now_ms += SECOND_MS
+    assert voters_of(group.look()) == "c"
+
+
 def test_the_last_voter_stays_whatever_is_wished() -> None:
     group = Group("a")
     group.wish(unwanted="a")
