@@ -35,7 +35,8 @@ def choose_voters(view: View) -> frozenset[VoterId]:
     sizes = {size for size in SIZES if size <= most}
     if not target or present <= target:
         sizes.add(present)
-    options = [voters for size in sorted(sizes) if (voters := _of_size(view, size)) is not None]
+    ranks = _ranks(view)
+    options = [voters for size in sorted(sizes) if (voters := _of_size(view, size, ranks)) is not None]
     best = max(options, key=lambda voters: _worth(view, voters), default=view.voters)
     return best if is_safe(view, best) else view.voters
 
@@ -69,18 +70,26 @@ def _worth(view: View, voters: frozenset[VoterId]) -> tuple[int, bool, bool, int
     return view.spare(voters), size % 2 == 1, size == len(view.voters), -size
 
 
-def _of_size(view: View, size: int) -> frozenset[VoterId] | None:
+def _of_size(view: View, size: int, ranks: list[list[VoterId]]) -> frozenset[VoterId] | None:
     """The best at hand, one a node, the leader first. None: there are not as many."""
     chosen: frozenset[VoterId] = frozenset()
-    for is_in_tier in _tiers(view):
+    for rank in ranks:
         taken = {node_of(voter) for voter in chosen}
-        tier = [
-            voter
-            for voter in view.voters | view.learners
-            if voter not in chosen and node_of(voter) not in taken and is_in_tier(voter)
-        ]
-        chosen |= _spread(view, tier, size - len(chosen), chosen)
-    return chosen if len(chosen) == size else None
+        free = [voter for voter in rank if node_of(voter) not in taken]
+        chosen |= _spread(view, free, size - len(chosen), chosen)
+        if len(chosen) == size:
+            return chosen
+    return None
+
+
+def _ranks(view: View) -> list[list[VoterId]]:
+    """All who could be taken, each in the first tier that has it."""
+    ranks = []
+    left = sorted(view.voters | view.learners)
+    for is_in_tier in _tiers(view):
+        ranks.append([voter for voter in left if is_in_tier(voter)])
+        left = [voter for voter in left if voter not in ranks[-1]]
+    return ranks
 
 
 def _tiers(view: View) -> list[Callable[[VoterId], bool]]:

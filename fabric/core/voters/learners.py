@@ -53,10 +53,11 @@ def next_invitation(view: View, memory: Memory) -> NodeFacts | None:
     asked = [
         node for node in view.facts.nodes if view.is_settled(node) and not memory.rests(node.node_id, view)
     ]
-    silent = [node for node in asked if _is_silent(view, node.node_id)]
-    fresh = [node for node in asked if not _ids_of(view, node.node_id)]
+    known = {node_of(member) for member in view.voters | view.learners}
+    silent = [node for node in asked if node.node_id in known and _is_silent(view, node.node_id)]
+    fresh = [node for node in asked if node.node_id not in known]
     if _staying(view) + len(taken) >= _places(view):
-        fresh = [node for node in fresh if _is_worth_a_place(view, node, taken)]
+        fresh = _worth_a_place(view, fresh, taken)
     wanted = [node for node in fresh if view.is_wanted(node.node_id)]
     return next(iter(pick(silent or wanted or fresh, 1, members, view.now_ms)), None)
 
@@ -72,28 +73,28 @@ def _staying(view: View) -> int:
     return sum(map(view.stays, view.voters))
 
 
-def _is_worth_a_place(view: View, node: NodeFacts, taken: frozenset[VoterId]) -> bool:
-    """Though all places are taken: some learner would make room, and this one helps more."""
+def _worth_a_place(view: View, nodes: list[NodeFacts], taken: frozenset[VoterId]) -> list[NodeFacts]:
+    """Though all places are taken: some learner would make room, and these help more."""
     if all(view.is_wanted(node_of(learner)) for learner in taken):
-        return False
-    if view.is_wanted(node.node_id):
-        return True
+        return []
     voting = view.nodes(view.voters)
     crowd = crowded_zone(voting)
-    return (
-        crowd is not None
-        and relieves(node, crowd, voting)
-        and not any(relieves(view.node(learner), crowd, voting) for learner in taken)
-    )
-
-
-def _ids_of(view: View, node_id: NodeId) -> list[VoterId]:
-    return [member for member in view.voters | view.learners if node_of(member) == node_id]
+    if crowd is not None and any(relieves(view.node(learner), crowd, voting) for learner in taken):
+        crowd = None
+    return [
+        node
+        for node in nodes
+        if view.is_wanted(node.node_id) or (crowd is not None and relieves(node, crowd, voting))
+    ]
 
 
 def _is_silent(view: View, node_id: NodeId) -> bool:
-    ids = _ids_of(view, node_id)
-    return bool(ids) and all(view.silent_ms(member) >= view.config.dead_after_ms for member in ids)
+    """All it is known by."""
+    return all(
+        view.silent_ms(member) >= view.config.dead_after_ms
+        for member in view.voters | view.learners
+        if node_of(member) == node_id
+    )
 
 
 def _is_doubled(view: View, member: VoterId, voters: frozenset[VoterId]) -> bool:
