@@ -21,6 +21,7 @@ from typing import Any
 from aiohttp import web
 
 from fabric import __version__
+from fabric.agent_engine import carry_over
 from fabric.agent_host import make_driver, make_plug
 from fabric.agent_identity import IdentitySide
 from fabric.agent_nodes import AgentNodes, where_to_ask
@@ -247,6 +248,7 @@ class Agent:
             self._supervisor.supervise(stack, name, work)
 
     async def _start_voter(self) -> VoterSide:
+        await asyncio.to_thread(carry_over, self._config, self._identity)
         voter = VoterSide(
             config=self._config,
             identity=self._identity,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,6 +28,19 @@ if TYPE_CHECKING:
 
 FIRST_INCARNATION = 1
 DIRECTORY = "state"  # below the node's own
+
+
+def is_of_first_light(directory: Path) -> bool:
+    """Whether that state directory has a log of the form before there were voters."""
+    return any((directory / "log").glob("*.seg"))
+
+
+def carry_over(config: Config, identity: NodeIdentity) -> None:
+    """Once, before the engine is made; not on the event loop. Raises as `fabric.store.first_light`."""
+    if is_of_first_light(config.state_dir / DIRECTORY):
+        from fabric.store import first_light  # only here: hosts do without SQLAlchemy
+
+        first_light.carry_over(config.state_dir / DIRECTORY, identity.node_id)
 
 
 class NodeEngine(Protocol):

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fabric.agent_conductor import ConductorDuties, Work
-from fabric.agent_engine import DIRECTORY, make_engine
+from fabric.agent_engine import DIRECTORY, is_of_first_light, make_engine
 from fabric.config import Config
 from fabric.core.identity.queries import GetFabric
 from fabric.core.membership.model import RoleClaim
@@ -74,7 +74,8 @@ class Service(Protocol):
 def holds_rows(config: Config, *, is_founder: bool) -> bool:
     """Whether this node has the rows from its start on: a voter of an earlier life, or who founds. Raises
     IdentityError where they are gone."""
-    if (config.state_dir / DIRECTORY / VOTER_ID_FILE).exists():
+    directory = config.state_dir / DIRECTORY
+    if (directory / VOTER_ID_FILE).exists() or is_of_first_light(directory):
         return True
     if not is_founder or not (config.state_dir / ROOT_FILE).exists():
         return False
