@@ -16,6 +16,7 @@ from fabric.core.membership.model import RoleClaim
 from fabric.core.queries import Applied
 from fabric.errors import FabricError
 from fabric.runtime.clock import Clock
+from fabric.runtime.duties import raise_end
 from proto.commands import Command
 from proto.commands.nodes import RoleHold
 from proto.ids import NodeId, RequestId, new_request_id
@@ -59,7 +60,7 @@ class LeadLoop:
         self.is_conducting = asyncio.Event()
 
     async def run(self) -> None:
-        """Until cancelled. Raises what a duty raises: none of them ends by itself."""
+        """Until cancelled. Raises DutyEndedError."""
         unsubscribe = self._voter.watch_lead(self._changed.set)
         try:
             while True:
@@ -91,8 +92,7 @@ class LeadLoop:
             await asyncio.gather(*tasks, lost, return_exceptions=True)
         log.info("not conducting any more", extra={"fence": grant.index})
         for task in done - {lost}:
-            task.result()
-            raise RuntimeError(f"{task.get_name()} ended by itself")
+            raise_end(task)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():

@@ -18,6 +18,7 @@ from fabric.core.voters.leases import TTL_MS
 from fabric.errors import FabricError, NoQuorumError
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.clock import Clock
+from fabric.runtime.duties import raise_end
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.role_keeper import RENEW
 from proto.codec import Plain
@@ -55,7 +56,7 @@ class RoleHolder:
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
-        """Until cancelled. Raises what the work raises: it does not end by itself."""
+        """Until cancelled. Raises DutyEndedError: the work does not end by itself."""
         unsubscribe = self._state.subscribe(self._on_applied)
         lost: Fence | None = None
         try:
@@ -93,8 +94,7 @@ class RoleHolder:
             await asyncio.gather(work, lease, return_exceptions=True)
         log.info("role not held any more", extra={"role": self._role, "fence": fence})
         if work in done:
-            work.result()
-            raise RuntimeError(f"{self._role} ended by itself")
+            raise_end(work)
         lease.result()
 
     async def _keep(self, fence: Fence) -> None:

@@ -194,7 +194,7 @@ async def test_a_node_under_another_name_or_with_lost_keys_does_not_start(yard: 
 # -- stopping and failing
 
 
-@pytest.mark.parametrize("step", ["_start_mesh", "_start_local", "_start_state", "_start_host", "_start_api"])
+@pytest.mark.parametrize("step", ["_start_mesh", "_start_local", "_start_voter", "_start_host", "_start_api"])
 @pytest.mark.parametrize("moment", ["before", "after"])
 async def test_a_stop_in_the_middle_of_the_start_is_clean(
     yard: Yard, monkeypatch: pytest.MonkeyPatch, step: str, moment: str
@@ -261,9 +261,9 @@ async def test_a_state_that_stops_itself_stops_the_agent(yard: Yard) -> None:
     made = await yard.founder()
     assert made.agent is not None
     assert made.running is not None
-    conductor = made.agent._conductor
-    assert conductor is not None
-    conductor._state._on_failure(OSError(5, "Input/output error"))  # type: ignore[union-attr,misc]
+    voter = made.agent._voter
+    assert voter is not None
+    voter._engine.voter._fail(OSError(5, "Input/output error"))  # type: ignore[union-attr]
     with pytest.raises(PartFailedError, match=r"the state stopped itself: .*Input/output error"):
         await asyncio.wait_for(made.running, WAIT_S)
 
