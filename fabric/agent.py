@@ -63,6 +63,7 @@ from fabric.runtime.remote_state import RemoteState
 from fabric.runtime.role_claims import RoleClaims
 from fabric.runtime.sd_notify import READY, STOPPING, ServiceManager
 from fabric.runtime.voter_peers import VoterRoute
+from fabric.runtime.voter_state import VoterState
 from fabric.runtime.watchdog import LoopLag, LoopWatchdog
 from fabric.store.lock import DirectoryLock
 from fabric.supervisor import PartFailedError, Supervisor
@@ -353,6 +354,7 @@ class Agent:
             token_ttl_ms=config.api.token_ttl_s * 1000,
             blob_source=self._fetcher,
             public_url=config.api.public_url or None,
+            wait_applied=state.wait_applied if isinstance(state, VoterState) else None,
         )
         # In a thread: importing the API and compiling its schemas takes a second, and beats must not wait.
         root = await asyncio.to_thread(_build_api, cloud)

@@ -34,6 +34,7 @@ from aiohttp.typedefs import Middleware
 from fabric.api import microversion as mv
 from fabric.api.auth import authenticate
 from fabric.api.faults import ApiError, Dialect, fault_of
+from fabric.api.index_token import stamp_index, wait_for_index
 from fabric.api.microversion import Microversion
 from fabric.api.request import BODY, GLOBAL_REQUEST_ID, MICROVERSION, REQUEST_ID
 from fabric.api.validation import (
@@ -89,6 +90,7 @@ class Endpoint:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         version = self._negotiate(request)
+        await wait_for_index(request)
         if not self._routes[0].public:
             await authenticate(request)
         if "\x00" in request.path:
@@ -200,6 +202,7 @@ def _stamp(dialect: Dialect) -> Callable[[web.Request, web.StreamResponse], Awai
         if request_id is not None:
             for header in dialect.request_id_headers:
                 response.headers[header] = request_id
+        stamp_index(request, response)
         if not dialect.has_microversions or request.get(_IS_LEGACY):
             return
         response.headers.setdefault("Vary", mv.VARY)

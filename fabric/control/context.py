@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from fabric.control.auth_state import AuthState
 from fabric.runtime.blobs import BlobSource, BlobStore
@@ -10,7 +11,7 @@ from fabric.runtime.clock import Clock
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.hosts import HostCalls
-from proto.ids import DomainId, ProjectId, RequestId, UserId
+from proto.ids import DomainId, LogIndex, ProjectId, RequestId, UserId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,12 @@ class Caller:
         return "admin" in self.roles
 
 
+class WaitApplied(Protocol):
+    async def __call__(self, index: LogIndex, *, timeout_ms: int) -> None:
+        """Until this node's rows hold that entry. Raises DeadlineExceededError."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cloud:
     """Handed to every control function. Parts are contracts; `fabric.agent` chooses them."""
@@ -43,6 +50,7 @@ class Cloud:
     action_deadline_ms: int = 180_000
     default_zone: str = "nova"
     region: str = "RegionOne"
+    wait_applied: WaitApplied | None = None  # None: the rows are never behind
     blob_source: BlobSource | None = None  # None: only this node's own blobs can be downloaded
     image_bytes_max: int = 1 << 40  # one upload; Glance's image_size_cap
     token_ttl_ms: int = 3_600_000  # Keystone's default

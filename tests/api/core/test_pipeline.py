@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from fabric.api.validation import JSON_BYTES_MAX, single
 from fabric.control import errors
 from fabric.core.queries import MarkerNotFoundError
 from fabric.errors import CommandRejectedError, DeadlineExceededError, NoQuorumError
-from proto.ids import is_request_id
+from proto.ids import LogIndex, is_request_id
 from tests.api.core.state_double import cloud_double, token_for
 
 V = Microversion
@@ -445,3 +446,38 @@ async def test_a_cancelled_request_is_not_swallowed() -> None:
 def test_overlapping_ranges_are_refused_at_start() -> None:
     with pytest.raises(AssertionError, match="ranges meet"):
         build_app("test", (Route("GET", "/a", _empty), Route("GET", "/a", _version, since=V(2, 10))), NOVA)
+
+
+# -- which rows answer
+
+
+@pytest.mark.parametrize("path", ["/v2.1/whoami", "/v2.1/stream", "/v2.1/raise/missing", "/v2.1/public"])
+async def test_every_answer_says_up_to_where_the_rows_were(nova: Harness, path: str) -> None:
+    _, _, headers = await nova.ask("GET", path)
+    assert headers["X-Fabric-Index"] == "1"
+
+
+@pytest.mark.parametrize("sent", ["", "x", "-1", "1.5", "\u0661", "9" * 30])
+async def test_an_index_that_is_none_is_400(nova: Harness, sent: str) -> None:
+    status, answer, _ = await nova.ask("GET", "/v2.1/public", headers={"X-Fabric-Index": sent})
+    assert status == 400
+    assert "X-Fabric-Index" in str(answer)
+
+
+async def test_who_names_an_index_is_answered_from_rows_that_hold_it() -> None:
+    asked: list[int] = []
+
+    async def wait(index: LogIndex, *, timeout_ms: int) -> None:
+        asked.append(index)
+        if index > 5:
+            raise DeadlineExceededError(f"this node's rows are at entry 5, not yet at {index}")
+
+    app = build_app("test", ROUTES, NOVA)
+    app[CLOUD] = replace(cloud_double(), wait_applied=wait)
+    async with TestClient(TestServer(app)) as client:
+        harness = Harness(client, "")
+        status, _, _ = await harness.ask("GET", "/v2.1/public", headers={"X-Fabric-Index": "5"})
+        assert (status, asked) == (202, [5])
+        status, _, headers = await harness.ask("GET", "/v2.1/public", headers={"X-Fabric-Index": "6"})
+        assert status == 503
+        assert "Retry-After" in headers

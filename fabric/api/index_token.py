@@ -1,0 +1,34 @@
+"""`X-Fabric-Index`: read-your-writes for a client that hops between API nodes.
+
+Every answer says up to which log entry the node's rows were. A client that sends that number back, to any API
+node, is answered from rows that hold at least as much.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from fabric.api.faults import ApiError
+from fabric.api.request import cloud
+from proto.ids import LogIndex
+
+HEADER = "X-Fabric-Index"
+WAIT_MS = 5_000
+INDEX_MAX = 1 << 53
+
+
+async def wait_for_index(request: web.Request) -> None:
+    """Until the rows hold what the request asks for. Raises ApiError 400, and DeadlineExceededError when
+    this node is too far behind: another may not be."""
+    text = request.headers.get(HEADER)
+    wait = cloud(request).wait_applied
+    if text is None:
+        return
+    if not (text.isascii() and text.isdigit() and int(text[:20]) <= INDEX_MAX):
+        raise ApiError(400, f"{HEADER} must be a whole number that an answer had in that header.")
+    if wait is not None:
+        await wait(LogIndex(int(text)), timeout_ms=WAIT_MS)
+
+
+def stamp_index(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers[HEADER] = str(cloud(request).state.applied_index)
