@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -19,12 +21,16 @@ from fabric.runtime.log_service import LogService
 from fabric.runtime.node_identity import Membership, NodeIdentity
 from fabric.runtime.voter_peers import MeshPeers, VoterRoute
 from fabric.runtime.voter_state import VoterState
+from fabric.store.errors import LogFailedError
+from fabric.store.voter_id import disown_voter, known_voter_id, name_voter
 from proto.commands import Command
 from proto.ids import RequestId
 
 if TYPE_CHECKING:
     from fabric.store.engine import Engine
     from fabric.store.voter_engine import VoterEngine
+
+log = logging.getLogger(__name__)
 
 FIRST_INCARNATION = 1
 DIRECTORY = "state"  # below the node's own
@@ -41,6 +47,13 @@ def carry_over(config: Config, identity: NodeIdentity) -> None:
         from fabric.store import first_light  # only here: hosts do without SQLAlchemy
 
         first_light.carry_over(config.state_dir / DIRECTORY, identity.node_id)
+
+
+def _may_have_lost(error: BaseException) -> bool:
+    """Whether what the disk said it holds may be gone (fsync's errors are told once; Rebello and others, "Can
+    Applications Recover from fsync Failures?", 2020). A full disk loses nothing."""
+    cause = error.__cause__ if isinstance(error, LogFailedError) else error
+    return isinstance(cause, OSError) and cause.errno not in (errno.ENOSPC, errno.EDQUOT)
 
 
 class NodeEngine(Protocol):
@@ -100,7 +113,6 @@ class EmbeddedEngine:
         on_failure: Callable[[BaseException], None],
     ) -> None:
         from fabric.store.voter_engine import VoterEngine
-        from fabric.store.voter_id import known_voter_id, name_voter
 
         directory = config.state_dir / DIRECTORY
         self.is_founding = member.founder and first_entry(config.state_dir) is not None
@@ -116,9 +128,21 @@ class EmbeddedEngine:
             rng=Random(),  # noqa: S311  # jitter, not a secret
             peers=self._peers,
             segment_bytes=config.state.segment_bytes,
-            on_failure=on_failure,
+            on_failure=self._on_failure,
         )
+        self._told_failure = on_failure
+        self._directory = directory
         self._state = VoterState(self._voter, rpc, clock)
+
+    def _on_failure(self, error: BaseException) -> None:
+        """A disk that failed may have lost what it promised: it comes back as another voter, which learns all
+        from the others. One that is alone has nobody to learn from, and goes on from what is there."""
+        if _may_have_lost(error) and len(self._voter.last_configuration.all_voters) > 1:
+            try:
+                disown_voter(self._directory)
+            except OSError as worse:
+                log.critical("failed disk not disowned", extra={"error": str(worse)})
+        self._told_failure(error)
 
     @property
     def state(self) -> HardState:

@@ -43,7 +43,7 @@ from fabric.runtime.scheduler_loop import SchedulerLoop
 from fabric.runtime.standing import standing
 from fabric.runtime.state_service import StateService
 from fabric.runtime.voter_peers import VoterRoute
-from fabric.store.voter_id import VOTER_ID_FILE
+from fabric.store.voter_id import VOTER_ID_FILE, set_aside
 from proto.ids import NodeId, VoterId, node_of
 from proto.membership import NodeState
 
@@ -75,6 +75,10 @@ def holds_rows(config: Config, *, is_founder: bool) -> bool:
     """Whether this node has the rows from its start on: a voter of an earlier life, or who founds. Raises
     IdentityError where they are gone."""
     directory = config.state_dir / DIRECTORY
+    aside = set_aside(directory)
+    if aside is not None:
+        log.warning("files of a failed voter set aside", extra={"path": str(aside)})
+        return False
     if (directory / VOTER_ID_FILE).exists() or is_of_first_light(directory):
         return True
     if not is_founder or not (config.state_dir / ROOT_FILE).exists():

@@ -194,6 +194,11 @@ class VoterEngine:
         return self._need_node().configuration
 
     @property
+    def last_configuration(self) -> Configuration:
+        """As `configuration`, also of a voter that stopped itself."""
+        return NOBODY if self._node is None else self._node.configuration
+
+    @property
     def is_changing(self) -> bool:
         """A change of the configuration is not committed yet, as far as this voter knows."""
         node = self._need_node()
