@@ -355,6 +355,7 @@ class Agent:
             blob_source=self._fetcher,
             public_url=config.api.public_url or None,
             wait_applied=state.wait_applied if isinstance(state, VoterState) else None,
+            catch_up=state.catch_up if isinstance(state, VoterState) else None,
         )
         # In a thread: importing the API and compiling its schemas takes a second, and beats must not wait.
         root = await asyncio.to_thread(_build_api, cloud)

@@ -30,5 +30,13 @@ async def wait_for_index(request: web.Request) -> None:
         await wait(LogIndex(int(text)), timeout_ms=WAIT_MS)
 
 
+async def catch_up_to_act(request: web.Request, *, is_public: bool) -> None:
+    """What changes something looks first, and must not refuse because of what this node has not heard yet.
+    Logging in changes nothing: it works without a quorum. Raises NoQuorumError, DeadlineExceededError."""
+    catch_up = cloud(request).catch_up
+    if catch_up is not None and not is_public and request.method not in ("GET", "HEAD"):
+        await catch_up()
+
+
 def stamp_index(request: web.Request, response: web.StreamResponse) -> None:
     response.headers[HEADER] = str(cloud(request).state.applied_index)

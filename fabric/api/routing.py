@@ -34,7 +34,7 @@ from aiohttp.typedefs import Middleware
 from fabric.api import microversion as mv
 from fabric.api.auth import authenticate
 from fabric.api.faults import ApiError, Dialect, fault_of
-from fabric.api.index_token import stamp_index, wait_for_index
+from fabric.api.index_token import catch_up_to_act, stamp_index, wait_for_index
 from fabric.api.microversion import Microversion
 from fabric.api.request import BODY, GLOBAL_REQUEST_ID, MICROVERSION, REQUEST_ID
 from fabric.api.validation import (
@@ -111,6 +111,7 @@ class Endpoint:
             )
             check_body(value, body_schema)
             request[BODY] = value
+        await catch_up_to_act(request, is_public=route.public)
         return await route.handler(request)
 
     def _negotiate(self, request: web.Request) -> Microversion:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -51,6 +52,7 @@ class Cloud:
     default_zone: str = "nova"
     region: str = "RegionOne"
     wait_applied: WaitApplied | None = None  # None: the rows are never behind
+    catch_up: Callable[[], Awaitable[None]] | None = None  # reads that are acted on come after it
     blob_source: BlobSource | None = None  # None: only this node's own blobs can be downloaded
     image_bytes_max: int = 1 << 40  # one upload; Glance's image_size_cap
     token_ttl_ms: int = 3_600_000  # Keystone's default

@@ -68,7 +68,17 @@ async def create_keypair(
         await propose(cloud, command, request_id=caller.request_id)
     except ConflictError as error:
         raise ConflictError(f"Key pair '{name}' already exists.") from error
-    return CreatedKeypair(await _find(cloud, owner, name), made.private_key if made else None)
+    keypair = await cloud.state.read(GetKeypair(user_id=owner, name=name))
+    if keypair is None:  # deleted again by now, and created nevertheless
+        keypair = Keypair(
+            user_id=owner,
+            name=name,
+            key_type=key_type,
+            public_key=public_key,
+            fingerprint=fingerprint,
+            created_ms=cloud.clock.wall_ms(),
+        )
+    return CreatedKeypair(keypair, made.private_key if made else None)
 
 
 async def list_keypairs(

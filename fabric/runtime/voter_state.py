@@ -99,13 +99,18 @@ class VoterState:
         """Raises MarkerNotFoundError, BadFilterError, StoreStoppedError; a LINEARIZABLE one NoQuorumError and
         DeadlineExceededError, too."""
         if consistency is Consistency.LINEARIZABLE:
-
-            async def at(leader: NodeId) -> LogIndex:
-                return index_from_plain(await self._call(leader, READ_INDEX, {}))
-
-            index = await self._ask(self._voter.read_index, at, READ_DEADLINE_MS)
-            await self._until_applied(index, "this node's rows are too far behind")
+            await self.catch_up()
         return await self._voter.read(query)
+
+    async def catch_up(self) -> None:
+        """Reads after this see whatever was answered anywhere before it: for reads that are acted on. Raises
+        NoQuorumError, DeadlineExceededError, StoreStoppedError."""
+
+        async def at(leader: NodeId) -> LogIndex:
+            return index_from_plain(await self._call(leader, READ_INDEX, {}))
+
+        index = await self._ask(self._voter.read_index, at, READ_DEADLINE_MS)
+        await self._until_applied(index, "this node's rows are too far behind")
 
     async def wait_applied(self, index: LogIndex, *, timeout_ms: int) -> None:
         """Until this node's rows hold that entry. Raises DeadlineExceededError, StoreStoppedError."""
