@@ -10,7 +10,7 @@ from typing import Protocol
 
 from fabric.core.queries import Applied
 from fabric.core.raft.configuration import Configuration
-from fabric.errors import CommandRejectedError
+from fabric.errors import FabricError, Outcome
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.state_wire import applied_to_plain
 from fabric.runtime.voter_state import PROPOSE, READ_INDEX
@@ -20,6 +20,13 @@ from proto.errors import WireError
 from proto.ids import LogIndex, NodeId, RequestId, node_of
 
 REQUEST_ID_CHARS_MAX = 400  # the API's own ids, and what derives from them
+
+
+class NotInGroupError(FabricError):
+    """Who asks is no voter or learner here: not yet, or not any more. It may ask whoever leads it."""
+
+    code = "fabric.raft.not_in_group"
+    outcome = Outcome.NOT_DONE
 
 
 class LeadingVoter(Protocol):
@@ -59,4 +66,4 @@ class LogService:
 
     def _need_member(self, peer: NodeId) -> None:
         if all(node_of(member) != peer for member in self._voter.configuration.members):
-            raise CommandRejectedError("forbidden", "Only the log's own voters and learners may ask that.")
+            raise NotInGroupError("only the log's own voters and learners may ask that")

@@ -15,7 +15,9 @@ from typing import Protocol, TypeVar
 
 from fabric.core.queries import Applied, Consistency, Listener, Query
 from fabric.errors import (
+    CommandRejectedError,
     DeadlineExceededError,
+    FabricError,
     NoQuorumError,
     NotLeaderError,
     PeerUnreachableError,
@@ -143,6 +145,12 @@ class VoterState:
                 last: Exception = error
             except (DeadlineExceededError, TimeoutError) as error:
                 last, is_unknown = error, True
+            except CommandRejectedError:
+                raise  # the same id gets the same answer, whichever try it was that was done
+            except FabricError as error:
+                if is_unknown:  # this try was not done; the one before may have been
+                    raise DeadlineExceededError(f"it may have been done ({error})") from error
+                raise
             if self._clock.monotonic_ms() + pause_ms >= deadline_ms:
                 if is_unknown:
                     raise DeadlineExceededError(
