@@ -101,7 +101,6 @@ class RoleHolder:
         """Returns when the role is not this node's any more."""
         until_ms = self._clock.monotonic_ms() + TTL_MS
         while self._clock.monotonic_ms() < until_ms:
-            self._changed.clear()
             asked_ms = self._clock.monotonic_ms()
             try:
                 if not await self._renew(fence):
@@ -114,6 +113,7 @@ class RoleHolder:
                     await self._changed.wait()
             except TimeoutError:
                 continue
+            self._changed.clear()
             if await self._granted() != fence:
                 return
 
