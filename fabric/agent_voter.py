@@ -272,7 +272,9 @@ class VoterSide:
         try:
             voter.transfer(heir)
             async with asyncio.timeout(HAND_OVER_S):
-                await changed.wait()
+                while voter.leader_id != heir:  # first nobody leads, and another may be quicker
+                    changed.clear()
+                    await changed.wait()
             return True
         except TimeoutError:
             return False
