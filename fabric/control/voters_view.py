@@ -13,7 +13,7 @@ _ORDER = ("leader", "voter", "outgoing", "learner")
 
 def voters(view: MeshView, status: Mapping[str, Any]) -> dict[str, Any]:
     """`status`: what `fabric.runtime.log_status` gives. `may_fail`: how many voters may fail at once before
-    changes stop; `quorum`: whether a majority of them is there, as this node believes of their nodes."""
+    changes stop."""
     rows = [
         {
             "id": voter,
