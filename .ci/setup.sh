@@ -18,7 +18,7 @@ HOST_PACKAGES="gcc libc6-dev pkg-config python3 python3-dev python3-venv libvirt
  dropbear-bin qemu-guest-agent linux-image-cloud-amd64 grub-pc-bin grub-common e2fsprogs lz4 openssh-client
  util-linux procps"
 TEST_PACKAGES="postgresql"
-BENCH_PACKAGES="serf"
+BENCH_PACKAGES="serf etcd-server"
 
 install_packages() {
   local missing=""
