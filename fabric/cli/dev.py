@@ -61,6 +61,12 @@ def dev() -> None:
     "--api-port", type=click.IntRange(0, 65_535), default=0, help="Port of the API (default: a free one)."
 )
 @click.option("--state-url", default="", help="PostgreSQL URL for the control plane (default: embedded log).")
+@click.option(
+    "--voters",
+    type=click.IntRange(0, 64),
+    default=0,
+    help="Only the first so many nodes may hold the log (default: all may).",
+)
 @click.option("--first-server", is_flag=True, help="Boot one server and wait until it can be reached.")
 @json_option
 def up(
@@ -69,6 +75,7 @@ def up(
     directory: Path,
     api_port: int,
     state_url: str,
+    voters: int,
     first_server: bool,
     as_json: bool,
 ) -> None:
@@ -88,7 +95,12 @@ def up(
     if state_url and not state_url.startswith("postgresql+psycopg://"):
         raise click.BadParameter("must begin with postgresql+psycopg://", param_hint="--state-url")
     options = DevOptions(
-        directory=directory, nodes=nodes, driver=driver, api_port=api_port, state_url=state_url
+        directory=directory,
+        nodes=nodes,
+        driver=driver,
+        api_port=api_port,
+        state_url=state_url,
+        voters=voters,
     )
     try:
         layout = fabric.up(options)

@@ -59,6 +59,7 @@ class DevOptions:
     driver: str = "sim"
     api_port: int = 0  # 0: any free port
     state_url: str = ""
+    voters: int = 0  # only the first so many nodes may hold the log; 0: all may
 
 
 class DevFabric:
@@ -247,12 +248,13 @@ class DevFabric:
     def _configure(self, options: DevOptions, place: Place, names: Sequence[str]) -> DevLayout:
         ports = [options.api_port or free_port(), *(free_port() for _ in names[1:])]
         urls = [f"http://{LOOPBACK}:{port}" for port in ports]
-        nodes = []
+        nodes: list[DevNode] = []
         for name, port, url in zip(names, ports, urls, strict=True):
             home = self.directory / "nodes" / name
             (home / "state").mkdir(parents=True, exist_ok=True)
             os.chmod(home / "state", PASSABLE)
-            config = self._config(options, place, name, home / "state", url, port)
+            may_vote = not options.voters or len(nodes) < options.voters
+            config = self._config(options, place, name, home / "state", url, port, may_vote=may_vote)
             path = home / "fabric.toml"
             write_private(path, configuration.render(config).encode())
             nodes.append(
@@ -282,7 +284,15 @@ class DevFabric:
         return layout
 
     def _config(
-        self, options: DevOptions, place: Place, name: str, state: Path, url: str, port: int
+        self,
+        options: DevOptions,
+        place: Place,
+        name: str,
+        state: Path,
+        url: str,
+        port: int,
+        *,
+        may_vote: bool,
     ) -> configuration.Config:
         real = options.driver == "libvirt"
         mesh = configuration.MeshSection(
@@ -296,6 +306,7 @@ class DevFabric:
             mesh=mesh,
             api=configuration.ApiSection(listen=LOOPBACK, port=port, public_url=url),
             state=configuration.StateSection(url=options.state_url),
+            voters=configuration.VotersSection(eligible=may_vote),
             compute=configuration.ComputeSection(driver=options.driver),
             network=configuration.NetworkSection(uplinks=uplinks),
         )

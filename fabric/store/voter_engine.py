@@ -178,7 +178,7 @@ class VoterEngine:
 
     @property
     def is_leader(self) -> bool:
-        return self._node is not None and self._node.role is Role.LEADER
+        return self._node is not None and self._failure is None and self._node.role is Role.LEADER
 
     @property
     def leader_id(self) -> VoterId | None:
@@ -427,9 +427,8 @@ class VoterEngine:
 
     def furthest_other(self) -> VoterId | None:
         """Whom to hand the lead to: the voter that has most of the log. None: there is no other."""
-        voters = self.configuration.voters
-        others = [(seen.lag, voter) for voter, seen in self.progress().items() if voter in voters - {self.me}]
-        return min(others)[1] if others else None
+        node = self._node
+        return None if node is None or node.leader is None else node.leader.best_other()
 
     def transfer(self, to: VoterId) -> None:
         """Hands the leadership over, if this voter has it and `to` catches up in time."""

@@ -249,7 +249,10 @@ def _lines(client: LocalClient) -> list[object]:
 async def test_a_part_that_fails_stops_the_agent_loudly_and_it_can_start_again(yard: Yard, part: str) -> None:
     made = await yard.founder()
     assert made.running is not None
-    task = next(task for task in asyncio.all_tasks() if task.get_name() == part)
+    async with asyncio.timeout(WAIT_S):  # a duty begins when the conductor's role is taken
+        while not (tasks := [task for task in asyncio.all_tasks() if task.get_name() == part]):
+            await asyncio.sleep(0.01)
+    task = tasks[-1]
     task.cancel()  # for the agent the same as any other end of it
     with pytest.raises(PartFailedError, match=part):
         await asyncio.wait_for(made.running, WAIT_S)

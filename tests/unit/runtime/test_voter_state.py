@@ -1,4 +1,4 @@
-"""Writes and reads at a voter, whoever leads: forwarded, asked again under one id, and true about their outcome."""
+"""Writes and reads at a voter, whoever leads: forwarded, asked again under one id, true about their end."""
 
 from __future__ import annotations
 
