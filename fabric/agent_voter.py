@@ -146,7 +146,7 @@ class VoterSide:
         self._services: list[Service] = []
         self._serving = asyncio.Event()
         self.door_endpoint = ""  # "" until the door is open
-        self.admin = NodeAdmin(self._state, authority, fleet, rpc, clock)
+        self.admin = NodeAdmin(self._state, authority, fleet, rpc, clock, votes=self._votes)
         self._conductor = ConductorDuties(
             self._engine,
             config=config,
@@ -354,6 +354,10 @@ class VoterSide:
         die meanwhile, `readmit` tells it at the next start."""
         if read_own(state.certificate).node_id != self._identity.node_id:
             asyncio.get_running_loop().call_later(ANSWER_GRACE_S, self._fleet.admit, state)
+
+    def _votes(self, node_id: NodeId) -> bool:
+        voter = self._engine.voter
+        return voter is not None and any(node_of(each) == node_id for each in voter.configuration.all_voters)
 
     def _is_member(self, node_id: NodeId) -> bool:
         return self._name_of(node_id) is not None

@@ -4,6 +4,7 @@ authority; the log decides, and the mesh is told."""
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Protocol
 
 from fabric.core.membership.model import MemberState
@@ -40,13 +41,22 @@ class RemovingFleet(Fleet, Protocol):
 
 class NodeAdmin:
     def __init__(
-        self, state: HardState, authority: Authority, fleet: RemovingFleet, rpc: Rpc, clock: Clock
+        self,
+        state: HardState,
+        authority: Authority,
+        fleet: RemovingFleet,
+        rpc: Rpc,
+        clock: Clock,
+        *,
+        votes: Callable[[NodeId], bool] = lambda node_id: False,
     ) -> None:
+        """`votes`: whether that node is a voter of the log."""
         self._state = state
         self._authority = authority
         self._fleet = fleet
         self._rpc = rpc
         self._clock = clock
+        self._votes = votes
 
     async def remove(self, text: str, *, force: bool) -> Node:
         """For ever: its keys are refused everywhere. Rejected while servers are on it, force or not.
@@ -54,7 +64,12 @@ class NodeAdmin:
         `force`: even though its agent is there. Raises NodeRefusedError, CommandRejectedError."""
         node = await self.find(text)
         if node.node_id == self._fleet.me:
-            raise NodeRefusedError(f"{node.name} conducts this fabric and cannot remove itself")
+            raise NodeRefusedError(f"{node.name} is the node that was asked, and cannot remove itself")
+        if not force and self._votes(node.node_id):
+            raise NodeRefusedError(
+                f"{node.name} votes on the log; `fabric voters remove {node.name}` first, and wait until "
+                "`fabric voters list` shows it no more (or cut it off with --force)"
+            )
         member = self._fleet.member(node.node_id)
         if not force and member is not None and member.state in PRESENT_STATES:
             raise NodeRefusedError(
