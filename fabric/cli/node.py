@@ -11,22 +11,11 @@ import click
 from fabric.cli import cut_off
 from fabric.cli.lazy_group import SuggestingGroup
 from fabric.cli.output import age, json_option, millis, print_json
-from fabric.cli.target import node_names, with_client
+from fabric.cli.target import NodeName, node_names, with_client
 from fabric.runtime.local_socket import LocalClient
 
-NODE_CHARS_MAX = 64
 DAY_S = 86_400
 _HEARD = {"lost": "a link that is down now"}
-
-
-class NodeName(click.ParamType[str]):
-    name = "node"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        text = str(value)
-        if not 0 < len(text) <= NODE_CHARS_MAX:
-            self.fail("give a node's name, its id, or the beginning of its id", param, ctx)
-        return text
 
 
 _target = click.argument("target", metavar="NAME", type=NodeName(), shell_complete=node_names)

@@ -18,6 +18,8 @@ DEV_DIR = Path(".fabric/dev")
 P = ParamSpec("P")
 R = TypeVar("R")
 
+NODE_CHARS_MAX = 64
+
 
 def state_dir_of(directory: str | None, node: str | None) -> Path:
     """The state directory of the agent meant. Raises click.ClickException with the next step."""
@@ -96,6 +98,16 @@ def _way_out(pid: int, directory: str | None, state_dir: Path) -> str:
     option = "" if directory is None else f" --dir {directory}"
     name = next((node.name for node in layout.nodes if node.dir == state_dir), "NODE")
     return f"{go_on}or `fabric dev kill {name}{option}` and `fabric dev start {name}{option}`"
+
+
+class NodeName(click.ParamType[str]):
+    name = "node"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not 0 < len(text) <= NODE_CHARS_MAX:
+            self.fail("give a node's name, its id, or the beginning of its id", param, ctx)
+        return text
 
 
 def node_names(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:

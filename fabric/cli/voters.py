@@ -8,8 +8,10 @@ from urllib.parse import quote
 import click
 
 from fabric.cli.output import json_option, print_json, print_table
-from fabric.cli.target import with_client
+from fabric.cli.target import NodeName, node_names, with_client
 from fabric.runtime.local_socket import LocalClient
+
+_node = click.argument("target", metavar="NODE", type=NodeName(), shell_complete=node_names)
 
 
 @click.group()
@@ -59,45 +61,45 @@ def _say(found: dict[str, Any]) -> None:
 
 
 @voters.command()
-@click.argument("node")
+@_node
 @with_client
-def add(client: LocalClient, node: str) -> None:
+def add(client: LocalClient, target: str) -> None:
     """Prefer NODE as a voter. It stands by first, and votes when it has caught up and there is room."""
-    done = client.post(f"/voters/{quote(node, safe='')}/add", {})
+    done = client.post(f"/voters/{quote(target, safe='')}/add", {})
     click.echo(f"{done['name']} is to vote; `fabric voters list` shows how far it is")
 
 
 @voters.command()
-@click.argument("node")
+@_node
 @with_client
-def remove(client: LocalClient, node: str) -> None:
+def remove(client: LocalClient, target: str) -> None:
     """Keep NODE from voting. If it votes now, it stops when another has taken its place."""
-    done = client.post(f"/voters/{quote(node, safe='')}/remove", {})
+    done = client.post(f"/voters/{quote(target, safe='')}/remove", {})
     click.echo(f"{done['name']} is not to vote; `fabric voters list` shows when it stops")
 
 
 @voters.command()
-@click.argument("node")
+@_node
 @with_client
-def auto(client: LocalClient, node: str) -> None:
+def auto(client: LocalClient, target: str) -> None:
     """Forget what was wished of NODE: the fabric chooses by itself again."""
-    done = client.post(f"/voters/{quote(node, safe='')}/auto", {})
+    done = client.post(f"/voters/{quote(target, safe='')}/auto", {})
     click.echo(f"whether {done['name']} votes is the fabric's to choose")
 
 
 @voters.command()
-@click.argument("node")
+@_node
 @with_client
-def promote(client: LocalClient, node: str) -> None:
+def promote(client: LocalClient, target: str) -> None:
     """Let the standby NODE vote as soon as it has caught up, before any other."""
-    done = client.post(f"/voters/{quote(node, safe='')}/promote", {})
+    done = client.post(f"/voters/{quote(target, safe='')}/promote", {})
     click.echo(f"{done['name']} is to vote next; `fabric voters list` shows how far it is")
 
 
 @voters.command()
-@click.argument("node")
+@_node
 @with_client
-def lead(client: LocalClient, node: str) -> None:
+def lead(client: LocalClient, target: str) -> None:
     """Hand the lead over to the voter NODE, without an election's pause. Ask the node that leads now."""
-    done = client.post(f"/voters/{quote(node, safe='')}/lead", {})
+    done = client.post(f"/voters/{quote(target, safe='')}/lead", {})
     click.echo(f"{done['name']} leads")
