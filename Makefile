@@ -7,7 +7,7 @@ DIR ?= .fabric/dev
 PYTEST_ARGS ?=
 FABRIC := .venv/bin/fabric
 
-.PHONY: up down setup run-setup test unit lint bench soak mutants fuzz clean help lock
+.PHONY: up down setup run-setup test unit lint bench soak chaos mutants fuzz clean help lock
 
 help:            ## What can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -41,6 +41,9 @@ bench: setup ## Every benchmark; each prints JSON, or a table
 
 soak: setup ## Long simulation: SEEDS seeds of every simulated scenario
 	SEEDS=$${SEEDS:-2000} .venv/bin/pytest tests/sim -q --timeout=14400
+
+chaos: setup ## Five real agents, clients of the API, any two killed each 20 s: ROUNDS times (10). Exit 1 when anything was lost
+	.venv/bin/python -m tests.chaos --rounds $${ROUNDS:-10}
 
 mutants: setup ## Plant known bugs, one at a time in a private copy, and print how many the tests kill
 	.venv/bin/python -m tests.mutants
