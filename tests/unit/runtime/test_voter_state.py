@@ -1,4 +1,4 @@
-"""Writes and reads at a voter, whoever leads: forwarded, asked again under one id, true about their end."""
+"""Writes and reads at a voter, whoever leads: forwarded, asked again under one id, true about what was so."""
 
 from __future__ import annotations
 

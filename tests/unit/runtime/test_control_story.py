@@ -1,0 +1,75 @@
+"""What `fabric events` shows of applied commands."""
+
+from __future__ import annotations
+
+import pytest
+
+from fabric.core.queries import Applied, AppliedEntry
+from fabric.runtime.control_story import ControlStory
+from fabric.runtime.events import KINDS, EventLog
+from proto.commands import Command
+from proto.commands.nodes import HostUpdate, NodeRemove, RoleHold, VoterWish
+from proto.commands.servers import ServerAct, ServerPlace, ServerRemoved
+from proto.ids import Fence, LogIndex, NodeId, RequestId, ServerId
+from tests.fixtures.mesh_view_double import TwoClocks
+from tests.fixtures.store_world import HOST_B, NODE, node_admit, observed
+
+SERVER = ServerId("s1")
+
+
+def told(command: Command) -> list[tuple[str, str, dict[str, str]]]:
+    events = EventLog(TwoClocks())
+    names: dict[NodeId, str] = {NODE: "h1"}
+    story = ControlStory(events, names.get, node="me")
+    index = LogIndex(7)
+    story.tell(AppliedEntry(index, command, Applied(index, {})))
+    assert {event.event for event in events.recent()} <= set(KINDS)
+    return [(event.event, event.node, dict(event.fields)) for event in events.recent()]
+
+
+def test_a_node_is_named_as_it_enters() -> None:
+    assert told(node_admit("c" * 32)) == [
+        ("node.admitted", node_admit("c" * 32).name, {"id": "c" * 32, "index": "7"})
+    ]
+
+
+def test_a_node_is_named_by_its_id_where_nobody_knows_it_any_more() -> None:
+    assert told(NodeRemove(node_id=HOST_B)) == [("node.removed", HOST_B, {"id": HOST_B, "index": "7"})]
+
+
+def test_a_role_is_told_with_its_fence() -> None:
+    assert told(RoleHold(role="scheduler", node_id=NODE)) == [
+        ("role.granted", "h1", {"role": "scheduler", "fence": "7"})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("enabled", "reason", "said"),
+    [
+        (False, "new disk", [("node.drained", "it takes no new servers: new disk")]),
+        (False, "", [("node.drained", "it takes no new servers")]),
+        (True, "", [("node.undrained", "it takes new servers again")]),
+        (None, "", []),
+    ],
+)
+def test_a_drain_says_why(enabled: bool | None, reason: str, said: list[tuple[str, str]]) -> None:
+    found = told(HostUpdate(host_id=NODE, enabled=enabled, disabled_reason=reason))
+    assert [(event, fields["reason"]) for event, _, fields in found] == said
+    assert all(node == "h1" for _, node, _ in found)
+
+
+def test_a_server_is_told_of_at_its_host_or_else_here() -> None:
+    act = ServerAct(server_id=SERVER, verb="reboot_hard", request_id=RequestId("q"), deadline_ms=1)
+    assert told(act) == [("server.reboot_hard", "me", {"server": SERVER, "index": "7"})]
+    place = ServerPlace(server_id=SERVER, host_id=NODE, fence=Fence(1), read_generation=1)
+    removed = ServerRemoved(server_id=SERVER, host_id=HOST_B)
+    for command, event, node in (
+        (place, "server.placed", "h1"),
+        (observed(SERVER, 1), "server.observed", "h1"),
+        (removed, "server.removed", HOST_B),
+    ):
+        assert told(command) == [(event, node, {"server": SERVER, "index": "7"})]
+
+
+def test_what_has_no_story_is_not_told() -> None:
+    assert told(VoterWish(node_id=NODE, wish="wanted")) == []
