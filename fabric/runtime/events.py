@@ -17,6 +17,7 @@ EVENTS_KEPT_MAX = 2_000
 FOLLOWER_QUEUE_MAX = 1_000
 _VERBS = {  # of each noun; whoever adds an event adds it here, or it cannot be asked for
     "agent": "started",
+    "api": "not_served",
     "certificate": "expired expiring renewed",
     "link": "bad good",
     "member": "admitted agent_down alive forgotten host_down joined key_rotated leaving left refuted removed "
@@ -26,6 +27,7 @@ _VERBS = {  # of each noun; whoever adds an event adds it here, or it cannot be 
     "undrained",
     "role": "granted",
     "server": "create delete expired observed placed reboot_hard reboot_soft removed start stop unplaceable",
+    "voters": "changed",
 }
 KINDS = tuple(f"{noun}.{verb}" for noun, verbs in _VERBS.items() for verb in verbs.split())
 
