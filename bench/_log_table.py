@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -10,6 +11,12 @@ def table(report: dict[str, Any]) -> str:
     for question in ("commits", "creates"):
         if question in report:
             lines += ["", *_aligned([["", *TITLES], *_rates(question, report[question])])]
+    if "failover" in report:
+        lines += ["", f"no answers for, ms (p50, worst of {report['failover']['kills']})"]
+        lines += _aligned([*_gone(report["failover"])])
+    if "starts" in report:
+        lines += ["", f"starts with {report['starts']['servers']:,} servers in the tables"]
+        lines += _aligned([*_starts(report["starts"])])
     return "\n".join([*lines, "", *NOTES])
 
 
@@ -49,6 +56,24 @@ def _rates(question: str, systems: dict[str, Any]) -> list[list[str]]:
                 ]
             )
     return rows
+
+
+def _gone(figures: dict[str, Any]) -> Iterator[list[str]]:
+    for name in ("voters", "etcd"):
+        for way, times in figures[name].items():
+            yield [f"{name}, {way}", *([times] if way == "absent" else _middle_and_worst(times))]
+
+
+def _starts(figures: dict[str, Any]) -> Iterator[list[str]]:
+    for what in ("cold_start", "restart"):
+        for since, times in figures[what].items():
+            yield [f"{what}, {since}, ms", *_middle_and_worst(times)]
+    for name, value in figures["newcomer"].items():
+        yield [f"newcomer, {name}", f"{value:,}", ""]
+
+
+def _middle_and_worst(times: dict[str, float]) -> list[str]:
+    return [f"{times['p50']:,}", f"{times['max']:,}"]
 
 
 def _beside(one: dict[str, Any]) -> str:

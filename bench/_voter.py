@@ -117,6 +117,7 @@ class Voter:
             "is_leader": engine.is_leader,
             "leader": engine.leader_id,
             "applied": engine.applied_index,
+            "log_starts_after": engine._need_node().log.mark.index,
             "members": sorted(engine.configuration.members),
             "failure": None if engine.failure is None else str(engine.failure),
         }

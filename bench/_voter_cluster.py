@@ -137,6 +137,10 @@ class VoterCluster:
         """As it was, with the rows and the log that its disk holds. Returns how long its engine took to open,
         in seconds."""
         await voter.start()
+        return await self.reopen(voter)
+
+    async def reopen(self, voter: VoterProcess) -> float:
+        """The second half of `restart`: all have their mesh already."""
         await self._introduce(voter)
         took: float = await voter.order("open", founders=[])
         return took

@@ -6,8 +6,8 @@ each command remain at the leader: 10,000 a second without tables, and with them
 1,000 creates of servers. A killed leader's machine refuses at once, so the next one is there within 0.3 s; a
 stopped one is missed after 1-2 s, as etcd's.
 
-    python bench/log.py [--only commits creates] [--in-flight 1 8 32 128] [--repeats 3]
-                        [--seconds 2] [--table] [--into FILE]
+    python bench/log.py [--only commits creates failover starts] [--in-flight 1 8 32 128] [--repeats 3]
+                        [--seconds 2] [--kills 10] [--servers 2000] [--seed 1] [--table] [--into FILE]
     python bench/log.py --profile 32 [--kind create]     where the leader's processor time goes, as text
 
 Prints one JSON object, or a table. Voters are processes on loopback with ZeroMQ and CURVE between them, and
@@ -33,11 +33,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import _etcd_cluster as etcd
 from bench import _log_rates as rates
+from bench._log_failover import failover
+from bench._log_starts import starts
 from bench._log_table import table
 from bench._spread import commit
 
 CREATES_IN_FLIGHT = (32, 128)
-QUESTIONS = ("commits", "creates")
+QUESTIONS = ("commits", "creates", "failover", "starts")
 
 
 def main() -> None:
@@ -48,6 +50,9 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 8, 32, 128])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each load")
+    parser.add_argument("--kills", type=int, default=10, help="and as often it is stopped, and handed over")
+    parser.add_argument("--servers", type=int, default=2_000, help="in the tables of voters that start")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--into", type=Path, help="keeps what is known so far")
     parser.add_argument("--profile", type=int, metavar="IN_FLIGHT")
@@ -88,6 +93,10 @@ async def _measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if "creates" in options.only:
         few = [wanted for wanted in some if wanted in CREATES_IN_FLIGHT] or some
         await done("creates", rates.creates(folder / "creates", few, repeats, seconds))
+    if "failover" in options.only:
+        await done("failover", failover(folder / "failover", options.kills, options.seed))
+    if "starts" in options.only:
+        await done("starts", starts(folder / "starts", options.servers, repeats, options.seed))
     return report
 
 
