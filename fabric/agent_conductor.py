@@ -17,6 +17,7 @@ from fabric.core.voters.roles import SCHEDULER
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.autopilot_loop import AutopilotLoop
 from fabric.runtime.clock import Clock
+from fabric.runtime.digest_watch import DigestClock
 from fabric.runtime.events import EventLog
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.host_calls import HostNudger
@@ -73,6 +74,7 @@ class ConductorDuties:
                 told=self._hear_autopilot,
             )
             works.append(("autopilot", autopilot.run()))
+            works.append(("digest clock", DigestClock(voter, self._clock).run()))
         return works
 
     def _scheduler_lease(self) -> RoleKeeper:

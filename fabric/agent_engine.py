@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from fabric.core.queries import Applied
 from fabric.core.raft.configuration import Configuration
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.clock import Clock
+from fabric.runtime.digest_watch import DigestWatch, RowsDifferError
 from fabric.runtime.founding import first_entry
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.lead_loop import Leading
@@ -52,6 +54,8 @@ def carry_over(config: Config, identity: NodeIdentity) -> None:
 def _may_have_lost(error: BaseException) -> bool:
     """Whether what the disk said it holds may be gone (fsync's errors are told once; Rebello and others, "Can
     Applications Recover from fsync Failures?", 2020). A full disk loses nothing."""
+    if isinstance(error, RowsDifferError):
+        return True
     cause = error.__cause__ if isinstance(error, LogFailedError) else error
     return isinstance(cause, OSError) and cause.errno not in (errno.ENOSPC, errno.EDQUOT)
 
@@ -162,11 +166,16 @@ class EmbeddedEngine:
 
     def serve(self) -> None:
         self._log_service = LogService(self._voter, self._rpc)
+        self._digests = DigestWatch(self._voter, self._state, self._rpc)
+        self._comparing = asyncio.create_task(self._digests.run(), name="digest watch")
 
     async def close(self) -> None:
         if self._log_service is not None:
             self._log_service.close()
             self._log_service = None
+            self._digests.close()
+            self._comparing.cancel()
+            await asyncio.wait((self._comparing,))
         self._peers.detach()
         await self._voter.close()
 

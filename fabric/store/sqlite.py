@@ -48,6 +48,15 @@ def open_readers(path: Path, count: int) -> Engine:
     return engine
 
 
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A read-only connection of its own, without SQLAlchemy; for one thread at a time. Whoever has it says
+    BEGIN. Raises sqlite3.Error."""
+    uri = f"file:{quote(str(path))}?mode=ro"
+    return sqlite3.connect(
+        uri, uri=True, check_same_thread=False, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1_000
+    )
+
+
 def raw(connection: Connection) -> sqlite3.Connection:
     """The driver's own connection, for what is no SQL. SQLAlchemy begins no transaction for it."""
     driver = connection.connection.driver_connection

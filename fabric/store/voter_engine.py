@@ -55,6 +55,7 @@ from fabric.store.row_readers import RowReaders
 from fabric.store.settle import settle
 from fabric.store.snapshot_files import SnapshotFiles
 from fabric.store.sqlite import open_writer
+from fabric.store.voter_digests import VoterDigests
 from fabric.store.voter_log import SEGMENT_BYTES, Restored, VoterLog
 from fabric.store.voter_snapshots import SnapshotSender, VoterSnapshots
 from fabric.store.voter_start import found_voter, restore_voter
@@ -227,6 +228,8 @@ class VoterEngine:
             applied_index=self._applied,
             now_ms=self._clock.monotonic_ms(),
         )
+        self._digests = VoterDigests(self._directory / DATABASE, self._rows)
+        self._tables.on_compare = self._digests.pin
         self._snapshots = VoterSnapshots(
             self._snapshot_files, self._rows, self._peers, lambda to: self._handle(SnapshotEnded(to))
         )
@@ -267,6 +270,14 @@ class VoterEngine:
         self._rows = RowReaders(self._directory / DATABASE)
         return restored
 
+    def digest(self, index: LogIndex) -> bytes | None:
+        """Of the rows right behind that entry, which compares; None while it is not known here."""
+        return self._digests.known(index)
+
+    def stop(self, error: BaseException) -> None:
+        """Stops itself, as after a failed disk: what it holds is not to be trusted."""
+        self._fail(error)
+
     async def close(self) -> None:
         """Stops at once: what is in flight is UNKNOWN to whoever waits. Twice is the same as once."""
         if self._node is None:
@@ -275,6 +286,7 @@ class VoterEngine:
             self._stop(StoreStoppedError("the store is closed"))
         self._node = None
         await self._snapshots.close()
+        await self._digests.close()
         await self._log_thread.close()
         await self._tables_thread.close()
         await self._rows.close()

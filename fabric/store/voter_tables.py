@@ -9,7 +9,7 @@ at a time.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
@@ -22,6 +22,7 @@ from fabric.store.command_entry import decode_command_entry
 from fabric.store.errors import SnapshotRefusedError
 from fabric.store.schema import SCHEMA_VERSION, create_schema
 from fabric.store.sqlite import checkpoint, raw
+from proto.commands.log import LogCompare
 from proto.errors import WireError
 from proto.ids import LogIndex, Term
 from proto.raft import EntryKind, LogEntry
@@ -35,10 +36,21 @@ class Folded:
     outcome: Outcome
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What one transaction takes, and where the rows are behind it."""
+
+    entries: Sequence[LogEntry]
+    commands: list[Entry]
+    mark: SnapshotMark
+    time_ms: int
+
+
 class VoterTables:
     def __init__(self, connection: Connection) -> None:
         """Makes tables where there are none. Raises SchemaVersionError, SQLAlchemyError."""
         self._connection = connection
+        self.on_compare: Callable[[LogIndex], None] = lambda index: None  # on the thread that folds
         with connection.begin():
             create_schema(connection)
         self._mark, self._time_ms = self._read_position()
@@ -56,14 +68,30 @@ class VoterTables:
         self._mark = mark
 
     def fold(self, entries: Sequence[LogEntry]) -> list[Folded | None]:
-        """All of them in one transaction, with the position; None for one that holds no command.
+        """All of them in one transaction, with the position; None for one that holds no command. An entry
+        that compares ends a transaction, and `on_compare` is called before what is behind it.
 
         Raises WireError for a command this program does not know, SQLAlchemyError when the database fails:
-        then none of them is kept.
+        then nothing of that transaction is kept.
         """
+        done: list[Folded | None] = []
+        while len(done) < len(entries):
+            run = self._decode(entries[len(done) :])
+            with self._connection.begin():
+                outcomes = apply_group(self._connection, run.commands) if run.commands else []
+                self._advance(run.mark, run.time_ms)
+            self._mark, self._time_ms = run.mark, run.time_ms
+            told = map(Folded, run.commands, outcomes)
+            done += [next(told) if entry.kind is EntryKind.COMMAND else None for entry in run.entries]
+            if run.commands and isinstance(run.commands[-1].command, LogCompare):
+                self.on_compare(run.mark.index)
+        return done
+
+    def _decode(self, entries: Sequence[LogEntry]) -> _Run:
+        """Up to the first that compares, or all."""
         mark, time_ms = self._mark, self._time_ms
         commands: list[Entry] = []
-        for entry in entries:
+        for count, entry in enumerate(entries, 1):
             assert entry.index == mark.index + 1, (entry.index, mark.index)
             configuration = mark.configuration
             if entry.kind is EntryKind.CONFIGURATION:
@@ -72,12 +100,9 @@ class VoterTables:
                 commands.append(decode_command_entry(entry, not_before_ms=time_ms))
                 time_ms = commands[-1].time_ms
             mark = SnapshotMark(entry.index, entry.term, configuration)
-        with self._connection.begin():
-            outcomes = apply_group(self._connection, commands) if commands else []
-            self._advance(mark, time_ms)
-        self._mark, self._time_ms = mark, time_ms
-        told = map(Folded, commands, outcomes)
-        return [next(told) if entry.kind is EntryKind.COMMAND else None for entry in entries]
+            if entry.kind is EntryKind.COMMAND and isinstance(commands[-1].command, LogCompare):
+                return _Run(entries[:count], commands, mark, time_ms)
+        return _Run(entries, commands, mark, time_ms)
 
     def checkpoint(self) -> bool:
         """Whether everything folded is durable now; a reader may hold it back."""

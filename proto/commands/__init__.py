@@ -1,6 +1,6 @@
 """What may enter the log, one file per domain. Importing this package fills the registry."""
 
-from proto.commands import catalog, identity, networks, nodes, quotas, servers
+from proto.commands import catalog, identity, log, networks, nodes, quotas, servers
 from proto.commands.base import (
     Command,
     all_commands,
@@ -19,6 +19,7 @@ __all__ = [
     "decode_command",
     "encode_command",
     "identity",
+    "log",
     "networks",
     "nodes",
     "quotas",

@@ -72,11 +72,8 @@ VOTER_BUGS = (
         "rows and position are two transactions",
         S,
         "store/voter_tables.py",
-        "            outcomes = apply_group(self._connection, commands) if commands else []\n"
-        "            self._advance(mark, time_ms)\n",
-        "            outcomes = apply_group(self._connection, commands) if commands else []\n"
-        "        with self._connection.begin():\n"
-        "            self._advance(mark, time_ms)\n",
+        "                self._advance(run.mark, run.time_ms)\n",
+        "            with self._connection.begin():\n                self._advance(run.mark, run.time_ms)\n",
         TABLES,
     ),
     bug(
