@@ -75,6 +75,7 @@ log = logging.getLogger(__name__)
 CAPACITY_INTERVAL_S = 1.0
 LEAVE_LINGER_S = 0.2  # the last word gets this long to reach the wire
 STOP_TIMEOUT_S = 20.0
+API_RETRY_S = 30.0
 HARD_STOP_S = 45.0  # a stop that hangs, in a library's thread say, ends so: kill -9 is safe, waiting is not
 
 
@@ -110,6 +111,7 @@ class Agent:
         self._remote: RemoteState | None = None
         self._voter: VoterSide | None = None
         self._opening = asyncio.Lock()  # of the voter: invitations may come twice
+        self._openings: set[asyncio.Task[VoterId]] = set()
         self._labels = {} if config.voters.eligible else {VOTES_LABEL: NEVER}
 
     @property
@@ -180,6 +182,7 @@ class Agent:
         serve_blobs(self._rpc, self._blobs)
         remote = self._remote = RemoteState(self._rpc, lambda: conductor_of(self._fleet), self._clock)
         self._stack = stack
+        stack.push_async_callback(self._end_openings)
         if holds_rows(self._config, is_founder=self._member.founder):
             await self._start_voter()
         InvitationService(
@@ -268,15 +271,39 @@ class Agent:
             on_failure=lambda error: self._supervisor.fail(f"the state stopped itself: {error}"),
         )
         self._stack.push_async_callback(voter.close)
-        await voter.open()
+        try:
+            await voter.open()
+        except BaseException:
+            await voter.close()  # the next invitation finds its directory free
+            raise
         self._voter = voter
         for name, work in voter.work():
             self._supervisor.supervise(self._stack, name, work)
         return voter
 
     async def _become_voter(self, member: Membership, root_key: bytes) -> VoterId:
-        """The conductor chose this node. Raises NotInvitedError."""
+        """The conductor chose this node. Goes on where the conductor gives up meanwhile: a voter that is half
+        open is none. Raises NotInvitedError, and what opening raises."""
+        opening = asyncio.create_task(self._open_voter(member, root_key), name="voter opens")
+        self._openings.add(opening)
+        opening.add_done_callback(self._opened)
+        return await asyncio.shield(opening)
+
+    def _opened(self, opening: asyncio.Task[VoterId]) -> None:
+        self._openings.discard(opening)
+        if not opening.cancelled() and opening.exception() is not None:
+            log.error("not become a voter", extra={"reason": str(opening.exception())})
+
+    async def _end_openings(self) -> None:
+        if self._openings:
+            openings = tuple(self._openings)
+            await asyncio.wait(openings, timeout=STOP_TIMEOUT_S)
+            for opening in openings:
+                opening.cancel()
+
+    async def _open_voter(self, member: Membership, root_key: bytes) -> VoterId:
         async with self._opening:
+            self._need_to_run()
             if self._voter is None:
                 save_authority(self._directory, Authority.of(root_key, member.fabric_id))
                 self._who.adopt(member)
@@ -291,7 +318,14 @@ class Agent:
         async with self._opening:
             if self._voter is None or self._voter.voter_id != voter_id:
                 return  # it ended before
+            if self._who.begins_anew:
+                return  # it ends already
+            self._need_to_run()
             self._who.begin_anew_without(voter_id)
+
+    def _need_to_run(self) -> None:
+        if self._stop.is_set():
+            raise NotInvitedError("this node is stopping")
 
     async def _hand_over(self) -> None:
         """Whoever stops on purpose and leads lets another lead first: nobody waits for an election."""
@@ -336,9 +370,8 @@ class Agent:
         self._supervisor.supervise(stack, "capacity", self._publish_capacity(self._host))
 
     async def _start_api(self, state: HardState) -> None:
-        """Where the rows are, the API is."""
-        from fabric.api.server import ApiServer
-
+        """Where the rows are, the API is. A founder that cannot listen does not start, and whoever starts it
+        sees why. Any other node became a voter by itself, maybe long after its start: it votes on."""
         config = self._config
         cloud = Cloud(
             state=state,
@@ -357,6 +390,33 @@ class Agent:
             wait_applied=state.wait_applied if isinstance(state, VoterState) else None,
             catch_up=state.catch_up if isinstance(state, VoterState) else None,
         )
+        try:
+            await self._serve_api(cloud)
+        except ConfigError as error:
+            if self._member.founder:
+                raise
+            log.error("api not served", extra={"reason": str(error), "retry_s": API_RETRY_S})
+            self._events.add("api.not_served", config.node_name, {"reason": str(error)})
+            self._supervisor.supervise(self._stack, "api", self._serve_api_later(cloud))
+
+    async def _serve_api_later(self, cloud: Cloud) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(API_RETRY_S)
+            try:
+                await self._serve_api(cloud)
+            except ConfigError as error:
+                log.error("api not served", extra={"reason": str(error), "retry_s": API_RETRY_S})
+            else:
+                break
+        log.info("api served after all", extra={"port": self._api_port})
+        await asyncio.Event().wait()
+
+    async def _serve_api(self, cloud: Cloud) -> None:
+        """Raises ConfigError: it cannot listen there."""
+        from fabric.api.server import ApiServer
+
+        config = self._config
         # In a thread: importing the API and compiling its schemas takes a second, and beats must not wait.
         root = await asyncio.to_thread(_build_api, cloud)
         if self._api_fd is not None:
@@ -373,7 +433,7 @@ class Agent:
                 ) from error
         self._stack.push_async_callback(server.close)
         self._api_port = server.port
-        claim = RoleClaim(role="api", fence=state.applied_index, since_ms=self._clock.wall_ms())
+        claim = RoleClaim(role="api", fence=cloud.state.applied_index, since_ms=self._clock.wall_ms())
         self._claims.set("api", claim)
         self._fleet.publish(api_urls=(self._api_url(),))
 

@@ -7,6 +7,7 @@ Parts know only contracts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +20,7 @@ from fabric.core.membership.model import RoleClaim
 from fabric.core.voters.roles import SCHEDULER
 from fabric.errors import FabricError, Outcome
 from fabric.mesh.curve import CurveKeyPair
+from fabric.mesh.errors import TransportError
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.addresses import endpoint_of
 from fabric.runtime.authority import ROOT_FILE, NodeTrust, load_authority, read_own
@@ -56,6 +58,7 @@ ANSWER_GRACE_S = 0.3
 FILLED_LOOK_S = 0.05
 HAND_OVER_S = 2.0
 RETRY_S = 1.0
+DOOR_RETRY_S = 30.0
 
 Claim = Callable[[str, RoleClaim | None], None]
 
@@ -282,10 +285,11 @@ class VoterSide:
             unsubscribe()
 
     async def close(self) -> None:
-        for service in self._services:
+        """Twice is the same as once."""
+        services, self._services = self._services, []
+        for service in services:
             service.close()
-        if self.door_endpoint:
-            await self._door.close()
+        await self._door.close()
         await self._engine.close()
 
     async def _fill(self) -> None:
@@ -302,6 +306,10 @@ class VoterSide:
             except FabricError as error:
                 log.info("own row not entered yet", extra={"reason": str(error)})
                 await asyncio.sleep(RETRY_S)
+        while not self.door_endpoint:
+            await asyncio.sleep(DOOR_RETRY_S)
+            with contextlib.suppress(TransportError):
+                await self._open_door()
         await asyncio.Event().wait()
 
     async def _is_filled(self) -> bool:
@@ -324,16 +332,26 @@ class VoterSide:
         if self._engine.voter is not None:
             self._services.append(LogStatusService(self._rpc, self.log_status, self._is_member))
         await self._readmit()
-        self.door_endpoint = await self._door.start()
-        self._on_door(self.door_endpoint)
+        try:
+            await self._open_door()
+        except TransportError as error:
+            if self._member().founder:
+                raise
+            # It became a voter by itself, maybe long after its start: it votes on, others let nodes in.
+            log.error("join door not open", extra={"reason": str(error), "retry_s": DOOR_RETRY_S})
         await self._on_filled(self._state)
         self._serving.set()
+
+    async def _open_door(self) -> None:
+        """Raises TransportError."""
+        self.door_endpoint = await self._door.start()
+        self._on_door(self.door_endpoint)
 
     # ---- what an operator asks
 
     async def create_token(self, *, ttl_s: int, uses: int) -> str:
         if not self.door_endpoint:
-            raise IdentityError("this node is still becoming a voter; try again, or ask another one")
+            raise IdentityError("this node's join door is not open yet; try again, or ask another voter")
         return await create_token(
             self._state,
             addresses=(self.door_endpoint,),
