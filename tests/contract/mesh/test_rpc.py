@@ -377,3 +377,28 @@ async def test_a_death_is_noticed_during_a_long_call_on_demand(make_impatient: M
     finally:
         await a.close()
         await b.close()
+
+
+async def test_what_is_served_no_more_is_refused_and_may_be_served_anew(ends: list[RpcEnd]) -> None:
+    """What is under way meanwhile is answered."""
+    a, b, _ = ends
+    asked, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(sender: NodeId, body: Body) -> Plain:
+        asked.set()
+        await goes_on.wait()
+        return "old"
+
+    b.rpc.serve("t.some", slow)
+    under_way = asyncio.create_task(a.rpc.call(b.node_id, "t.some", {}, timeout_ms=20_000))
+    await asked.wait()
+    b.rpc.unserve("t.some")
+    for asker in (a, b):
+        with pytest.raises(RemoteError) as caught:
+            await asker.rpc.call(b.node_id, "t.some", {}, timeout_ms=20_000)
+        assert (caught.value.remote_code, caught.value.outcome) == ("fabric.mesh.no_method", Outcome.NOT_DONE)
+    goes_on.set()
+    assert await under_way == "old"
+    b.rpc.serve("t.some", echo)
+    answer = await a.rpc.call(b.node_id, "t.some", {}, timeout_ms=20_000)
+    assert answer == {"sender": a.node_id, "body": {}}

@@ -12,6 +12,7 @@ from fabric.core.nodes.queries import (
     ListNodes,
     ListRemovedNodes,
     ListRoleGrants,
+    ListVoterWishes,
 )
 from fabric.core.servers.queries import GetAssignments
 from proto.commands.nodes import (
@@ -21,6 +22,7 @@ from proto.commands.nodes import (
     NodeRemove,
     NodeRenew,
     RoleHold,
+    VoterWish,
 )
 from proto.ids import NodeId, TokenId
 from tests.fixtures.store_world import (
@@ -210,3 +212,34 @@ async def test_each_grant_has_a_higher_fence(world: StoreWorld) -> None:
     assert (grants["conductor"].node_id, grants["conductor"].fence) == (HOST_B, two.index)
     assert two.index > one.index
     await world.refuse(RoleHold(role="", node_id=HOST_A), "invalid")
+
+
+async def test_the_last_wish_of_a_voter_counts(world: StoreWorld) -> None:
+    async def wishes() -> dict[NodeId, str]:
+        return {row.node_id: row.wish for row in await world.ask(ListVoterWishes())}
+
+    await world.do(token(world))
+    other = NodeId("c" * 32)
+    await world.do(node_admit(other, token_id=TOKEN))
+    await world.do(VoterWish(node_id=NODE, wish="wanted"))
+    await world.do(VoterWish(node_id=other, wish="wanted"))
+    await world.do(VoterWish(node_id=NODE, wish="unwanted"))
+    assert await wishes() == {NODE: "unwanted", other: "wanted"}
+    await world.do(VoterWish(node_id=NODE, wish=""))
+    await world.do(VoterWish(node_id=NODE, wish=""))
+    assert await wishes() == {other: "wanted"}
+
+
+async def test_a_wish_is_one_of_three_and_of_a_member(world: StoreWorld) -> None:
+    await world.refuse(VoterWish(node_id=NODE, wish="sometimes"), "invalid", "wanted, unwanted or empty")
+    await world.refuse(VoterWish(node_id=NodeId("f" * 32), wish="wanted"), "not_found", "could not be found")
+    assert await world.ask(ListVoterWishes()) == ()
+
+
+async def test_the_wish_goes_with_the_node(world: StoreWorld) -> None:
+    await world.do(token(world))
+    other = NodeId("c" * 32)
+    await world.do(node_admit(other, token_id=TOKEN))
+    await world.do(VoterWish(node_id=other, wish="wanted"))
+    await world.do(NodeRemove(node_id=other))
+    assert await world.ask(ListVoterWishes()) == ()

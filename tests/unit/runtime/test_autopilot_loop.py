@@ -25,7 +25,7 @@ from tests.fixtures.mesh_nodes import loopback_transports
 from tests.fixtures.mesh_view_double import MeshDouble, member_named
 from tests.fixtures.store_world import node_admit
 from tests.fixtures.voter_nodes import PATIENCE_S, VoterNode, caught_up, found, voter_nodes
-from tests.unit.runtime.voter_group import seat
+from tests.unit.runtime.voter_group import renamed, seat
 
 LOOK_MS = 1_000
 LOOKS_IN_VAIN = 90
@@ -78,8 +78,7 @@ class World:
         self.told: list[str] = []
         rows = []
         for number, node in enumerate(nodes):
-            row = member_named(f"h{number}", zone=f"z{number}")
-            rows.append(replace(row, record=replace(row.record, node_id=node.node_id)))
+            rows.append(renamed(member_named(f"h{number}", zone=f"z{number}"), node.node_id))
         self.fleet = MeshDouble(rows)
         self.loop = AutopilotLoop(
             self.first.engine,

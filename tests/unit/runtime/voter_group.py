@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fabric.core.identity.queries import ListProjects
+from fabric.core.membership.model import Member
 from fabric.core.queries import Consistency
 from fabric.runtime.clock import SystemClock
 from fabric.runtime.log_service import LogService
 from fabric.runtime.voter_state import VoterState
 from proto.commands.identity import ProjectCreate
-from proto.ids import ProjectId
+from proto.ids import NodeId, ProjectId
 from tests.fixtures.mesh_nodes import loopback_transports, until
 from tests.fixtures.store_world import DOMAIN
 from tests.fixtures.voter_nodes import PATIENCE_S, VoterNode, found, voter_nodes
@@ -50,3 +51,8 @@ async def group(folder: Path, count: int = 3) -> AsyncIterator[list[Seat]]:
 
 def project(number: int) -> ProjectCreate:
     return ProjectCreate(project_id=ProjectId(f"p{number}"), domain_id=DOMAIN, name=f"n{number}")
+
+
+def renamed(member: Member, node_id: NodeId) -> Member:
+    """As the mesh knows a node of that id."""
+    return replace(member, record=replace(member.record, node_id=node_id))
