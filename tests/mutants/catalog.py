@@ -10,6 +10,7 @@ from tests.mutants.autopilot_bugs import AUTOPILOT_BUGS
 from tests.mutants.bug import Bug, Harm
 from tests.mutants.membership_bugs import MEMBERSHIP_BUGS
 from tests.mutants.raft_bugs import RAFT_BUGS
+from tests.mutants.runtime_bugs import RUNTIME_BUGS
 from tests.mutants.store_bugs import STORE_BUGS
 from tests.mutants.voter_bugs import VOTER_BUGS
 
@@ -348,6 +349,7 @@ CATALOG: tuple[Bug, ...] = (
     *MEMBERSHIP_BUGS,
     *RAFT_BUGS,
     *VOTER_BUGS,
+    *RUNTIME_BUGS,
     *AUTOPILOT_BUGS,
     *COMPUTE,
     *PLACEMENT,
