@@ -209,8 +209,12 @@ class Leader:
             return
         if reply.index > self._log.last_index:
             return  # no follower of ours holds what we never sent
+        is_news = reply.index > progress.match
         progress.matched(reply.index)
         self.send_to(sender, commit_index)
+        if is_news and reply.index <= commit_index and not progress.inflight:
+            # Others committed it while this one was still writing: whoever asked there waits for this word.
+            self._send_heartbeats([sender], commit_index)
         if sender == self.transfer_to:
             self._hand_over()
 

@@ -59,6 +59,21 @@ def test_what_is_proposed_is_applied_everywhere_in_order() -> None:
     assert [group.data(name) for name in "abc"] == [["x", "y", "z"]] * 3
 
 
+def test_who_writes_last_hears_at_once_that_it_is_committed() -> None:
+    """Whoever proposed there waits until that voter's rows hold it: not until the next heartbeat."""
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.deliver()
+    group.slow.add(group["c"].me)
+    group.propose("a", "x")
+    group.deliver()
+    assert [group.data(name) for name in "abc"] == [["x"], ["x"], []]
+    group.slow.clear()
+    group.write("c")
+    group.deliver()
+    assert group.data("c") == ["x"]
+
+
 def test_a_proposal_elsewhere_is_refused_and_told_who_leads() -> None:
     group = RaftGroup("a", "b", "c")
     group.elect("a")
