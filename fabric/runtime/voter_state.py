@@ -9,7 +9,7 @@ leader for an index and wait until this node's rows hold that.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import Protocol, TypeVar
 
@@ -23,7 +23,6 @@ from fabric.errors import (
     PeerUnreachableError,
     RemoteError,
 )
-from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.clock import Clock
 from fabric.runtime.state_wire import applied_from_plain, index_from_plain, rejection_of
 from proto.codec import Plain
@@ -66,10 +65,16 @@ class Voter(Protocol):
     def watch_lead(self, listener: Callable[[], None]) -> Callable[[], None]: ...
 
 
+class Asking(Protocol):
+    """The caller's half of `fabric.mesh.rpc_contract.Rpc`."""
+
+    async def call(self, to: NodeId, method: str, body: Mapping[str, Plain], *, timeout_ms: int) -> Plain: ...
+
+
 class VoterState:
     """A HardState."""
 
-    def __init__(self, voter: Voter, rpc: Rpc, clock: Clock) -> None:
+    def __init__(self, voter: Voter, rpc: Asking, clock: Clock) -> None:
         self._voter = voter
         self._rpc = rpc
         self._clock = clock
@@ -131,7 +136,10 @@ class VoterState:
             raise DeadlineExceededError(f"{otherwise}; ask again ({error})") from error
 
     async def _ask(
-        self, here: Callable[[], Awaitable[R]], at: Callable[[NodeId], Awaitable[R]], timeout_ms: int
+        self,
+        here: Callable[[], Awaitable[R]],
+        at: Callable[[NodeId], Coroutine[None, None, R]],
+        timeout_ms: int,
     ) -> R:
         """The leader, whoever it is when it answers."""
         deadline_ms = self._clock.monotonic_ms() + timeout_ms
@@ -160,13 +168,37 @@ class VoterState:
             await self._pause(pause_ms)
             pause_ms = min(PAUSE_MS_MAX, pause_ms * 2)
 
-    async def _once(self, here: Callable[[], Awaitable[R]], at: Callable[[NodeId], Awaitable[R]]) -> R:
+    async def _once(
+        self, here: Callable[[], Awaitable[R]], at: Callable[[NodeId], Coroutine[None, None, R]]
+    ) -> R:
         if self._voter.is_leader:
             return await here()
         leader = self._voter.leader_id
         if leader is None:
             raise NotLeaderError("no voter leads at the moment")
-        return await at(node_of(leader))
+        return await self._while_it_leads(leader, at(node_of(leader)))
+
+    async def _while_it_leads(self, leader: VoterId, answer: Coroutine[None, None, R]) -> R:
+        """A leader that fell silent is waited for until another one leads. What it was asked may have been
+        done, so that raises DeadlineExceededError: who is asked next knows it by its request id."""
+        changed = asyncio.Event()
+
+        def look() -> None:
+            if self._voter.leader_id not in (leader, None):
+                changed.set()
+
+        asked, replaced = asyncio.create_task(answer), asyncio.create_task(changed.wait())
+        unsubscribe = self._voter.watch_lead(look)
+        try:
+            look()
+            await asyncio.wait((asked, replaced), return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done():
+                raise DeadlineExceededError(f"voter {leader} was silent until another led")
+            return asked.result()
+        finally:
+            unsubscribe()
+            asked.cancel()
+            replaced.cancel()
 
     async def _pause(self, pause_ms: int) -> None:
         """So long, or until another leads."""
