@@ -155,7 +155,6 @@ class VoterEngine:
         self._gathered: list[_Proposal] = []
         self._own: deque[RaftMessage] = deque()  # what this voter promised itself
         self._waiting: dict[LogIndex, tuple[Term, _Proposal]] = {}
-        self._in_flight = 0
         self._reads: dict[object, asyncio.Future[LogIndex]] = {}
         self._applied = LogIndex(0)
         self._until_applied: list[tuple[LogIndex, asyncio.Future[None]]] = []
@@ -352,19 +351,15 @@ class VoterEngine:
             ) from error
         if node.role is not Role.LEADER:
             raise NotLeaderError(_not_leader(node.leader_id))
-        if self._in_flight >= self._in_flight_max:
-            raise StoreBusyError(f"{self._in_flight} commands are in flight already")
+        in_flight = len(self._gathered) + len(self._waiting)
+        if in_flight >= self._in_flight_max:
+            raise StoreBusyError(f"{in_flight} commands are in flight already")
         proposal = _Proposal(command, data, asyncio.get_running_loop().create_future())
-        self._in_flight += 1
-        proposal.future.add_done_callback(self._landed)
         if not self._gathered:  # what else is proposed in this turn of the loop goes with it
             asyncio.get_running_loop().call_soon(self._propose_gathered)
         self._gathered.append(proposal)
-        # A cancelled caller does not cancel its command: it is in the log, or about to be.
-        return await asyncio.shield(proposal.future)
-
-    def _landed(self, _: object) -> None:
-        self._in_flight -= 1
+        # A cancelled caller does not cancel its command: it is in the log, or about to be, and in flight.
+        return await proposal.future
 
     def _propose_gathered(self) -> None:
         gathered, self._gathered = self._gathered, []
