@@ -24,7 +24,7 @@ from fabric.store import voter_engine
 from fabric.store.errors import StoreBusyError, StoreFailedError, StoreLockedError, StoreStoppedError
 from fabric.store.voter_engine import VoterEngine
 from proto.commands.identity import ProjectCreate
-from proto.ids import ProjectId, RequestId, Term, VoterId
+from proto.ids import LogIndex, ProjectId, RequestId, Term, VoterId
 from proto.raft import RaftMessage, TimeoutNow
 from tests.fixtures.store_world import DOMAIN, fabric_init
 from tests.sim.raft_files import SimFiles
@@ -370,6 +370,23 @@ async def test_too_much_in_flight_is_refused(tmp_path: Path) -> None:
         )
         assert sum(isinstance(answer, StoreBusyError) for answer in answers) == 30
         assert len(await names(engine)) == 10
+
+
+async def test_who_goes_away_leaves_the_command_and_its_place_in_flight(tmp_path: Path) -> None:
+    async with group(tmp_path, A, in_flight_max=1) as wire:
+        await begin(wire)
+        engine = wire.voters[A]
+        its_index = LogIndex(engine.applied_index + 1)
+        leaving = asyncio.create_task(engine.propose(project(0), request_id=RequestId("q0")))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        assert leaving.cancelled()
+        with pytest.raises(StoreBusyError):
+            await engine.propose(project(1), request_id=RequestId("q1"))
+        await engine.wait_applied(its_index)
+        assert len(await names(engine)) == 1
+        await engine.propose(project(1), request_id=RequestId("q1"))
 
 
 async def test_closing_leaves_nobody_waiting(tmp_path: Path) -> None:
