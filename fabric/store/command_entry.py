@@ -11,7 +11,7 @@ from proto.ids import RequestId
 from proto.raft import ENTRY_BYTES_MAX, LogEntry
 
 REQUEST_ID_BYTES_MAX = 1_024
-TIME_MS_MAX = 1 << 53
+TIME_MS_MAX = 1 << 53  # what every table takes; a clock beyond it is wrong by 285,000 years
 COMMAND_BYTES_MAX = ENTRY_BYTES_MAX - REQUEST_ID_BYTES_MAX - 32  # beside it: the stamp, and what holds them
 
 
@@ -26,15 +26,15 @@ def encode_command_entry(time_ms: int, request_id: RequestId, command: bytes) ->
 
 def decode_command_entry(entry: LogEntry, *, not_before_ms: int) -> Entry:
     """As it is applied. Stamps never go back, whatever a leader's clock did: one that would is
-    `not_before_ms`, the stamp of the entry before, on every voter alike.
+    `not_before_ms`, the stamp of the entry before, on every voter alike; nor are they beyond TIME_MS_MAX.
 
     Raises WireError for a command this program does not know: apply halts, it never skips.
     """
     match unpack(entry.data, limit=ENTRY_BYTES_MAX):
-        case [int(time_ms), str(request_id), bytes(command)] if 0 <= time_ms <= TIME_MS_MAX:
+        case [int(time_ms), str(request_id), bytes(command)]:
             return Entry(
                 entry.index,
-                max(time_ms, not_before_ms),
+                min(max(time_ms, not_before_ms), TIME_MS_MAX),
                 RequestId(request_id),
                 hash_bytes(command),
                 decode_command(command),

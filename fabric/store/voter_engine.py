@@ -485,6 +485,9 @@ class VoterEngine:
             self._peers.send(send.to, send.message)
         for done in ready.appended:
             if isinstance(done.key, _Proposal):
+                _, before = self._waiting.get(done.index, (None, None))
+                if before is not None:  # of an earlier lead of ours, and cut off since: it never will be done
+                    settle(before.future, NotLeaderError(_not_leader(None)))
                 self._waiting[done.index] = (done.term, done.key)
         for refused in ready.refused:
             error = NotLeaderError(_not_leader(refused.leader))

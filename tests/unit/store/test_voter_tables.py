@@ -17,6 +17,7 @@ from fabric.store import tables as t
 from fabric.store.command_entry import (
     COMMAND_BYTES_MAX,
     REQUEST_ID_BYTES_MAX,
+    TIME_MS_MAX,
     decode_command_entry,
     encode_command_entry,
 )
@@ -358,3 +359,8 @@ def test_the_largest_command_fits_an_entry_and_a_larger_one_is_refused() -> None
         encode_command_entry(0, longest, bytes(COMMAND_BYTES_MAX + 1))
     with pytest.raises(WireError, match="request_id"):
         encode_command_entry(0, RequestId("é" * REQUEST_ID_BYTES_MAX), b"")
+
+
+@pytest.mark.parametrize(("at_ms", "stamp"), [(-5, 3), (1 << 62, TIME_MS_MAX), (7, 7)])
+def test_no_clock_makes_a_stamp_that_halts_every_voter(at_ms: int, stamp: int) -> None:
+    assert decode_command_entry(logged(2, at_ms=at_ms), not_before_ms=3).time_ms == stamp
