@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from fabric.cli import cut_off
-from fabric.cli.output import age, json_option, millis, print_json, table_lines
-from fabric.cli.screen import Redrawn, coloured, now_text, repeat
+from fabric.cli.look import Choose, Look
+from fabric.cli.output import age, json_option, millis, table_lines
+from fabric.cli.screen import coloured
 from fabric.cli.target import node_names, with_client
-from fabric.runtime.local_socket import AgentNotRunningError, LocalClient
+from fabric.runtime.local_socket import LocalClient
 
 STATES = ("alive", "stalled", "suspect", "agent_down", "host_down", "leaving", "left", "forgotten")
 _WORST_FIRST = ("host_down", "agent_down", "stalled", "suspect", "leaving", "left", "forgotten", "alive")
-WATCH_TIMEOUT_S = 1.5  # a table that is older than two looks must not pass for the present
 Row = dict[str, Any]
 _SORTS: dict[str, Callable[[Row], Any]] = {
     "name": lambda row: row["name"],
@@ -122,87 +119,24 @@ def members(
     if links:
         if sort != "name" or states or zones:
             raise click.UsageError("--links shows links: --state, --zone and --sort are for members")
-        look = _Look(client, "/links", wanted, _link_lines, as_json)
+        look = Look(client, "/links", _link_lines, _choose_links(wanted), as_json)
     else:
-        look = _Look(client, "/members", wanted, _member_lines, as_json)
-    if watch:
-        look.once_more()  # a mistake ends it here, with its message
-        repeat(look.once_more_or_wait, interval_s=interval)
-    else:
-        look.once()
+        look = Look(client, "/members", _member_lines, _choose_members(wanted), as_json)
+    look.run(watch=watch, interval_s=interval)
 
 
-class _Look:
-    """One question, asked once or again and again."""
+def _choose_members(wanted: Wanted) -> Choose:
+    def choose(rows: list[Row], is_first: bool) -> list[Row]:
+        if is_first:
+            for doubt in wanted.doubts(rows):
+                click.echo(doubt, err=True)
+        return wanted.of(rows)
 
-    def __init__(
-        self,
-        client: LocalClient,
-        path: str,
-        wanted: Wanted,
-        lines: Callable[[Sequence[Row]], list[str]],
-        as_json: bool,
-    ) -> None:
-        self._client = client
-        self._path = path
-        self._wanted = wanted
-        self._lines = lines
-        self._as_json = as_json
-        self._screen = Redrawn()
-        self._is_first = True
-        self._answered_s = time.monotonic()
-        self._answered_at = ""
-        self._last: list[str] = []
+    return choose
 
-    def once(self) -> None:
-        rows, alone = self._ask(None)
-        if alone:
-            click.echo(alone, err=True)
-        if self._as_json:
-            print_json(rows)
-        else:
-            for line in self._lines(rows):
-                click.echo(line)
 
-    def once_more(self, timeout_s: float | None = None) -> None:
-        rows, alone = self._ask(timeout_s)
-        self._answered_s, self._answered_at = time.monotonic(), now_text()
-        if self._as_json:
-            kind = self._path.removeprefix("/")
-            click.echo(json.dumps({"time": self._answered_at, "isolated": bool(alone), kind: rows}))
-        else:
-            self._last = [*([alone] if alone else []), *self._lines(rows)]
-            self._screen.draw([self._answered_at, *self._last])
-
-    def once_more_or_wait(self) -> None:
-        """An agent that restarts or is stuck is worth waiting for: whoever watches, watches for such things.
-        The last table stays, and says how old it is."""
-        try:
-            self.once_more(WATCH_TIMEOUT_S)
-        except AgentNotRunningError as error:
-            silent_s = time.monotonic() - self._answered_s
-            if self._as_json:
-                told = {"time": now_text(), "error": str(error), "silent_s": round(silent_s, 1)}
-                click.echo(json.dumps(told))
-                return
-            clock = self._answered_at.partition("T")[2]
-            mark = f"no answer for {silent_s:.0f} s; the table is from {clock}"
-            advice = f"{error}; asking again until it answers, Ctrl-C ends this"
-            self._screen.draw([now_text(), mark, advice, *self._last])
-
-    def _ask(self, timeout_s: float | None) -> tuple[list[Row], str]:
-        """The rows, and what must be said when they are only memory."""
-        rows = self._client.get(self._path, timeout_s=timeout_s)
-        alone = cut_off.notice(self._client, timeout_s=timeout_s)
-        if self._path == "/links":
-            rows = [row for row in rows if not self._wanted.names or row["name"] in self._wanted.names]
-        else:
-            if self._is_first:
-                for doubt in self._wanted.doubts(rows):
-                    click.echo(doubt, err=True)
-            rows = self._wanted.of(rows)
-        self._is_first = False
-        return rows, alone
+def _choose_links(wanted: Wanted) -> Choose:
+    return lambda rows, _: [row for row in rows if not wanted.names or row["name"] in wanted.names]
 
 
 def _member_lines(rows: Sequence[Row]) -> list[str]:

@@ -161,6 +161,13 @@ def leaders(fleet: Fleet) -> list[dict[str, Any]]:
             shared.append(row)
         elif row["role"] not in newest or row["fence"] > newest[row["role"]]["fence"]:
             newest[row["role"]] = row
+    able = sorted(
+        row["node"] for row in shared if row["state"] in {state.value for state in ANSWERING_STATES}
+    )
+    for row in newest.values():  # whoever serves the API has the rows, and what else it takes
+        row["candidates"] = [name for name in able if name != row["node"]]
+    for row in shared:
+        row["candidates"] = []
     return sorted([*newest.values(), *shared], key=lambda row: (row["role"], row["node"]))
 
 

@@ -1,0 +1,51 @@
+"""`fabric leaders`: holders, fences, and who could take over."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fabric.core.membership.model import MemberState
+from tests.fixtures.local_agent import local_parts
+from tests.fixtures.mesh_view_double import MeshDouble, member_named
+from tests.unit.cli.asking import Asked, asked, column
+
+__all__ = ["asked"]  # a fixture, used by its name
+
+
+@pytest.fixture
+def view() -> MeshDouble:
+    return MeshDouble(
+        [
+            member_named("a", ("conductor", 9), ("api", 3)),
+            member_named("b", ("scheduler", 12), ("api", 5)),
+            member_named("c", ("api", 7)),
+            member_named("d", ("api", 8), state=MemberState.AGENT_DOWN),
+            member_named("e"),
+        ]
+    )
+
+
+def test_the_table(asked: Asked, view: MeshDouble) -> None:
+    with asked.answering(local_parts(view)):
+        done = asked("leaders")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert column(done, "ROLE") == ["api", "api", "api", "conductor", "scheduler"]
+    assert column(done, "NODE") == ["a", "b", "c", "a", "b"]
+    assert column(done, "FENCE") == ["3", "5", "7", "9", "12"]
+
+
+def test_whoever_has_the_rows_and_is_there_could_take_over(asked: Asked, view: MeshDouble) -> None:
+    with asked.answering(local_parts(view)):
+        rows = {row["role"]: row for row in json.loads(asked("leaders", "--json").stdout)}
+    assert rows["conductor"]["candidates"] == ["b", "c"]
+    assert rows["scheduler"]["candidates"] == ["a", "c"]
+    assert rows["api"]["candidates"] == []
+
+
+def test_where_nobody_leads_it_is_said_aside(asked: Asked) -> None:
+    with asked.answering(local_parts(MeshDouble([member_named("me")]))):
+        done = asked("leaders", "--json")
+    assert json.loads(done.stdout) == []
+    assert "holds a role" in done.stderr
