@@ -89,6 +89,7 @@ class RaftNode:
         self._role = Role.FOLLOWER
         self._leader_id: VoterId | None = None
         self._heard_ms = now_ms  # of the leader
+        self._hurry_until_ms = now_ms  # the leader is known to be gone
         self._votes: dict[VoterId, bool] = {}
         self._leader: Leader | None = None
         self._commit_index = self._handed_index = LogIndex(applied_index)
@@ -242,12 +243,20 @@ class RaftNode:
         )
 
     def _on_leader_gone(self, leader: VoterId) -> None:
-        """Nobody waits out its lease. A moment apart, so that one stands before the others do, and after they
-        have heard of it, too."""
+        """Nobody waits out its lease, nor a whole timeout when two stand at once."""
         if self._role is Role.FOLLOWER and leader == self._leader_id:
             self._leader_id = None
-            spread_ms = max(2, self._config.election_ms // GONE_SPREAD_PART)
-            self._election_due_ms = self._now_ms + spread_ms // 2 + self._rng.randrange(spread_ms)
+            self._hurry_until_ms = self._now_ms + self._config.election_ms
+            self._wait_to_stand()
+
+    def _wait_to_stand(self) -> None:
+        """As for a leader, unless it is known to be gone: then a moment, so that one stands before the others
+        do, and after they have heard of it, too."""
+        if self._now_ms >= self._hurry_until_ms:
+            self._wait_for_leader()
+            return
+        spread_ms = max(2, self._config.election_ms // GONE_SPREAD_PART)
+        self._election_due_ms = self._now_ms + spread_ms // 2 + self._rng.randrange(spread_ms)
 
     def _is_leased(self) -> bool:
         """There is a leader that was heard a moment ago: nobody else is elected (thesis, 4.2.3)."""
@@ -260,7 +269,7 @@ class RaftNode:
         self._role, self._leader_id = Role.PRE_CANDIDATE, None
         self._votes = {self.me: True}
         self.counters["pre_campaigns"] += 1
-        self._wait_for_leader()
+        self._wait_to_stand()
         question = PreVote(
             term=Term(self.term + 1), last_index=self._log.last_index, last_term=self._log.last_term
         )
@@ -273,7 +282,7 @@ class RaftNode:
         self._role, self._leader_id = Role.CANDIDATE, None
         self._votes = {}
         self.counters["campaigns"] += 1
-        self._wait_for_leader()
+        self._wait_to_stand()
         request = Vote(
             term=self.term,
             last_index=self._log.last_index,

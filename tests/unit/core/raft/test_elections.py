@@ -259,6 +259,20 @@ def test_a_leader_whose_process_ended_is_not_waited_for() -> None:
     assert group["b"].term == 2
 
 
+def test_two_that_stand_at_once_for_a_leader_that_is_gone_try_again_soon() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    for voter in "bc":
+        group.tell(voter, LeaderGone(VoterId("a")))
+    group.now_ms += CONFIG.election_ms // 2
+    for voter in "bc":  # neither has heard that the other stands
+        group.tell(voter, Campaign())
+    group.deliver(between("b", "c"))
+    assert group["b"].role is group["c"].role is Role.CANDIDATE
+    group.wait(CONFIG.election_ms * 3 // 4, among=("b", "c"))
+    assert Role.LEADER in (group["b"].role, group["c"].role)
+
+
 def test_one_voter_that_believes_the_leader_gone_does_not_depose_it() -> None:
     group = RaftGroup("a", "b", "c")
     group.elect("a")
