@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from fabric.core.raft.configuration import Configuration
-from fabric.core.raft.events import AskRead, Propose, ProposeConfiguration, Received, Transfer
+from fabric.core.raft.events import AskRead, LeaderGone, Propose, ProposeConfiguration, Received, Transfer
 from fabric.core.raft.node import Role
 from fabric.core.raft.ready import Send
 from fabric.store.apply import Outcome
@@ -55,6 +55,7 @@ class Faults:
     compact: float = 0.0
     change: float = 0.0
     transfer: float = 0.0
+    gone: float = 0.0  # a voter hears that its leader's process ended, true or not
 
     @classmethod
     def drawn_from(cls, rng: Random) -> Faults:
@@ -76,6 +77,7 @@ class Faults:
             compact=some(1.0),
             change=some(0.4),
             transfer=some(0.4),
+            gone=some(1.0),
         )
 
 
@@ -277,6 +279,8 @@ class RaftWorld:
             voter.pause(rng.choice((50, 400, 2_000)))
         if rng.random() < faults.compact / 10:
             voter.compact()
+        if voter.node is not None and voter.node.leader_id is not None and rng.random() < faults.gone / 10:
+            voter.tell(LeaderGone(voter.node.leader_id))
         if voter.node is not None and voter.node.role is Role.LEADER:
             for _ in range(rng.randrange(3)):
                 self.propose(name, rng.randrange(1, 4))
