@@ -96,8 +96,8 @@ VOTER_BUGS = (
         "time goes back with a new leader's clock",
         S,
         "store/command_entry.py",
-        "                max(time_ms, not_before_ms),\n",
-        "                time_ms,\n",
+        "                min(max(time_ms, not_before_ms), TIME_MS_MAX),\n",
+        "                min(time_ms, TIME_MS_MAX),\n",
         TABLES,
     ),
     bug(

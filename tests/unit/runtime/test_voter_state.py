@@ -173,9 +173,7 @@ async def test_a_leader_that_answers_nonsense_is_not_believed(seats: list[Seat])
 # ---- reads
 
 
-async def test_a_linearizable_read_at_a_follower_sees_what_the_leader_just_answered(
-    seats: list[Seat],
-) -> None:
+async def test_a_linearizable_read_at_a_follower_sees_what_was_just_answered(seats: list[Seat]) -> None:
     leader, *followers = seats
     for number in range(ROUNDS):
         await leader.state.propose(project(number), request_id=request(number))
