@@ -160,7 +160,7 @@ async def test_a_node_that_stops_becomes_no_voter_and_is_none_no_more(yard: Yard
         await invite(founder, agent)
 
 
-async def test_a_dismissed_node_begins_anew_as_a_host(chosen: tuple[Machine, Agent]) -> None:
+async def test_a_dismissed_node_begins_anew_as_a_host(yard: Yard, chosen: tuple[Machine, Agent]) -> None:
     founder, agent = chosen
     voter = await invite(founder, agent)
     await agent._end_voter(VoterId(f"{node_of(voter)}.another"))
@@ -170,3 +170,8 @@ async def test_a_dismissed_node_begins_anew_as_a_host(chosen: tuple[Machine, Age
     assert agent.begins_anew
     assert not (agent._directory / "root.key").exists()
     assert not (agent._directory / "state").exists()
+    agent._supervisor.fail("its rows cannot be opened any more")  # as whoever reads just then
+    running = yard.machines[-1].running
+    assert running is not None
+    await asyncio.wait_for(running, PATIENCE_S)
+    assert (await yard.machines[-1].start())._voter is None
