@@ -70,7 +70,7 @@ class Voter:
         self._clock = SystemClock()
         self._board = Switchboard(RouterDealer(keys, bind=settings["bind"]), FABRIC)
         self._rpc = MeshRpc(self._node_id, self._board)
-        self._route = VoterRoute(self._board, self._rpc)
+        self._route = VoterRoute(self._board, self._rpc, may_vote=lambda node_id: True)
         if settings["compact_entries"] is not None:
             voter_engine.COMPACT_ENTRIES = settings["compact_entries"]
             voter_engine.TRAIL_ENTRIES = settings["compact_entries"] // 2

@@ -26,7 +26,7 @@ from fabric.agent_host import make_driver, make_plug
 from fabric.agent_identity import IdentitySide
 from fabric.agent_nodes import AgentNodes, where_to_ask
 from fabric.agent_operator import OperatorSide
-from fabric.agent_roles import conductor_of, conducts, may_ask_hosts
+from fabric.agent_roles import conductor_of, conducts, may_ask_hosts, may_vote
 from fabric.agent_voter import VoterSide, holds_rows
 from fabric.agent_voters_desk import AgentVotersDesk
 from fabric.api.local.app import LocalParts, build_local_app
@@ -213,7 +213,9 @@ class Agent:
         )
         self._switchboard = Switchboard(transport, member.fabric_id)
         self._rpc = MeshRpc(who.node_id, self._switchboard)
-        self._route = VoterRoute(self._switchboard, self._rpc)
+        self._route = VoterRoute(
+            self._switchboard, self._rpc, lambda node_id: may_vote(self._fleet, self._who.trust, node_id)
+        )
         record = await asyncio.to_thread(self._who.record, endpoint_of(address, config.mesh.port))
         self._address = address
         core = MembershipCore(

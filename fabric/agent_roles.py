@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fabric.runtime.authority import NodeTrust
 from fabric.runtime.fleet import Fleet
 from proto.ids import NodeId
 
@@ -16,6 +17,12 @@ def may_ask_hosts(fleet: Fleet, node_id: NodeId) -> bool:
 
 def conducts(fleet: Fleet, node_id: NodeId) -> bool:
     return _claims(fleet, node_id, ("conductor",))
+
+
+def may_vote(fleet: Fleet, trust: NodeTrust, node_id: NodeId) -> bool:
+    """Whether that node's certificate lets it lead the log, whatever it claims now."""
+    member = fleet.member(node_id)
+    return member is not None and trust.allows(member.record.certificate, "conductor")
 
 
 def _claims(fleet: Fleet, node_id: NodeId, roles: tuple[str, ...]) -> bool:

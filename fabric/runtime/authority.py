@@ -272,6 +272,13 @@ class NodeTrust:
             return None
         return node_id if fabric_id == self._fabric_id else None
 
+    def allows(self, certificate: bytes, role: str) -> bool:
+        """Whether the root lets its owner claim that role."""
+        try:
+            return role in self._prove(certificate).certificate.roles
+        except WireError:
+            return False
+
     def is_newer(self, certificate: bytes, known: bytes) -> bool:
         if certificate == known:
             return False

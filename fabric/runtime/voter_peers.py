@@ -7,6 +7,7 @@ an agent's life, to which the present voter's `MeshPeers` attaches.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,10 @@ class NoVoterHereError(FabricError):
 class VoterRoute:
     """Made before the switchboard starts. What comes for nobody is dropped and counted, or refused."""
 
-    def __init__(self, switchboard: Switchboard, rpc: Rpc) -> None:
+    def __init__(self, switchboard: Switchboard, rpc: Rpc, may_vote: Callable[[NodeId], bool]) -> None:
+        """`may_vote`: whether that node's certificate lets it. A voter believes whoever says it leads, so
+        nobody else is heard: a stolen host could write the log."""
+        self._may_vote = may_vote
         self.switchboard = switchboard
         self.snapshots_out = SnapshotSource(rpc)
         self._snapshots_in = SnapshotSink(rpc, self._need_present)
@@ -53,6 +57,11 @@ class VoterRoute:
         assert self._present is peers
         self._present = None
         self._snapshots_in.stop()
+
+    def need_voter(self, node_id: NodeId) -> None:
+        """Raises WireError `no_conductor`."""
+        if not self._may_vote(node_id):
+            raise WireError("no_conductor")
 
     def _need_present(self) -> MeshPeers:
         if self._present is None:
@@ -127,7 +136,8 @@ class MeshPeers:
 
     def check(self, node_id: NodeId, address: RaftAddress) -> None:
         """What came over the link of `node_id` is for this voter, from one that lives there. Raises WireError
-        `wrong_sender`, `wrong_voter`, `wrong_incarnation`."""
+        `no_conductor`, `wrong_sender`, `wrong_voter`, `wrong_incarnation`."""
+        self._route.need_voter(node_id)
         if node_of(address.sender) != node_id:
             raise WireError("wrong_sender")
         if address.to != self._me:

@@ -169,6 +169,7 @@ def test_a_joined_node_may_carry_guests_and_no_more(authority: Authority, node: 
         for certificate, expected in ((issue(authority, node), of_host), (founders, of_founder)):
             said = sign_record(replace(record_of(node, certificate), roles=claims), node.sign)
             assert verify(said.state, said.record) == expected, role
+            assert trust_of(authority, node).allows(certificate, role) is (expected is None)
 
 
 def test_a_node_whose_papers_do_not_fit_is_told_before_it_speaks(

@@ -84,12 +84,14 @@ async def test_what_comes_where_no_voter_lives_is_dropped(nodes: list[VoterNode]
     await dropped(b, "no_voter")
 
 
-@pytest.mark.parametrize("reason", ["wrong_sender", "wrong_voter", "wrong_incarnation", ""])
+@pytest.mark.parametrize("reason", ["wrong_sender", "wrong_voter", "wrong_incarnation", "no_conductor", ""])
 async def test_only_what_is_for_this_voter_from_who_says_so_is_heard(
     nodes: list[VoterNode], reason: str
 ) -> None:
     a, b, c = nodes
     await b.start(Configuration())
+    if reason == "no_conductor":  # a stolen host could lead it, and write what it likes
+        b.impostors.add(a.node_id)
     address = RaftAddress(
         sender=c.voter if reason == "wrong_sender" else a.voter,
         to=voter_of(b.node_id, "99999999") if reason == "wrong_voter" else b.voter,
