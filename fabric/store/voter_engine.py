@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Protocol, TypeVar
@@ -154,7 +155,8 @@ class VoterEngine:
         self._failure: BaseException | None = None
         self._gathered: list[_Proposal] = []
         self._own: deque[RaftMessage] = deque()  # what this voter promised itself
-        self._waiting: dict[LogIndex, tuple[Term, _Proposal]] = {}
+        # several at one index: what a lost lead left there, whose end is not known yet, and what came after
+        self._waiting: dict[LogIndex, list[tuple[Term, _Proposal]]] = {}
         self._reads: dict[object, asyncio.Future[LogIndex]] = {}
         self._applied = LogIndex(0)
         self._until_applied: list[tuple[LogIndex, asyncio.Future[None]]] = []
@@ -307,7 +309,7 @@ class VoterEngine:
         for proposal in self._gathered:
             settle(proposal.future, StoreStoppedError(f"the store stopped: {error}"))
         held = "the store stopped while it held this command; it may have been done"
-        for _, proposal in self._waiting.values():
+        for _, proposal in chain.from_iterable(self._waiting.values()):
             settle(proposal.future, StoreFailedError(held))
         for read in self._reads.values():
             settle(read, StoreStoppedError(f"the store stopped: {error}"))
@@ -415,8 +417,14 @@ class VoterEngine:
         self._need_node()
         if self._applied < index:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._until_applied.append((index, future))
-            await future
+            one = (index, future)
+            self._until_applied.append(one)
+            try:
+                await future
+            except asyncio.CancelledError:  # nobody waits any more: an index may never come
+                if one in self._until_applied:
+                    self._until_applied.remove(one)
+                raise
 
     def progress(self) -> Mapping[VoterId, Followed]:
         """How the leader sees each member, itself too; empty where this voter does not lead."""
@@ -485,10 +493,7 @@ class VoterEngine:
             self._peers.send(send.to, send.message)
         for done in ready.appended:
             if isinstance(done.key, _Proposal):
-                _, before = self._waiting.get(done.index, (None, None))
-                if before is not None:  # of an earlier lead of ours, and cut off since: it never will be done
-                    settle(before.future, NotLeaderError(_not_leader(None)))
-                self._waiting[done.index] = (done.term, done.key)
+                self._waiting.setdefault(done.index, []).append((done.term, done.key))
         for refused in ready.refused:
             error = NotLeaderError(_not_leader(refused.leader))
             if isinstance(refused.key, _Proposal):
@@ -557,10 +562,12 @@ class VoterEngine:
         told: list[AppliedEntry] = []
         for entry, one in zip(fold.entries, folded, strict=True):
             self._applied = entry.index
-            term, proposal = self._waiting.pop(entry.index, (None, None))
-            if proposal is not None and (one is None or term != entry.term):
-                settle(proposal.future, NotLeaderError(_not_leader(self._node.leader_id)))
-                proposal = None
+            proposal: _Proposal | None = None
+            for term, waiting in self._waiting.pop(entry.index, ()):
+                if term == entry.term:
+                    proposal = waiting
+                else:
+                    settle(waiting.future, NotLeaderError(_not_leader(self._node.leader_id)))
             if one is None:
                 continue
             outcome = one.outcome
@@ -580,10 +587,11 @@ class VoterEngine:
         self._applied = index
         passed = [at for at in self._waiting if at <= index]
         for at in passed:
-            _, proposal = self._waiting.pop(at)
-            settle(
-                proposal.future, StoreFailedError("this voter fell behind; the command may have been done")
-            )
+            for _, proposal in self._waiting.pop(at):
+                settle(
+                    proposal.future,
+                    StoreFailedError("this voter fell behind; the command may have been done"),
+                )
 
     def _tell_waiting(self) -> None:
         for index, future in self._until_applied:

@@ -17,6 +17,7 @@ from fabric.core.identity.queries import ListProjects
 from fabric.core.queries import Applied, AppliedEntry, Consistency
 from fabric.core.raft.config import RaftConfig
 from fabric.core.raft.configuration import Configuration
+from fabric.core.raft.events import Campaign
 from fabric.core.raft.log import SnapshotMark
 from fabric.errors import CommandRejectedError, NotLeaderError
 from fabric.runtime.clock import SystemClock
@@ -25,7 +26,7 @@ from fabric.store.errors import StoreBusyError, StoreFailedError, StoreLockedErr
 from fabric.store.voter_engine import VoterEngine
 from proto.commands.identity import ProjectCreate
 from proto.ids import LogIndex, ProjectId, RequestId, Term, VoterId
-from proto.raft import RaftMessage, TimeoutNow
+from proto.raft import Append, AppendReply, EntryKind, LogEntry, RaftMessage, TimeoutNow, VoteReply
 from tests.fixtures.store_world import DOMAIN, fabric_init
 from tests.sim.raft_files import SimFiles
 
@@ -402,6 +403,63 @@ async def test_closing_leaves_nobody_waiting(tmp_path: Path) -> None:
         assert all(isinstance(one, Applied | StoreFailedError | StoreStoppedError) for one in answers)
         with pytest.raises(StoreStoppedError, match="closed"):
             await engine.propose(project(1), request_id=RequestId("q1"))
+
+
+async def test_what_a_lost_lead_left_is_answered_when_its_place_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where this voter itself takes it, with a command that somebody else waits for."""
+    monkeypatch.setitem(globals(), "CONFIG", RaftConfig(heartbeat_ms=50, election_ms=60_000))
+    wire = Wire(tmp_path)
+    voter = await wire.start(A, Configuration(frozenset([A, B, C])))
+
+    async def lead() -> None:
+        voter._handle(Campaign())
+        term = voter.term
+        voter.receive(B, VoteReply(term=term, granted=True))
+        await until(lambda: voter.is_leader and voter.term == term)
+
+    async def ask(number: int) -> asyncio.Task[Applied]:
+        before = voter._in_flight
+        asked = asyncio.create_task(voter.propose(project(number), request_id=RequestId(f"q{number}")))
+        await until(lambda: voter._in_flight > before)
+        return asked
+
+    try:
+        await lead()
+        former = [await ask(0), await ask(1)]  # entries 2 and 3
+        await until(lambda: len(voter._waiting) == 2)
+        nothing = LogEntry(index=LogIndex(1), term=Term(voter.term + 1), kind=EntryKind.NOTHING, data=b"")
+        voter.receive(
+            B,
+            Append(
+                term=nothing.term,
+                previous_index=LogIndex(0),
+                previous_term=Term(0),
+                commit_index=LogIndex(0),
+                entries=(nothing,),
+            ),
+        )
+        await lead()
+        later = asyncio.create_task(voter.propose(fabric_init(), request_id=RequestId("q-init")))  # entry 3
+        await until(lambda: voter._in_flight == 3 and not voter._gathered)
+        voter.receive(B, AppendReply(term=voter.term, matched=True, index=LogIndex(3)))
+        async with asyncio.timeout(PATIENCE_S):
+            assert (await later).index == 3
+            for task in former:
+                with pytest.raises(NotLeaderError):
+                    await task
+        assert voter._in_flight == 0
+    finally:
+        await wire.stop(A)
+
+
+async def test_who_gives_up_waiting_for_an_entry_leaves_nothing(tmp_path: Path) -> None:
+    async with group(tmp_path, A) as wire:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await wire.voters[A].wait_applied(LogIndex(1 << 53))
+        assert not wire.voters[A]._until_applied
 
 
 async def test_a_directory_has_one_owner(tmp_path: Path) -> None:
