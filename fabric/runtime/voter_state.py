@@ -25,6 +25,7 @@ from fabric.errors import (
 )
 from fabric.runtime.clock import Clock
 from fabric.runtime.state_wire import applied_from_plain, index_from_plain, rejection_of
+from fabric.store.errors import StoreStoppedError
 from proto.codec import Plain
 from proto.commands import Command, command_to_plain
 from proto.errors import Outcome
@@ -99,7 +100,11 @@ class VoterState:
             return applied_from_plain(await self._call(leader, PROPOSE, body))
 
         applied = await self._ask(here, at, PROPOSE_DEADLINE_MS)
-        await self._until_applied(applied.index, "it is done, and this node has not heard of it yet")
+        done = "it is done, and this node has not heard of it yet"
+        try:
+            await self._until_applied(applied.index, done)
+        except StoreStoppedError as error:  # NOT_DONE is true of the waiting only
+            raise DeadlineExceededError(f"{done} ({error})") from error
         return applied
 
     async def read(self, query: Query[T], *, consistency: Consistency = Consistency.SESSION) -> T:
@@ -147,7 +152,8 @@ class VoterState:
         while True:
             try:
                 left_ms = max(1, deadline_ms - self._clock.monotonic_ms())
-                async with asyncio.timeout(left_ms / 1_000):
+                # a voter that lost the lead may not hear for long what became of what it took
+                async with asyncio.timeout(min(left_ms, CALL_TIMEOUT_MS) / 1_000):
                     return await self._once(here, at)
             except (NotLeaderError, PeerUnreachableError) as error:
                 last: Exception = error

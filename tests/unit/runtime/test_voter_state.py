@@ -108,6 +108,19 @@ async def test_a_rejection_keeps_its_reason_on_the_way_back(seats: list[Seat]) -
     assert "0" in caught.value.message
 
 
+async def test_what_is_done_is_never_told_as_not_done(seats: list[Seat]) -> None:
+    """The leader has answered, and this node stops before its rows hold it."""
+    leader, follower, other = seats
+    follower.node.impostors |= {leader.node.node_id, other.node.node_id}  # it hears no entry
+    asked = asyncio.create_task(follower.state.propose(project(0), request_id=request(0)))
+    await until(lambda: bool(follower.node.engine._until_applied), PATIENCE_S)
+    await follower.node.stop()
+    with pytest.raises(DeadlineExceededError) as caught:
+        await asked
+    assert caught.value.outcome is Outcome.UNKNOWN
+    assert await leader.names() == numbered(1)
+
+
 @pytest.mark.usefixtures("impatient")
 async def test_nothing_is_done_where_nobody_leads_and_reads_go_on(seats: list[Seat]) -> None:
     leader, lonely, other = seats
