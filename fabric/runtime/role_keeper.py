@@ -16,7 +16,7 @@ from fabric.core.nodes.queries import ListRoleGrants
 from fabric.core.queries import Applied
 from fabric.core.voters.leases import Grant, LeaseTable
 from fabric.core.voters.roles import choose_scheduler
-from fabric.errors import CommandRejectedError, FabricError
+from fabric.errors import CommandRejectedError, FabricError, NoQuorumError
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.clock import Clock
 from fabric.runtime.hard_state import HardState
@@ -112,7 +112,9 @@ class RoleKeeper:
         if body.get("role") != self._role:
             raise CommandRejectedError("not_found", "Nobody leases that role.")
         now_ms = self._clock.monotonic_ms()
-        held = self._leases is not None and self._leases.renew(self._role, peer, Fence(fence), now_ms)
+        if self._leases is None:
+            raise NoQuorumError("the conductor has just begun and has not looked yet; ask again")
+        held = self._leases.renew(self._role, peer, Fence(fence), now_ms)
         return {"held": held}
 
 

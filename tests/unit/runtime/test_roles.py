@@ -16,7 +16,7 @@ from fabric.core.nodes.model import RoleGrant
 from fabric.core.nodes.queries import ListRoleGrants
 from fabric.core.voters.leases import TTL_MS
 from fabric.core.voters.roles import SCHEDULER
-from fabric.errors import RemoteError
+from fabric.errors import NoQuorumError, RemoteError
 from fabric.runtime import role_holder, role_keeper
 from fabric.runtime.role_holder import RoleHolder
 from fabric.runtime.role_keeper import RENEW, RoleKeeper
@@ -192,6 +192,14 @@ async def test_a_dead_holder_is_not_waited_for(world: World) -> None:
     world.dead.add(before.node_id)
     await keeper.look()
     assert (await world.held()).node_id in world.candidates - world.dead - {world.conductor}
+
+
+async def test_a_leader_that_has_not_looked_yet_takes_the_role_from_nobody(world: World) -> None:
+    await world.keeper().look()
+    before = await world.held()
+    body: dict[str, Plain] = {"role": SCHEDULER, "fence": before.fence}
+    with pytest.raises(NoQuorumError):
+        await world.keeper()._renew(before.node_id, body)
 
 
 async def test_a_new_leader_gives_what_it_finds_one_term_more(world: World) -> None:
