@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 CONDUCTOR = "conductor"
 RETRY_S = 0.05
+TAKE_S = 5.0
 
 Duties = Callable[[], Sequence[tuple[str, Coroutine[Any, Any, None]]]]
 
@@ -72,7 +73,11 @@ class LeadLoop:
     async def _conduct(self) -> None:
         try:
             command = RoleHold(role=CONDUCTOR, node_id=self._me)
-            grant = await self._voter.propose(command, request_id=new_request_id())
+            async with asyncio.timeout(TAKE_S):  # a lost lead may leave it without an answer for long
+                grant = await self._voter.propose(command, request_id=new_request_id())
+        except TimeoutError:
+            log.info("conductor's role not taken in time")
+            return
         except FabricError as error:
             log.info("conductor's role not taken", extra={"code": error.code, "reason": str(error)})
             await asyncio.sleep(RETRY_S)

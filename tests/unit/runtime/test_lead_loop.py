@@ -14,6 +14,7 @@ from fabric.core.membership.model import RoleClaim
 from fabric.core.nodes.queries import ListRoleGrants
 from fabric.core.queries import Applied
 from fabric.errors import NotLeaderError
+from fabric.runtime import lead_loop
 from fabric.runtime.clock import SystemClock
 from fabric.runtime.lead_loop import CONDUCTOR, Leading, LeadLoop
 from fabric.store.lone_voter import lone_voter
@@ -165,6 +166,25 @@ class Refusing:
             self._times -= 1
             raise NotLeaderError("another leads")
         return await self._voter.propose(command, request_id=request_id)
+
+
+class Forgetting(Refusing):
+    """Its first answers never come: a lost lead left the entry where nobody hears what became of it."""
+
+    async def propose(self, command: Command, *, request_id: RequestId) -> Applied:
+        if self._times > 0:
+            self._times -= 1
+            await asyncio.Event().wait()
+        return await self._voter.propose(command, request_id=request_id)
+
+
+async def test_an_answer_that_never_comes_is_not_waited_for(
+    alone: VoterEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lead_loop, "TAKE_S", 0.05)
+    lead = Lead(Forgetting(alone, times=1), NODE)
+    async with running(lead):
+        await until(lambda: bool(lead.running))
 
 
 async def test_nobody_works_until_the_role_is_taken(alone: VoterEngine) -> None:
