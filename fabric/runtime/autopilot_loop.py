@@ -26,6 +26,7 @@ from proto.ids import NodeId, VoterId, node_of
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
+INVITED_S = 1.0  # waited for at once; a slower node comes beside the looks, which the others need
 SETTLE_S = 30.0  # a change that is not through by then is looked at anew
 VOTES_LABEL = "votes"  # in a node's record: "never" for one whose operator keeps it out
 NEVER = "never"
@@ -86,15 +87,22 @@ class AutopilotLoop:
         self._told = told
         self._core = Autopilot()
         self._alive_since_ms: dict[NodeId, int] = {}
+        self._invitations_out: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            try:
-                await self.look()
-            except FabricError as error:
-                log.info("voters not looked after", extra={"code": error.code, "reason": str(error)})
-            await asyncio.sleep(LOOK_S)
+        try:
+            while True:
+                try:
+                    await self.look()
+                except FabricError as error:
+                    log.info("voters not looked after", extra={"code": error.code, "reason": str(error)})
+                await asyncio.sleep(LOOK_S)
+        finally:
+            for out in self._invitations_out:
+                out.cancel()
+            await asyncio.gather(*self._invitations_out, return_exceptions=True)
+            self._invitations_out.clear()
 
     async def look(self) -> None:
         """One look, and the step it asks for. Raises FabricError: it was not taken, or not to its end."""
@@ -103,9 +111,26 @@ class AutopilotLoop:
         self._told(self._core.explain())
         match step:
             case AddLearner(node_id=node_id, reason=reason):
-                await self._add(node_id, reason)
+                await self._invite(node_id, reason)
             case Reconfigure(voters=voters, learners=learners, reason=reason):
                 await self._change(voters, learners, reason)
+
+    async def _invite(self, node_id: NodeId, reason: str) -> None:
+        """A node that takes long to answer must not keep dead voters from being replaced meanwhile."""
+        out = asyncio.create_task(self._add(node_id, reason), name=f"invitation of {node_id}")
+        self._invitations_out.add(out)
+        done, _ = await asyncio.wait((out,), timeout=INVITED_S)
+        if done:
+            self._invitations_out.discard(out)
+            out.result()
+        else:
+            out.add_done_callback(self._came)
+
+    def _came(self, out: asyncio.Task[None]) -> None:
+        self._invitations_out.discard(out)
+        error = None if out.cancelled() else out.exception()
+        if error is not None:
+            log.warning("invitation failed", extra={"reason": str(error)})
 
     async def _add(self, node_id: NodeId, reason: str) -> None:
         log.info("node invited to hold the log", extra={"node": node_id, "reason": reason})

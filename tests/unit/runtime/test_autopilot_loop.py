@@ -47,11 +47,14 @@ class Invitations:
 
     nodes: dict[NodeId, VoterNode]
     refuse: bool = False
+    hang: bool = False
     invited: list[NodeId] = field(default_factory=list)
     dismissed: list[VoterId] = field(default_factory=list)
 
     async def invite(self, node_id: NodeId) -> VoterId:
         self.invited.append(node_id)
+        if self.hang:
+            await asyncio.Event().wait()
         if self.refuse:
             raise NotInvitedError("not now")
         node = self.nodes[node_id]
@@ -184,6 +187,23 @@ async def test_who_does_not_come_is_not_waited_for_with_an_end(tmp_path: Path) -
         assert world.configuration == before
         world.invitations.refuse = False
         await world.looks_until(lambda: len(world.configuration.voters) == 3)
+
+
+async def test_a_node_that_does_not_answer_does_not_keep_the_others_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autopilot_loop, "INVITED_S", 0.01)
+    monkeypatch.setattr(autopilot_loop, "LOOK_S", 0.01)
+    async with world_of(tmp_path, 3) as world:
+        world.invitations.hang = True
+        task = asyncio.create_task(world.loop.run())
+        async with asyncio.timeout(PATIENCE_S):
+            while len(set(world.invitations.invited)) < 2:
+                world.clock.ahead_ms += LOOK_MS
+                await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert not world.loop._invitations_out
 
 
 async def test_the_loop_outlives_a_refused_invitation(tmp_path: Path) -> None:
