@@ -144,8 +144,8 @@ VOTER_BUGS = (
         "a command whose place another entry took counts as done",
         S,
         "store/voter_engine.py",
-        "            if proposal is not None and (one is None or term != entry.term):\n",
-        "            if proposal is not None and one is None:\n",
+        "                if term == entry.term:\n",
+        "                if one is not None:\n",
         ENGINE,
     ),
     bug(
@@ -155,6 +155,14 @@ VOTER_BUGS = (
         "        if consistency is Consistency.LINEARIZABLE:\n",
         "        if False:\n",
         ENGINE,
+    ),
+    bug(
+        "a host that may not conduct is heard by a voter",
+        S,
+        "runtime/voter_peers.py",
+        "        if not self._may_vote(node_id):\n",
+        "        if False:\n",
+        PEERS,
     ),
     bug(
         "a frame for the disk before this one is heard",
