@@ -24,7 +24,7 @@ from fabric.runtime.node_identity import Membership, NodeIdentity
 from fabric.runtime.voter_peers import MeshPeers, VoterRoute
 from fabric.runtime.voter_state import VoterState
 from fabric.store.errors import LogFailedError
-from fabric.store.voter_id import disown_voter, known_voter_id, name_voter
+from fabric.store.voter_id import disown_voter, voter_here
 from proto.commands import Command
 from proto.ids import RequestId
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LOSING = (errno.EIO, errno.ENXIO, errno.ENODEV)  # the disk, not the way to it
 FIRST_INCARNATION = 1
 DIRECTORY = "state"  # below the node's own
 
@@ -52,12 +53,13 @@ def carry_over(config: Config, identity: NodeIdentity) -> None:
 
 
 def _may_have_lost(error: BaseException) -> bool:
-    """Whether what the disk said it holds may be gone (fsync's errors are told once; Rebello and others, "Can
-    Applications Recover from fsync Failures?", 2020). A full disk loses nothing."""
+    """Whether what the log's disk said it holds may be gone (fsync's errors are told once; Rebello and others,
+    "Can Applications Recover from fsync Failures?", 2020). A full disk, or too many open files, lose nothing;
+    snapshots and tables can be had anew."""
     if isinstance(error, RowsDifferError):
         return True
-    cause = error.__cause__ if isinstance(error, LogFailedError) else error
-    return isinstance(cause, OSError) and cause.errno not in (errno.ENOSPC, errno.EDQUOT)
+    cause = error.__cause__ if isinstance(error, LogFailedError) else None
+    return isinstance(cause, OSError) and cause.errno in LOSING
 
 
 class NodeEngine(Protocol):
@@ -120,7 +122,7 @@ class EmbeddedEngine:
 
         directory = config.state_dir / DIRECTORY
         self.is_founding = member.founder and first_entry(config.state_dir) is not None
-        me = known_voter_id(directory) or name_voter(directory, identity.node_id)
+        me = voter_here(directory, identity.node_id)
         self._peers = MeshPeers(route, me, incarnation=FIRST_INCARNATION)
         self._rpc = rpc
         self._log_service: LogService | None = None

@@ -30,7 +30,7 @@ from fabric.store.framing import HASH_BYTES, PREFIX_BYTES, hash_bytes, unframe
 from fabric.store.lock import DirectoryLock
 from fabric.store.schema import create_schema
 from fabric.store.sqlite import checkpoint, open_writer
-from fabric.store.voter_id import known_voter_id, name_voter
+from fabric.store.voter_id import voter_here
 from fabric.store.voter_log import VoterLog
 from proto.commands import decode_command
 from proto.ids import LogIndex, NodeId, RequestId, Term, VoterId
@@ -58,7 +58,7 @@ def carry_over(directory: Path, node_id: NodeId) -> VoterId:
         voter_log = VoterLog(OsFiles(directory / "log"))
         with closing(voter_log):
             is_carried = voter_log.open() is not None
-            me = known_voter_id(directory) or name_voter(directory, node_id)
+            me = voter_here(directory, node_id)
             if not is_carried:
                 voter_log.create(_carry_tables(directory, me))
         for path in sorted((directory / "log").glob("*.seg")):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fabric.store.errors import LogCorruptError
 from fabric.store.files import fsync_directory
-from proto.ids import VOTER_SEPARATOR, NodeId, VoterId, voter_of
+from proto.ids import VOTER_SEPARATOR, NodeId, VoterId, node_of, voter_of
 
 VOTER_ID_FILE = "voter.id"
 _DISOWNED = ".failed"
@@ -28,6 +28,20 @@ def known_voter_id(directory: Path) -> VoterId | None:
     if not (node_id and separator and number):
         raise LogCorruptError(f"{directory / VOTER_ID_FILE} is damaged")
     return VoterId(text)
+
+
+def voter_here(directory: Path, node_id: NodeId) -> VoterId:
+    """The voter of that node in that directory, named now where there was none. Raises LogCorruptError: the
+    directory is a copy of another node's, or was left by a former identity of this one; OSError."""
+    known = known_voter_id(directory)
+    if known is None:
+        return name_voter(directory, node_id)
+    if node_of(known) != node_id:
+        raise LogCorruptError(
+            f"{directory} is of node {node_of(known)}, and this is node {node_id}: a copy would vote in its "
+            "place. Move the directory away, and this node starts without rows"
+        )
+    return known
 
 
 def name_voter(directory: Path, node_id: NodeId) -> VoterId:

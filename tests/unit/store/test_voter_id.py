@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from fabric.store.errors import LogCorruptError
-from fabric.store.voter_id import VOTER_ID_FILE, known_voter_id, name_voter
+from fabric.store.voter_id import VOTER_ID_FILE, known_voter_id, name_voter, voter_here
 from proto.ids import NodeId, node_of
 
-NODE = NodeId("a" * 32)
+NODE, OTHER = NodeId("a" * 32), NodeId("2" * 32)
 
 
 def test_a_name_is_known_from_then_on(tmp_path: Path) -> None:
@@ -41,3 +41,15 @@ def test_a_damaged_name_is_no_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / VOTER_ID_FILE).write_bytes(content)
     with pytest.raises(LogCorruptError, match=r"voter\.id is damaged"):
         known_voter_id(tmp_path)
+
+
+def test_a_directory_keeps_its_voter(tmp_path: Path) -> None:
+    voter = voter_here(tmp_path / "state", NODE)
+    assert node_of(voter) == NODE
+    assert voter_here(tmp_path / "state", NODE) == voter
+
+
+def test_a_copy_of_another_nodes_directory_does_not_vote(tmp_path: Path) -> None:
+    voter_here(tmp_path / "state", NODE)
+    with pytest.raises(LogCorruptError, match=NODE):
+        voter_here(tmp_path / "state", OTHER)

@@ -1,0 +1,29 @@
+"""Which errors a disk is not trusted after."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from fabric.agent_engine import _may_have_lost
+from fabric.store.errors import LogFailedError
+
+
+def log_failed(number: int) -> LogFailedError:
+    error = LogFailedError("writing the log failed")
+    error.__cause__ = OSError(number, "no")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (log_failed(errno.EIO), True),
+        (log_failed(errno.ENOSPC), False),
+        (OSError(errno.EIO, "a snapshot's file"), False),
+        (ValueError("a bug"), False),
+    ],
+)
+def test_only_the_logs_own_failure_may_have_lost_a_promise(error: BaseException, expected: bool) -> None:
+    assert _may_have_lost(error) is expected
