@@ -195,7 +195,7 @@ class Agent:
             member=lambda: self._who.member,
             may_invite=lambda node_id: conducts(self._fleet, node_id),
             accept=self._become_voter,
-            dismiss=self._end_voter,
+            dismiss=self._dismiss_voter,
         )
         self._supervisor.supervise(stack, "blob sweeper", BlobSweeper(remote, self._blobs).run())
         if self._config.node.host:
@@ -274,6 +274,7 @@ class Agent:
             on_door=lambda endpoint: self._label({DOOR_LABEL: endpoint}),
             on_filled=self._start_api,
             on_failure=lambda error: self._supervisor.fail(f"the state stopped itself: {error}"),
+            on_let_go=self._end_voter,
         )
         self._stack.push_async_callback(voter.close)
         try:
@@ -317,6 +318,13 @@ class Agent:
         if voter_id is None:
             raise NotInvitedError("this node's rows live in a database that knows no voters")
         return voter_id
+
+    async def _dismiss_voter(self, voter_id: VoterId) -> None:
+        """Whoever says so conducts, or says that it does: a voter that its leader still counts stays."""
+        voter = self._voter
+        if voter is not None and voter.voter_id == voter_id and voter.is_wanted:
+            raise NotInvitedError("this voter follows a leader that counts it as one")
+        await self._end_voter(voter_id)
 
     async def _end_voter(self, voter_id: VoterId) -> None:
         """The group knows that voter no more: its files are set aside, and this agent begins anew."""

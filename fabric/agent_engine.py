@@ -53,9 +53,9 @@ def carry_over(config: Config, identity: NodeIdentity) -> None:
 
 
 def _may_have_lost(error: BaseException) -> bool:
-    """Whether what the log's disk said it holds may be gone (fsync's errors are told once; Rebello and others,
-    "Can Applications Recover from fsync Failures?", 2020). A full disk, or too many open files, lose nothing;
-    snapshots and tables can be had anew."""
+    """Whether what the log's disk said it holds may be gone (fsync's errors are told once; Rebello and
+    others, "Can Applications Recover from fsync Failures?", 2020). A full disk, or too many open files, lose
+    nothing; snapshots and tables can be had anew."""
     if isinstance(error, RowsDifferError):
         return True
     cause = error.__cause__ if isinstance(error, LogFailedError) else None

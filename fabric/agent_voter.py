@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fabric.agent_conductor import ConductorDuties, Work
 from fabric.agent_engine import DIRECTORY, is_of_first_light, make_engine
+from fabric.agent_roles import conductor_of
 from fabric.config import Config
 from fabric.core.identity.queries import GetFabric
 from fabric.core.membership.model import RoleClaim
@@ -29,6 +30,7 @@ from fabric.runtime.clock import Clock
 from fabric.runtime.control_story import ControlStory
 from fabric.runtime.events import EventLog
 from fabric.runtime.first_rows import FirstRows
+from fabric.runtime.former_watch import FormerWatch
 from fabric.runtime.founding import first_entry
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.invitation import Inviter
@@ -116,9 +118,12 @@ class VoterSide:
         on_door: Callable[[str], None],
         on_filled: Callable[[HardState], Awaitable[None]],
         on_failure: Callable[[BaseException], None],
+        on_let_go: Callable[[VoterId], Awaitable[None]],
     ) -> None:
         """`claim` a role before the mesh, or give it up (None); `on_door` hears where the join door is;
-        `on_filled` is awaited once, when the rows are there to be read. Raises IdentityError, ConfigError."""
+        `on_filled` is awaited once, when the rows are there to be read; `on_let_go` when the group turns out
+        to know this voter no more. Raises IdentityError, ConfigError."""
+        self._on_let_go = on_let_go
         authority = load_authority(config.state_dir, member().fabric_id)
         if authority is None:
             raise IdentityError(f"the root key is missing from {config.state_dir}; restore it from a backup")
@@ -226,13 +231,26 @@ class VoterSide:
             work=lambda fence: SchedulerLoop(self._state, self._fleet, lambda: fence, self._clock).run(),
             claim=lambda claim: self._claim(SCHEDULER, claim),
         )
-        return (("voter", self._fill()), ("lead", lead.run()), ("scheduler", scheduler.run()))
+        works = [("voter", self._fill()), ("lead", lead.run()), ("scheduler", scheduler.run())]
+        voter = self._engine.voter
+        if voter is not None:
+            watch = FormerWatch(
+                voter, self._rpc, conductor=lambda: conductor_of(self._fleet), end=self._on_let_go
+            )
+            works.append(("former watch", watch.run()))
+        return tuple(works)
 
     def _leader_node(self) -> NodeId | None:
         voter = self._engine.voter
         if voter is None:
             return self._identity.node_id
         return None if voter.leader_id is None else node_of(voter.leader_id)
+
+    @property
+    def is_wanted(self) -> bool:
+        """It votes and follows a leader: nobody who knows better has let it go."""
+        voter = self._engine.voter
+        return voter is not None and voter.leader_id is not None and voter.me in voter.configuration.voters
 
     @property
     def leads(self) -> bool:
