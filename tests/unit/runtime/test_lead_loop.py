@@ -16,6 +16,7 @@ from fabric.core.queries import Applied
 from fabric.errors import NotLeaderError
 from fabric.runtime import lead_loop
 from fabric.runtime.clock import SystemClock
+from fabric.runtime.duties import DutyEndedError
 from fabric.runtime.lead_loop import CONDUCTOR, Leading, LeadLoop
 from fabric.store.lone_voter import lone_voter
 from fabric.store.voter_engine import VoterEngine
@@ -135,17 +136,17 @@ async def test_who_is_cut_off_from_the_others_stops(seats: list[Seat]) -> None:
 
 async def test_a_duty_that_fails_ends_the_loop_and_its_other_duties(alone: VoterEngine) -> None:
     def fail() -> None:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("by zero")
 
     lead = Lead(alone, NODE, fail)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(DutyEndedError, match="by zero"):
         await asyncio.wait_for(lead.loop.run(), PATIENCE_S)
     assert (lead.running, lead.claims[-1]) == (set(), None)
 
 
 async def test_a_duty_that_ends_by_itself_is_a_failure_too(alone: VoterEngine) -> None:
     lead = Lead(alone, NODE, lambda: None)
-    with pytest.raises(RuntimeError, match="ending 0 ended by itself"):
+    with pytest.raises(DutyEndedError, match="ending 0 ended: by itself"):
         await asyncio.wait_for(lead.loop.run(), PATIENCE_S)
     assert (lead.running, lead.claims[-1]) == (set(), None)
 

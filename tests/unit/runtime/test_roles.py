@@ -18,6 +18,7 @@ from fabric.core.voters.leases import TTL_MS
 from fabric.core.voters.roles import SCHEDULER
 from fabric.errors import NoQuorumError, RemoteError
 from fabric.runtime import role_holder, role_keeper
+from fabric.runtime.duties import DutyEndedError
 from fabric.runtime.role_holder import RoleHolder
 from fabric.runtime.role_keeper import RENEW, RoleKeeper
 from fabric.store.lone_voter import lone_voter
@@ -402,11 +403,11 @@ async def test_an_answer_counts_from_when_it_was_asked_for(holder: Holder) -> No
 
 async def test_work_that_fails_ends_the_holder(holder: Holder) -> None:
     def fail() -> None:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("by zero")
 
     holder.end = fail
     await holder.world.grant(holder.me)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(DutyEndedError, match="by zero"):
         await asyncio.wait_for(holder.run(), 20)
     assert holder.claims[-1] is None
 
@@ -414,5 +415,5 @@ async def test_work_that_fails_ends_the_holder(holder: Holder) -> None:
 async def test_work_that_ends_by_itself_is_a_failure_too(holder: Holder) -> None:
     holder.end = lambda: None
     await holder.world.grant(holder.me)
-    with pytest.raises(RuntimeError, match="ended by itself"):
+    with pytest.raises(DutyEndedError, match="ended: by itself"):
         await asyncio.wait_for(holder.run(), 20)
