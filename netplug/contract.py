@@ -127,3 +127,31 @@ class NetPlug(Protocol):
         ...
 
     async def leftovers(self) -> Leftovers: ...
+
+
+class AddressPlug(Protocol):
+    """One address that moves from host to host, as seen from this one. What is asked is done in the order
+    asked, and to its end even when the asker is cancelled. Everything but `open` and `close` raises
+    NetPlugError."""
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None:
+        """Lets go, when what was asked is done; the address stays as it is."""
+        ...
+
+    async def ensure(self) -> bool:
+        """The address is on this host's interface and can be used at once, also where a neighbour still
+        has it. True: it was missing. One that another hand put there is refused, never taken over."""
+        ...
+
+    async def remove(self) -> bool:
+        """No address put here by such a plug is left, nor one of an earlier life. True: there was one. Those
+        of others stay."""
+        ...
+
+    async def is_present(self) -> bool: ...
+
+    async def announce(self) -> None:
+        """Tells the neighbours once that the address is here."""
+        ...

@@ -16,6 +16,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -42,6 +44,10 @@ DRAFT = "fabnew"  # a link's name until its alias is set, so that a crash in bet
 IFF_UP = 1
 TABLE_MAIN, PROTO_KERNEL, SCOPE_LINK = 254, 2, 253
 AF_INET, AF_INET6 = 2, 10
+ADDRESS_MARK = 70  # IFA_PROTO of an address of ours; the kernel itself uses 1 to 3
+IFA_F_NODAD = 2
+LIFETIME_ENDLESS = 0xFFFF_FFFF
+MARKS_SINCE = (5, 18)
 BRIDGE_OPTIONS = {
     "br_stp_state": 0,
     "br_forward_delay": 0,
@@ -209,6 +215,69 @@ def _link(entry: Any) -> Link:
         is_up=bool(entry["flags"] & IFF_UP),
         options=options,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedAddress:
+    index: int  # of its link
+    address: str  # with prefix length
+    is_marked: bool
+
+
+class KernelAddresses:
+    """This host's addresses, with a mark on ours, for `netplug.linux_address`. Raises NetPlugError."""
+
+    def __init__(self) -> None:
+        found = re.match(r"(\d+)\.(\d+)", os.uname().release)
+        self.keeps_marks = found is not None and (int(found[1]), int(found[2])) >= MARKS_SINCE
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        try:
+            with IPRoute() as self._netlink:
+                yield
+        except (NetlinkError, OSError) as error:
+            number = error.code if isinstance(error, NetlinkError) else error.errno
+            reason = os.strerror(number or 0)
+            if number == errno.EPERM:
+                reason += " (the agent needs root or CAP_NET_ADMIN)"
+            raise NetPlugError(f"the kernel refused: {reason}") from error
+
+    def addresses(self) -> list[PlacedAddress]:
+        return [
+            PlacedAddress(
+                index=entry["index"],
+                address=f"{entry.get('local') or entry.get('address')}/{entry['prefixlen']}",
+                is_marked=entry.get("proto") == ADDRESS_MARK,
+            )
+            for entry in self._netlink.get_addr()
+        ]
+
+    def link_named(self, name: str) -> Link | None:
+        indexes = self._netlink.link_lookup(ifname=name)
+        return self.link_at(indexes[0]) if indexes else None
+
+    def link_at(self, index: int) -> Link:
+        return _link(self._netlink.get_links(index)[0])
+
+    def add(self, index: int, address: str) -> None:
+        """Never the source of what this host sends by itself: an IPv4 address is the second of its subnet, an
+        IPv6 one deprecated. Duplicate address detection would wait for a holder that is being replaced."""
+        host, length = address.split("/")
+        request: dict[str, Any] = {}
+        if ip_address(host).version == 6:
+            request = {"flags": IFA_F_NODAD, "preferred_lft": 0, "valid_lft": LIFETIME_ENDLESS}
+        self._netlink.addr(
+            "add", index=index, address=host, prefixlen=int(length), proto=ADDRESS_MARK, **request
+        )
+
+    def delete(self, placed: PlacedAddress) -> None:
+        host, length = placed.address.split("/")
+        try:
+            self._netlink.addr("del", index=placed.index, address=host, prefixlen=int(length))
+        except NetlinkError as error:
+            if error.code not in (errno.EADDRNOTAVAIL, errno.ENODEV):  # it went by another's hand
+                raise
 
 
 class LinuxNetPlug:
