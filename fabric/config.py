@@ -24,6 +24,7 @@ from fabric.errors import ConfigError
 
 CONFIG_BYTES_MAX = 1 << 20
 _NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")  # what a certificate takes
+_INTERFACE_NAME = re.compile(r"(?!\.{1,2}$)[^\s/:]{1,15}")  # what the kernel takes
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 DEFAULT_PATH = Path("/etc/fabric/fabric.toml")
 
@@ -58,6 +59,14 @@ class ApiSection:
     listen: str = _doc("Address of the API.", "0.0.0.0")  # noqa: S104  # an API is there to be reached
     port: int = _doc("TCP port of the API. 0: any free port.", 8774)
     public_url: str = _doc("What members show as the API's address. Empty: http://ADDRESS:PORT.", "")
+    virtual_address: str = _doc(
+        "Address with prefix length that is always on the node that leads, e.g. 10.0.0.100/24; the same on "
+        "every node. Empty: none.",
+        "",
+    )
+    virtual_interface: str = _doc(
+        "Interface the virtual address goes on. Empty: the one that carries the mesh's address.", ""
+    )
     region: str = _doc("Region name in the catalog.", "RegionOne")
     token_ttl_s: int = _doc("Life of an Identity token, in seconds.", 3_600)
     image_bytes_max: int = _doc("Largest image accepted, in bytes.", 1 << 40)
@@ -314,6 +323,7 @@ def _check(config: Config) -> None:
     for key in ("sim_vcpus", "sim_memory_mb", "sim_disk_gb"):
         need(getattr(config.compute, key) > 0, f"compute.{key}: must be above 0")
     need(config.api.image_bytes_max > 0, "api.image_bytes_max: must be above 0")
+    _check_virtual_address(config)
     need(60 <= config.api.token_ttl_s <= 86_400, "api.token_ttl_s: must be between 60 and 86400 seconds")
     need(
         config.state.url == "" or config.state.url.startswith(("sqlite", "postgresql+psycopg://")),
@@ -322,6 +332,54 @@ def _check(config: Config) -> None:
     need(1 << 16 <= config.state.segment_bytes <= 1 << 30, "state.segment_bytes: 65536 to 1073741824")
     need(bool(config.node.zone), "node.zone: must not be empty")
     need(len(config.node.rack) <= 64, "node.rack: at most 64 characters")
+
+
+def _check_virtual_address(config: Config) -> None:
+    text, name = config.api.virtual_address, config.api.virtual_interface
+    if not text:
+        if name:
+            raise ConfigError("api.virtual_interface: has no use without api.virtual_address; set that too")
+        return
+    try:
+        address = ipaddress.ip_interface(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"api.virtual_address: {text!r} is not an address with prefix length, such as 10.0.0.100/24"
+        ) from error
+
+    def need(ok: bool, message: str) -> None:
+        if not ok:
+            raise ConfigError(message)
+
+    need("/" in text, f"api.virtual_address: {text} needs its prefix length, such as {text}/24")
+    no_host = address.is_unspecified or address.is_multicast or address.is_loopback or address.is_link_local
+    need(
+        not no_host, f"api.virtual_address: {text} cannot move between hosts; take a free one of their subnet"
+    )
+    network = address.network
+    ends = (network.network_address, *([network.broadcast_address] if address.version == 4 else []))
+    need(
+        network.prefixlen >= network.max_prefixlen - 1 or address.ip not in ends,
+        f"api.virtual_address: {text} is the name of a whole subnet; take a free address in {network}",
+    )
+    everything = "0.0.0.0" if address.version == 4 else "::"  # noqa: S104  # compared, not bound
+    need(
+        config.api.listen in ("", everything),
+        f"api.listen: {config.api.listen} does not answer at api.virtual_address; set it to {everything}",
+    )
+    mesh = config.mesh.address
+    need(
+        not mesh or ipaddress.ip_address(mesh) != address.ip,
+        f"mesh.address: {mesh} is api.virtual_address, which moves; name an address of this node's own",
+    )
+    need(
+        not name or _INTERFACE_NAME.fullmatch(name) is not None,
+        f"api.virtual_interface: {name!r} is no interface name (at most 15 characters); `ip link` lists them",
+    )
+    need(
+        not name or name not in config.network.uplinks.values(),
+        f"api.virtual_interface: {name} is in network.uplinks, which must carry no address; name another",
+    )
 
 
 def _wrap(text: str) -> list[str]:

@@ -47,6 +47,25 @@ def test_defaults_file_environment_in_that_order(tmp_path: Path) -> None:
         ("[voters]\ntarget = 7", "voters.target: 7; valid: 0, 1, 3, 5"),
         ("[voters]\neligible = 1", "voters.eligible: expected"),
         ("[log]\nlevel = 'loud'", "log.level"),
+        (
+            "[api]\nvirtual_address = 'host/24'",
+            "api.virtual_address: 'host/24' is not an address",
+        ),
+        ("[api]\nvirtual_address = '10.0.0.100'", "api.virtual_address: 10.0.0.100 needs its prefix length"),
+        ("[api]\nvirtual_address = '127.0.0.5/8'", "api.virtual_address: 127.0.0.5/8 cannot move"),
+        ("[api]\nvirtual_address = 'fe80::5/64'", "api.virtual_address: fe80::5/64 cannot move"),
+        ("[api]\nvirtual_address = '10.0.0.255/24'", "take a free address in 10.0.0.0/24"),
+        ("[api]\nvirtual_address = 'fd00::/64'", "take a free address in fd00::/64"),
+        ("[api]\nvirtual_address = '10.0.0.9/24'\nlisten = '10.0.0.1'", "api.listen: 10.0.0.1 does not"),
+        ("[api]\nvirtual_address = 'fd00::9/64'", "api.listen: 0.0.0.0 does not answer"),
+        ("[api]\nvirtual_address = '10.0.0.9/24'\n[mesh]\naddress = '10.0.0.9'", "mesh.address: 10.0.0.9 is"),
+        ("[api]\nvirtual_interface = 'eth0'", "api.virtual_interface: has no use without"),
+        ("[api]\nvirtual_address = '10.0.0.9/24'\nvirtual_interface = 'a b'", "'a b' is no interface name"),
+        (
+            "[api]\nvirtual_address = '10.0.0.9/24'\nvirtual_interface = 'eth1'\n"
+            "[network]\nuplinks = { phy0 = 'eth1' }",
+            "api.virtual_interface: eth1 is in network.uplinks",
+        ),
         ("nonsense", "not valid TOML"),
     ],
 )
@@ -54,6 +73,18 @@ def test_mistakes_name_the_field(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         config.load(write(tmp_path, text), {})
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "virtual_address = '10.0.0.100/24'",
+        "virtual_address = '10.0.0.100/32'\nvirtual_interface = 'eth0.12'",
+        "virtual_address = 'fd00::100/64'\nlisten = '::'",
+    ],
+)
+def test_virtual_addresses_that_work(tmp_path: Path, text: str) -> None:
+    assert config.load(write(tmp_path, f"[api]\n{text}\n"), {}).config.api.virtual_address
 
 
 def test_a_missing_file_names_the_next_step(tmp_path: Path) -> None:
