@@ -21,8 +21,9 @@ from typing import Any
 from aiohttp import web
 
 from fabric import __version__
+from fabric.agent_conductor import Work
 from fabric.agent_engine import carry_over
-from fabric.agent_host import make_driver, make_plug
+from fabric.agent_host import make_address_plug, make_driver, make_plug
 from fabric.agent_identity import IdentitySide
 from fabric.agent_nodes import AgentNodes, where_to_ask
 from fabric.agent_operator import OperatorSide
@@ -62,6 +63,7 @@ from fabric.runtime.node_identity import IdentityError, Membership
 from fabric.runtime.remote_state import RemoteState
 from fabric.runtime.role_claims import RoleClaims
 from fabric.runtime.sd_notify import READY, STOPPING, ServiceManager
+from fabric.runtime.virtual_address import VIP_LABEL, VirtualAddress
 from fabric.runtime.voter_peers import VoterRoute
 from fabric.runtime.voter_state import VoterState
 from fabric.runtime.watchdog import LoopLag, LoopWatchdog
@@ -108,6 +110,7 @@ class Agent:
         self._ready = False
         self._host: HostSide | None = None
         self._plug: NetPlug | None = None
+        self._virtual: VirtualAddress | None = None
         self._remote: RemoteState | None = None
         self._voter: VoterSide | None = None
         self._opening = asyncio.Lock()  # of the voter: invitations may come twice
@@ -178,6 +181,7 @@ class Agent:
         stack.callback(lock.release)
         self._who.load()
         self._identity, self._member = self._who.identity, self._who.member
+        await self._open_virtual_address(stack)
         await self._start_mesh(stack)
         await self._start_local(stack)
         self._blobs = FileBlobStore(self._directory / "blobs")
@@ -203,6 +207,26 @@ class Agent:
         self._ready = True
 
     # -- parts
+
+    async def _open_virtual_address(self, stack: contextlib.AsyncExitStack) -> None:
+        """First of all: one that an earlier life left must not answer beside its new holder."""
+        plug = make_address_plug(self._config)
+        if plug is None:
+            return
+        self._virtual = VirtualAddress(
+            plug,
+            self._events,
+            address=self._config.api.virtual_address.split("/")[0],
+            node=self._config.node_name,
+            another_conducts=lambda: conductor_of(self._fleet) not in (None, self._identity.node_id),
+            tell=lambda address: self._label({VIP_LABEL: address}),
+        )
+        stack.push_async_callback(self._virtual.close)
+        await self._virtual.open()
+        self._supervisor.supervise(stack, "virtual address", self._virtual.keep_away())
+
+    def _own_duties(self) -> tuple[Work, ...]:
+        return () if self._virtual is None else (("virtual address", self._virtual.hold()),)
 
     async def _start_mesh(self, stack: contextlib.AsyncExitStack) -> None:
         config, who, member = self._config, self._identity, self._member
@@ -275,6 +299,7 @@ class Agent:
             on_filled=self._start_api,
             on_failure=lambda error: self._supervisor.fail(f"the state stopped itself: {error}"),
             on_let_go=self._end_voter,
+            duties=self._own_duties,
         )
         self._stack.push_async_callback(voter.close)
         try:
@@ -346,7 +371,8 @@ class Agent:
             await self._voter.hand_over()
 
     def _label(self, labels: dict[str, str]) -> None:
-        self._labels |= labels
+        """ "" takes a label off."""
+        self._labels = {key: text for key, text in (self._labels | labels).items() if text}
         self._fleet.publish(labels=self._labels)
 
     async def _start_host(self, stack: contextlib.AsyncExitStack, state: HardState) -> None:

@@ -41,8 +41,9 @@ class ConductorDuties:
         events: EventLog,
         inviter: Inviter,
         readmit: Callable[[], Awaitable[None]],
+        more: Callable[[], Sequence[Work]],
     ) -> None:
-        """`readmit` tells the mesh what the rows say of its members."""
+        """`readmit` tells the mesh what the rows say of its members; `more` are duties of the agent's own."""
         self._engine = engine
         self._config = config
         self._fleet = fleet
@@ -51,6 +52,7 @@ class ConductorDuties:
         self._events = events
         self._inviter = inviter
         self._readmit = readmit
+        self._more = more
         self.autopilot_says = ""  # in one sentence, as of the time this node last led
 
     def duties(self) -> Sequence[Work]:
@@ -60,6 +62,7 @@ class ConductorDuties:
             ("reaper", Reaper(state, self._fleet, self._clock).run()),
             ("scheduler's lease", self._scheduler_lease().run()),
             ("readmission", self._tell_once()),
+            *self._more(),
         ]
         voter = self._engine.voter
         if voter is not None:

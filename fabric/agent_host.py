@@ -6,8 +6,10 @@ from drivers.contract import ComputeDriver
 from drivers.sim import SimDriver
 from fabric.config import Config
 from fabric.errors import ConfigError
-from netplug.contract import NetPlug
+from fabric.runtime.addresses import default_address
+from netplug.contract import AddressPlug, NetPlug
 from netplug.fake import FakeNetPlug
+from netplug.fake_address import FakeAddressPlug
 
 LIBVIRT_PORTS = (16_509, 16_514)  # plain and TLS, by which hosts migrate guests to each other
 
@@ -46,3 +48,16 @@ def make_plug(config: Config) -> NetPlug:
         host_name=config.node_name,
         closed_ports=(*mesh, *LIBVIRT_PORTS),
     )
+
+
+def make_address_plug(config: Config) -> AddressPlug | None:
+    """None: the configuration wants no virtual address."""
+    address, interface = config.api.virtual_address, config.api.virtual_interface
+    if not address:
+        return None
+    if config.compute.driver == "sim":
+        return FakeAddressPlug(config.state_dir / "network", address)
+    from netplug.linux_address import LinuxAddressPlug
+
+    beside = "" if interface else config.mesh.address or default_address()
+    return LinuxAddressPlug(address, interface=interface, beside=beside)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fabric.agent_conductor import ConductorDuties, Work
@@ -119,10 +119,12 @@ class VoterSide:
         on_filled: Callable[[HardState], Awaitable[None]],
         on_failure: Callable[[BaseException], None],
         on_let_go: Callable[[VoterId], Awaitable[None]],
+        duties: Callable[[], Sequence[Work]] = tuple,
     ) -> None:
         """`claim` a role before the mesh, or give it up (None); `on_door` hears where the join door is;
         `on_filled` is awaited once, when the rows are there to be read; `on_let_go` when the group turns out
-        to know this voter no more. Raises IdentityError, ConfigError."""
+        to know this voter no more; `duties`: what else this agent does while it conducts. Raises
+        IdentityError, ConfigError."""
         self._on_let_go = on_let_go
         authority = load_authority(config.state_dir, member().fabric_id)
         if authority is None:
@@ -164,6 +166,7 @@ class VoterSide:
             events=events,
             inviter=Inviter(self._state, authority, rpc, clock),
             readmit=self._readmit,
+            more=duties,
         )
 
     def _make_door(self, address: str) -> DoorServer:
@@ -271,7 +274,7 @@ class VoterSide:
         if not voter.is_leader:
             leader = voter.leader_id
             where = (
-                "nobody leads now" if leader is None else f"{self._named(node_of(leader))} leads: ask there"
+                "nobody leads now" if leader is None else f"ask on {self._named(node_of(leader))}"
             )
             raise NoVotersError(f"only the leader hands over; {where}")
         heirs = [each for each in voter.configuration.voters if node_of(each) == node_id]

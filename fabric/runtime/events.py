@@ -17,7 +17,7 @@ EVENTS_KEPT_MAX = 2_000
 FOLLOWER_QUEUE_MAX = 1_000
 _VERBS = {  # of each noun; whoever adds an event adds it here, or it cannot be asked for
     "agent": "started",
-    "api": "not_served",
+    "api": "not_served virtual_address_failed virtual_address_taken",
     "certificate": "expired expiring renewed",
     "link": "bad good",
     "member": "admitted agent_down alive forgotten host_down joined key_rotated leaving left refuted removed "

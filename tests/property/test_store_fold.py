@@ -108,7 +108,7 @@ class Fold:
         with self.connection.begin():
             outcomes = apply_group(self.connection, entries)
             last = entries[-1]
-            advance(self.connection, index=last.index, time_ms=last.time_ms, record_hash=b"")
+            advance(self.connection, index=last.index, term=1, configuration=b"", time_ms=last.time_ms)
         return outcomes
 
     def ask(self, query: Any) -> Any:
