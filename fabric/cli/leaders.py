@@ -58,3 +58,6 @@ def _lines(rows: Sequence[Row]) -> list[str]:
         ],
         {2: coloured},
     )
+    for row in rows:
+        if row.get("virtual_address"):
+            click.echo(f"the API's virtual address {row['virtual_address']} is on {row['node']}")

@@ -16,8 +16,10 @@ from fabric.errors import FabricError, Outcome
 from fabric.runtime.clock import Clock
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.hard_state import HardState
+from fabric.runtime.lead_loop import CONDUCTOR
 from fabric.runtime.mesh_view import MeshView, is_cut_off
 from fabric.runtime.unstarted import is_unstarted
+from fabric.runtime.virtual_address import VIP_LABEL
 from proto.ids import NodeId
 
 DRAIN_REASON = "drain_reason"  # in a member's `load.extra`
@@ -151,6 +153,7 @@ def leaders(fleet: Fleet) -> list[dict[str, Any]]:
                     "since": claim.since_ms / 1000,
                     "fence": claim.fence,
                     "state": member.state.value,
+                    "virtual_address": virtual_address(member) if claim.role == CONDUCTOR else "",
                 }
                 for claim in member.record.roles
             )
@@ -169,6 +172,11 @@ def leaders(fleet: Fleet) -> list[dict[str, Any]]:
     for row in shared:
         row["candidates"] = []
     return sorted([*newest.values(), *shared], key=lambda row: (row["role"], row["node"]))
+
+
+def virtual_address(member: Member) -> str:
+    """The API's, where this member says that it has it; else ""."""
+    return member.record.labels.get(VIP_LABEL, "")
 
 
 @dataclass(frozen=True, slots=True)

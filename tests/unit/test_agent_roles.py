@@ -10,6 +10,7 @@ from fabric.agent_roles import conductor_of, may_ask_hosts
 from fabric.control import operate
 from fabric.core.membership.model import Capacity, Member, MemberState
 from fabric.runtime.control_story import told_of_drain
+from fabric.runtime.virtual_address import VIP_LABEL
 from proto.commands.nodes import HostUpdate
 from proto.ids import NodeId
 from tests.fixtures.membership_nodes import FakeNode
@@ -148,6 +149,19 @@ def test_leaders_are_the_newest_living_claims_and_every_api() -> None:
     ]
     assert all(list(row)[:4] == ["role", "node", "since", "fence"] for row in rows)
     assert rows[0]["since"] == 7.0
+    assert {row["virtual_address"] for row in rows} == {""}
+
+
+def test_the_conductors_row_shows_the_virtual_address() -> None:
+    """What another node's label still says is history."""
+    holder, former = member("a", ("conductor", 9), ("api", 6)), member("b", ("api", 7))
+    both = [
+        replace(each, record=replace(each.record, labels={VIP_LABEL: "10.0.0.100"}))
+        for each in (holder, former)
+    ]
+    rows = operate.leaders(fleet(tuple(both)))
+    shown = [(row["role"], row["node"], row["virtual_address"]) for row in rows]
+    assert shown == [("api", "a", ""), ("api", "b", ""), ("conductor", "a", "10.0.0.100")]
 
 
 def test_a_node_that_is_cut_off_knows_no_leader() -> None:
