@@ -273,9 +273,7 @@ class VoterSide:
             raise NoVotersError("this fabric's rows live in a database of their own: nobody leads")
         if not voter.is_leader:
             leader = voter.leader_id
-            where = (
-                "nobody leads now" if leader is None else f"ask on {self._named(node_of(leader))}"
-            )
+            where = "nobody leads now" if leader is None else f"ask on {self._named(node_of(leader))}"
             raise NoVotersError(f"only the leader hands over; {where}")
         heirs = [each for each in voter.configuration.voters if node_of(each) == node_id]
         if not heirs:

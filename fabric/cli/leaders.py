@@ -43,7 +43,7 @@ def _doubt(rows: list[Row], is_first: bool) -> list[Row]:
 
 
 def _lines(rows: Sequence[Row]) -> list[str]:
-    return table_lines(
+    table = table_lines(
         HEAD,
         [
             (
@@ -58,6 +58,8 @@ def _lines(rows: Sequence[Row]) -> list[str]:
         ],
         {2: coloured},
     )
-    for row in rows:
-        if row.get("virtual_address"):
-            click.echo(f"the API's virtual address {row['virtual_address']} is on {row['node']}")
+    return table + [
+        f"the API's virtual address {row['virtual_address']} is on {row['node']}"
+        for row in rows
+        if row.get("virtual_address")
+    ]
