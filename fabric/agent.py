@@ -22,6 +22,7 @@ from aiohttp import web
 
 from fabric import __version__
 from fabric.agent_conductor import Work
+from fabric.agent_engine import DIRECTORY as STATE_DIRECTORY
 from fabric.agent_engine import carry_over
 from fabric.agent_host import make_address_plug, make_driver, make_plug
 from fabric.agent_identity import IdentitySide
@@ -55,6 +56,7 @@ from fabric.runtime.blob_sweep import BlobSweeper
 from fabric.runtime.blob_transfer import BlobFetcher, serve_blobs
 from fabric.runtime.clock import SystemClock
 from fabric.runtime.events import EventLog
+from fabric.runtime.group_watch import GROUP_LABEL
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.host_calls import RpcHostCalls
 from fabric.runtime.invitation import InvitationService, NotInvitedError
@@ -67,6 +69,7 @@ from fabric.runtime.virtual_address import VIP_LABEL, VirtualAddress
 from fabric.runtime.voter_peers import VoterRoute
 from fabric.runtime.voter_state import VoterState
 from fabric.runtime.watchdog import LoopLag, LoopWatchdog
+from fabric.store.incarnation import write_incarnation
 from fabric.store.lock import DirectoryLock
 from fabric.supervisor import PartFailedError, Supervisor
 from netplug.contract import NetPlug
@@ -295,8 +298,9 @@ class Agent:
             events=self._events,
             address=self._address,
             claim=self._claims.set,
-            on_door=lambda endpoint: self._label({DOOR_LABEL: endpoint}),
+            on_door=lambda endpoint: self._label({DOOR_LABEL: endpoint, GROUP_LABEL: str(voter.incarnation)}),
             on_filled=self._start_api,
+            on_superseded=self._end_voter,
             on_failure=lambda error: self._supervisor.fail(f"the state stopped itself: {error}"),
             on_let_go=self._end_voter,
             duties=self._own_duties,
@@ -312,10 +316,11 @@ class Agent:
             self._supervisor.supervise(self._stack, name, work)
         return voter
 
-    async def _become_voter(self, member: Membership, root_key: bytes) -> VoterId:
+    async def _become_voter(self, member: Membership, root_key: bytes, incarnation: int) -> VoterId:
         """The conductor chose this node. Goes on where the conductor gives up meanwhile: a voter that is half
         open is none. Raises NotInvitedError, and what opening raises."""
-        opening = asyncio.create_task(self._open_voter(member, root_key), name="voter opens")
+        work = self._open_voter(member, root_key, incarnation)
+        opening = asyncio.create_task(work, name="voter opens")
         self._openings.add(opening)
         opening.add_done_callback(self._opened)
         return await asyncio.shield(opening)
@@ -332,10 +337,13 @@ class Agent:
             for opening in openings:
                 opening.cancel()
 
-    async def _open_voter(self, member: Membership, root_key: bytes) -> VoterId:
+    async def _open_voter(self, member: Membership, root_key: bytes, incarnation: int) -> VoterId:
         async with self._opening:
             self._need_to_run()
-            if self._voter is None:
+            if self._voter is not None:
+                self._need_same_group(self._voter, incarnation)
+            else:
+                write_incarnation(self._directory / STATE_DIRECTORY, incarnation)
                 save_authority(self._directory, Authority.of(root_key, member.fabric_id))
                 self._who.adopt(member)
                 await self._start_voter()
@@ -350,6 +358,17 @@ class Agent:
         if voter is not None and voter.voter_id == voter_id and voter.is_wanted:
             raise NotInvitedError("this voter follows a leader that counts it as one")
         await self._end_voter(voter_id)
+
+    def _need_same_group(self, voter: VoterSide, incarnation: int) -> None:
+        """Raises NotInvitedError: the voter here is of another life of the group. If it is of an earlier one, it
+        ends, and this node can be asked again in a moment."""
+        if voter.voter_id is None or incarnation == voter.incarnation:
+            return
+        if incarnation > voter.incarnation:
+            self._who.begin_anew_without(voter.voter_id)
+        raise NotInvitedError(
+            f"the voter of this node is of incarnation {voter.incarnation} of the group, not {incarnation}"
+        )
 
     async def _end_voter(self, voter_id: VoterId) -> None:
         """The group knows that voter no more: its files are set aside, and this agent begins anew."""

@@ -24,6 +24,7 @@ from fabric.runtime.node_identity import Membership, NodeIdentity
 from fabric.runtime.voter_peers import MeshPeers, VoterRoute
 from fabric.runtime.voter_state import VoterState
 from fabric.store.errors import LogFailedError
+from fabric.store.incarnation import read_incarnation
 from fabric.store.voter_id import disown_voter, voter_here
 from proto.commands import Command
 from proto.ids import RequestId
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOSING = (errno.EIO, errno.ENXIO, errno.ENODEV)  # the disk, not the way to it
-FIRST_INCARNATION = 1
 DIRECTORY = "state"  # below the node's own
 
 
@@ -66,6 +66,7 @@ class NodeEngine(Protocol):
     """The rows on this node. `open` before use, `close` after."""
 
     is_founding: bool  # no rows yet, and this node is to make the first
+    incarnation: int  # of the group of voters; 0 where there are none
 
     @property
     def state(self) -> HardState: ...
@@ -123,7 +124,8 @@ class EmbeddedEngine:
         directory = config.state_dir / DIRECTORY
         self.is_founding = member.founder and first_entry(config.state_dir) is not None
         me = voter_here(directory, identity.node_id)
-        self._peers = MeshPeers(route, me, incarnation=FIRST_INCARNATION)
+        self.incarnation = read_incarnation(directory)
+        self._peers = MeshPeers(route, me, incarnation=self.incarnation)
         self._rpc = rpc
         self._log_service: LogService | None = None
         self._voter = VoterEngine(
@@ -186,6 +188,7 @@ class SharedEngine:
     """A database somewhere else: nobody votes, and whoever is configured to use it leads."""
 
     voter = None
+    incarnation = 0
 
     def __init__(self, engine: Engine, *, is_founding: bool) -> None:
         self.is_founding = is_founding

@@ -196,7 +196,9 @@ class IdentitySide:
         self._fleet.leave()
 
     def begin_anew_without(self, voter: VoterId) -> None:
-        """This node is no voter any more. Its rows are set aside, and the root's key goes."""
+        """This node is no voter any more. Its rows are set aside, and the root's key goes. Once a life."""
+        if self.begins_anew:
+            return
         state = self._directory / "state"
         state.rename(self._directory / f"state.former-{voter.rpartition('.')[2]}")
         (self._directory / ROOT_FILE).unlink(missing_ok=True)

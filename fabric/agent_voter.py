@@ -32,6 +32,7 @@ from fabric.runtime.events import EventLog
 from fabric.runtime.first_rows import FirstRows
 from fabric.runtime.former_watch import FormerWatch
 from fabric.runtime.founding import first_entry
+from fabric.runtime.group_watch import GroupWatch
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.invitation import Inviter
 from fabric.runtime.join import Admission, create_token
@@ -117,14 +118,15 @@ class VoterSide:
         claim: Claim,
         on_door: Callable[[str], None],
         on_filled: Callable[[HardState], Awaitable[None]],
+        on_superseded: Callable[[VoterId], Awaitable[None]],
         on_failure: Callable[[BaseException], None],
         on_let_go: Callable[[VoterId], Awaitable[None]],
         duties: Callable[[], Sequence[Work]] = tuple,
     ) -> None:
         """`claim` a role before the mesh, or give it up (None); `on_door` hears where the join door is;
-        `on_filled` is awaited once, when the rows are there to be read; `on_let_go` when the group turns out
-        to know this voter no more; `duties`: what else this agent does while it conducts. Raises
-        IdentityError, ConfigError."""
+        `on_filled` is awaited once, when the rows are there to be read; `on_superseded` when the group was made
+        anew without this voter, `on_let_go` when it turns out to know this voter no more; `duties`: what else
+        this agent does while it conducts. Raises IdentityError, ConfigError."""
         self._on_let_go = on_let_go
         authority = load_authority(config.state_dir, member().fabric_id)
         if authority is None:
@@ -141,6 +143,7 @@ class VoterSide:
         self._claim = claim
         self._on_door = on_door
         self._on_filled = on_filled
+        self._on_superseded = on_superseded
         self._engine = make_engine(config, member(), identity, route, rpc, clock, on_failure)
         self._state = self._engine.state
         self._first_rows = FirstRows(
@@ -164,7 +167,7 @@ class VoterSide:
             rpc=rpc,
             clock=clock,
             events=events,
-            inviter=Inviter(self._state, authority, rpc, clock),
+            inviter=Inviter(self._state, authority, rpc, clock, incarnation=self._engine.incarnation),
             readmit=self._readmit,
             more=duties,
         )
@@ -201,6 +204,11 @@ class VoterSide:
         voter = self._engine.voter
         return None if voter is None else voter.me
 
+    @property
+    def incarnation(self) -> int:
+        """Of the group of voters; 0 where there are none."""
+        return self._engine.incarnation
+
     # ---- life
 
     async def open(self) -> None:
@@ -234,13 +242,18 @@ class VoterSide:
             work=lambda fence: SchedulerLoop(self._state, self._fleet, lambda: fence, self._clock).run(),
             claim=lambda claim: self._claim(SCHEDULER, claim),
         )
-        works = [("voter", self._fill()), ("lead", lead.run()), ("scheduler", scheduler.run())]
-        voter = self._engine.voter
-        if voter is not None:
-            watch = FormerWatch(
+        works: list[Work] = [
+            ("voter", self._fill()),
+            ("lead", lead.run()),
+            ("scheduler", scheduler.run()),
+        ]
+        voter, voter_id = self._engine.voter, self.voter_id
+        if voter is not None and voter_id is not None:
+            group = GroupWatch(self._fleet, self.incarnation, lambda: self._on_superseded(voter_id))
+            former = FormerWatch(
                 voter, self._rpc, conductor=lambda: conductor_of(self._fleet), end=self._on_let_go
             )
-            works.append(("former watch", watch.run()))
+            works += [("group watch", group.run()), ("former watch", former.run())]
         return tuple(works)
 
     def _leader_node(self) -> NodeId | None:

@@ -18,6 +18,7 @@ from fabric.runtime.authority import FOUNDER_ROLES, Authority, read_certificate,
 from fabric.runtime.clock import Clock
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.node_identity import Membership, NodeIdentity
+from fabric.store.incarnation import FIRST_INCARNATION, INCARNATION_MAX
 from proto.codec import Plain
 from proto.commands.nodes import NodeRenew
 from proto.errors import WireError
@@ -38,7 +39,11 @@ class NotInvitedError(FabricError):
 class Inviter:
     """The conductor's side."""
 
-    def __init__(self, state: HardState, authority: Authority, rpc: Rpc, clock: Clock) -> None:
+    def __init__(
+        self, state: HardState, authority: Authority, rpc: Rpc, clock: Clock, *, incarnation: int
+    ) -> None:
+        """`incarnation`: of the group that the invited node's voter is to belong to."""
+        self._incarnation = incarnation
         self._state = state
         self._authority = authority
         self._rpc = rpc
@@ -48,7 +53,11 @@ class Inviter:
         """The voter that node has opened, or had already. It belongs to no configuration yet. Again is safe.
         Raises FabricError."""
         certificate = await self._certify(node_id)
-        body = {"certificate": certificate, "root_key": self._authority.private_bytes()}
+        body: dict[str, Plain] = {
+            "certificate": certificate,
+            "root_key": self._authority.private_bytes(),
+            "incarnation": self._incarnation,
+        }
         answer = await self._rpc.call(node_id, INVITE, body, timeout_ms=INVITE_TIMEOUT_MS)
         voter = answer.get("voter_id") if isinstance(answer, dict) else None
         if not isinstance(voter, str) or node_of(VoterId(voter)) != node_id:
@@ -97,11 +106,11 @@ class InvitationService:
         *,
         member: Callable[[], Membership],
         may_invite: Callable[[NodeId], bool],
-        accept: Callable[[Membership, bytes], Awaitable[VoterId]],
+        accept: Callable[[Membership, bytes, int], Awaitable[VoterId]],
         dismiss: Callable[[VoterId], Awaitable[None]],
     ) -> None:
         """`may_invite`: whether that node conducts, by a claim its certificate allows. `accept` makes
-        membership and root key durable and opens a voter, once."""
+        membership, root key and the group's incarnation durable and opens a voter, once."""
         self._identity = identity
         self._clock = clock
         self._member = member
@@ -116,10 +125,13 @@ class InvitationService:
         signed, root_key = body.get("certificate"), body.get("root_key")
         if not isinstance(signed, bytes) or not isinstance(root_key, bytes):
             raise WireError("bad_field", "certificate and root_key: must be bytes")
+        incarnation = body.get("incarnation")
+        if type(incarnation) is not int or not FIRST_INCARNATION <= incarnation <= INCARNATION_MAX:
+            raise WireError("bad_field", "incarnation: must be a number from 1")
         member = self._member()
         self._check(member, signed, root_key)
         newer = replace(member, certificate=signed)
-        return {"voter_id": await self._accept(newer, root_key)}
+        return {"voter_id": await self._accept(newer, root_key, incarnation)}
 
     async def _on_dismiss(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
         self._need_conductor(peer)

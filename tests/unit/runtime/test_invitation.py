@@ -27,6 +27,7 @@ class Invited:
     member: Membership
     accepted: list[tuple[Membership, bytes]] = field(default_factory=list)
     dismissed: list[VoterId] = field(default_factory=list)
+    incarnations: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.rpc = OneWayRpc(CONDUCTOR)
@@ -39,9 +40,10 @@ class Invited:
             accept=self._accept,
             dismiss=self._dismiss,
         )
-        self.inviter = Inviter(self.keys.state, self.keys.authority, self.rpc, self.keys.clock)
+        self.inviter = Inviter(self.keys.state, self.keys.authority, self.rpc, self.keys.clock, incarnation=3)
 
-    async def _accept(self, member: Membership, root_key: bytes) -> VoterId:
+    async def _accept(self, member: Membership, root_key: bytes, incarnation: int) -> VoterId:
+        self.incarnations.append(incarnation)
         self.accepted.append((member, root_key))
         self.member = member
         return self.voter
@@ -68,6 +70,7 @@ class Invited:
         body: dict[str, Plain] = {
             "certificate": self.certificate(),
             "root_key": self.keys.authority.private_bytes(),
+            "incarnation": 3,
         }
         return body | changes
 
@@ -95,6 +98,7 @@ def foreign_root(tmp_path: Path, fabric_id: FabricId = FABRIC) -> Authority:
 async def test_the_chosen_node_gets_what_a_conductor_needs(invited: Invited) -> None:
     assert await invited.inviter.invite(invited.keys.node_id) == invited.voter
     ((member, root_key),) = invited.accepted
+    assert invited.incarnations == [3], "it is told which life of the group it enters"
     certificate = read_own(member.certificate)
     assert certificate.roles == FOUNDER_ROLES
     assert (certificate.generation, certificate.name) == (2, "h2")
@@ -200,6 +204,8 @@ async def test_what_is_no_invitation_is_refused(invited: Invited) -> None:
     for wrong in (None, 5, "text"):
         await invited.refuses("must be bytes", certificate=wrong)
         await invited.refuses("must be bytes", root_key=wrong)
+    for wrong_life in (None, 0, -1, True, "3", 1 << 63):
+        await invited.refuses("incarnation", incarnation=wrong_life)
     for junk in (b"", b"junk", b"\x00" * 32):
         await invited.refuses(".", certificate=junk)
     for junk in (b"", b"short", b"\x00" * 33):
