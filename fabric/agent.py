@@ -360,8 +360,8 @@ class Agent:
         await self._end_voter(voter_id)
 
     def _need_same_group(self, voter: VoterSide, incarnation: int) -> None:
-        """Raises NotInvitedError: the voter here is of another life of the group. If it is of an earlier one, it
-        ends, and this node can be asked again in a moment."""
+        """Raises NotInvitedError: the voter here is of another life of the group. If it is of an earlier one,
+        it ends, and this node can be asked again in a moment."""
         if voter.voter_id is None or incarnation == voter.incarnation:
             return
         if incarnation > voter.incarnation:

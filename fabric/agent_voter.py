@@ -48,6 +48,7 @@ from fabric.runtime.scheduler_loop import SchedulerLoop
 from fabric.runtime.standing import standing
 from fabric.runtime.state_service import StateService
 from fabric.runtime.voter_peers import VoterRoute
+from fabric.store.life_swap import settle
 from fabric.store.voter_id import VOTER_ID_FILE, set_aside
 from proto.ids import NodeId, VoterId, node_of
 from proto.membership import NodeState
@@ -80,6 +81,7 @@ class Service(Protocol):
 def holds_rows(config: Config, *, is_founder: bool) -> bool:
     """Whether this node has the rows from its start on: a voter of an earlier life, or who founds. Raises
     IdentityError where they are gone."""
+    settle(config.state_dir)  # a recovery or restoration that a crash cut short
     directory = config.state_dir / DIRECTORY
     aside = set_aside(directory)
     if aside is not None:
@@ -92,9 +94,9 @@ def holds_rows(config: Config, *, is_founder: bool) -> bool:
     if config.state.url or first_entry(config.state_dir) is not None:
         return True
     raise IdentityError(
-        f"the rows are gone from {config.state_dir / DIRECTORY}; restore a backup of it. Where other voters "
-        f"of this fabric live, remove {config.state_dir / ROOT_FILE} instead: this node comes back as a "
-        "host, and may become a voter again"
+        f"the rows are gone from {config.state_dir / DIRECTORY}; `fabric restore` brings a backup back. "
+        f"Where other voters of this fabric live, remove {config.state_dir / ROOT_FILE} instead: this node "
+        "comes back as a host, and may become a voter again"
     )
 
 
@@ -124,9 +126,9 @@ class VoterSide:
         duties: Callable[[], Sequence[Work]] = tuple,
     ) -> None:
         """`claim` a role before the mesh, or give it up (None); `on_door` hears where the join door is;
-        `on_filled` is awaited once, when the rows are there to be read; `on_superseded` when the group was made
-        anew without this voter, `on_let_go` when it turns out to know this voter no more; `duties`: what else
-        this agent does while it conducts. Raises IdentityError, ConfigError."""
+        `on_filled` is awaited once, when the rows are there to be read; `on_superseded` when the group was
+        made anew without this voter, `on_let_go` when it turns out to know this voter no more; `duties`: what
+        else this agent does while it conducts. Raises IdentityError, ConfigError."""
         self._on_let_go = on_let_go
         authority = load_authority(config.state_dir, member().fabric_id)
         if authority is None:

@@ -12,6 +12,7 @@ from fabric.errors import FabricError, Outcome
 
 COMMANDS = (
     "agent",
+    "backup",
     "capacity",
     "completion",
     "config",
@@ -26,6 +27,8 @@ COMMANDS = (
     "metrics",
     "node",
     "ping",
+    "recover",
+    "restore",
     "token",
     "version",
     "voters",

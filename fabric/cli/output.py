@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -64,3 +65,8 @@ def without_password(url: str) -> str:
     head, at, tail = url.rpartition("@")
     scheme, _, user = head.partition("://")
     return f"{scheme}://{user.partition(':')[0]}:***@{tail}" if at and ":" in user else url
+
+
+def stamp(wall_ms: int) -> str:
+    """A wall clock's time, to the second, UTC."""
+    return datetime.fromtimestamp(wall_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

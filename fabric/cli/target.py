@@ -82,6 +82,25 @@ def with_client(function: Callable[Concatenate[LocalClient, P], R]) -> Callable[
     return wrapped
 
 
+def with_state_dir(function: Callable[Concatenate[Path, P], R]) -> Callable[P, R]:
+    """Adds --dir and --node, and gives the command the state directory of the node they name."""
+
+    @click.option(
+        "--dir",
+        "directory",
+        envvar="FABRIC_DIR",
+        metavar="DIR",
+        help="Directory of a development fabric (default: .fabric/dev if it exists).",
+    )
+    @click.option("--node", metavar="NAME", shell_complete=node_names, help="The node meant.")
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **options: P.kwargs) -> R:
+        directory, node = options.pop("directory"), options.pop("node")
+        return function(state_dir_of(_text(directory), _text(node)), *args, **options)
+
+    return wrapped
+
+
 def _next_step(directory: str | None) -> str:
     if directory is None and not (DEV_DIR / FILE_NAME).exists():
         return "`systemctl start fabric-agent` or `fabric agent --config FILE` starts it"

@@ -43,7 +43,10 @@ class GroupWatch:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while (newest := newest_incarnation(self._fleet)) <= self._incarnation:
+        while True:
+            newest = newest_incarnation(self._fleet)
+            if newest > self._incarnation:
+                break
             await asyncio.sleep(LOOK_S)
         log.warning(
             "the group was made anew without this voter",

@@ -1,0 +1,88 @@
+"""One voter is left of a lost majority: it becomes the whole group of a new life, from what it has.
+
+All entries of its own log are kept, also those of which it cannot know whether they were committed. Any of
+them may have been acknowledged, for its leader may have heard of a majority that it did not; none of them can
+contradict one that was. What only the lost voters had is lost.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import select
+
+from fabric.store import tables as t
+from fabric.store.errors import LogCorruptError
+from fabric.store.files import OsFiles
+from fabric.store.incarnation import read_incarnation
+from fabric.store.life_swap import STATE, begin_building, commit, settle
+from fabric.store.lock import DirectoryLock
+from fabric.store.looked_at import open_tables
+from fabric.store.new_life import DATABASE, NewLife, begin_new_life, copy_tables
+from fabric.store.snapshot_files import SnapshotFiles
+from fabric.store.sqlite import open_writer
+from fabric.store.voter_log import Restored, VoterLog
+from fabric.store.voter_start import restore_voter
+from fabric.store.voter_tables import VoterTables
+from proto.ids import NodeId
+
+FOLD_ENTRIES_MAX = 512
+
+
+def recover_survivor(node_directory: Path, node_id: NodeId, *, now_ms: int) -> tuple[NewLife, Path | None]:
+    """The new life, and where the state before is. The node's lock is held.
+
+    Raises StoreLockedError, LogCorruptError, SchemaVersionError, WireError (the log holds a command this
+    program does not know), OSError, sqlite3.Error, SQLAlchemyError, LogFailedError; nothing is changed then.
+    """
+    settle(node_directory)
+    state = node_directory / STATE
+    restored = _mend(state)
+    building = begin_building(node_directory)
+    with closing(open_tables(state / DATABASE)) as tables:
+        copy_tables(tables, building)
+    connection = open_writer(building / DATABASE)
+    try:
+        folded = VoterTables(connection)
+        entries = restored.entries[folded.mark.index - restored.mark.index :]
+        for start in range(0, len(entries), FOLD_ENTRIES_MAX):
+            folded.fold(entries[start : start + FOLD_ENTRIES_MAX])
+        with connection.begin():
+            time_ms = connection.execute(select(t.position.c.time_ms)).scalar_one()
+        life = begin_new_life(
+            connection,
+            building,
+            node_id,
+            after=folded.mark,
+            last_term=restored.hard_state.term,
+            old_incarnation=read_incarnation(state),
+            time_ms=time_ms,
+            now_ms=now_ms,
+        )
+    finally:
+        connection.close()
+        connection.engine.dispose()
+    return life, commit(node_directory)
+
+
+def _mend(state: Path) -> Restored:
+    """What the agent would do at its start: log and tables are of one history."""
+    if not state.is_dir():
+        raise LogCorruptError(f"there is no voter in {state}")
+    lock = DirectoryLock(state)
+    lock.acquire()
+    try:
+        with closing(VoterLog(OsFiles(state / "log"))) as voter_log:
+            connection = open_writer(state / DATABASE)
+            try:
+                snapshots = SnapshotFiles(state / "snapshots")
+                restored = restore_voter(voter_log, VoterTables(connection), snapshots.open)
+            finally:
+                connection.close()
+                connection.engine.dispose()
+    finally:
+        lock.release()
+    if restored is None:
+        raise LogCorruptError(f"there is no log in {state}")
+    return restored

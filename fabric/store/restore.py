@@ -1,0 +1,59 @@
+"""A backup becomes the state of one voter, the whole group of a new life. What came after it is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fabric.store.backup import Manifest, opened_backup
+from fabric.store.errors import SnapshotRefusedError
+from fabric.store.incarnation import read_incarnation
+from fabric.store.life_swap import STATE, begin_building, commit, settle
+from fabric.store.new_life import DATABASE, NewLife, begin_new_life, copy_tables
+from fabric.store.sqlite import open_writer
+from fabric.store.voter_tables import VoterTables
+from proto.ids import NodeId
+
+
+def restore_backup(
+    path: Path,
+    node_directory: Path,
+    node_id: NodeId,
+    *,
+    now_ms: int,
+    force: bool,
+    equip: Callable[[], None] = lambda: None,
+) -> tuple[NewLife, Manifest, Path | None]:
+    """The new life, what it was made from, and where the state before is. The node's lock is held. `equip` is
+    called when all is built, before it is the state.
+
+    Raises SnapshotRefusedError: the file is damaged or of another schema, or there is a state already and not
+    `force`. OSError, sqlite3.Error, SQLAlchemyError, LogFailedError. Nothing is changed then.
+    """
+    settle(node_directory)
+    state = node_directory / STATE
+    if state.exists() and not force:
+        raise SnapshotRefusedError(f"{state} is there already; --force sets it aside")
+    building = begin_building(node_directory)
+    unpacked = building / "unpacked"
+    with opened_backup(path, unpacked) as (manifest, _, source):
+        copy_tables(source, building)
+    unpacked.unlink()
+    connection = open_writer(building / DATABASE)
+    try:
+        tables = VoterTables(connection)
+        life = begin_new_life(
+            connection,
+            building,
+            node_id,
+            after=tables.mark,
+            last_term=tables.mark.term,
+            old_incarnation=max(manifest.incarnation, read_incarnation(state)),
+            time_ms=manifest.entry_ms,
+            now_ms=now_ms,
+        )
+    finally:
+        connection.close()
+        connection.engine.dispose()
+    equip()
+    return life, manifest, commit(node_directory)
