@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,7 +12,7 @@ import click
 
 from fabric.cli.output import age, json_option, millis, print_json, table_lines
 from fabric.cli.screen import coloured
-from fabric.cli.target import node_names, with_client
+from fabric.cli.target import node_names, with_client, with_state_dir
 from fabric.runtime.local_socket import LocalClient
 
 EXAM_TIMEOUT_S = 30.0  # it takes ten seconds, and the machine may be the trouble
@@ -40,6 +42,46 @@ def mesh(client: LocalClient, names: tuple[str, ...], as_json: bool) -> None:
     else:
         _print(report)
     if not report["ok"]:
+        raise click.exceptions.Exit(1)
+
+
+@doctor.command("log")
+@click.option(
+    "--from",
+    "backup",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Fold from this backup on: where the log does not start at entry 1 any more.",
+)
+@click.option("--copy", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Of a directory.")
+@with_state_dir
+def examine_log(state_dir: Path, backup: Path | None, copy: Path | None) -> None:
+    """Verify the log and the rows of a node whose agent is stopped, or of a --copy of its directory.
+
+    Reads all of the log: checksums, and that each record continues the one before. Folds it anew where it can
+    and compares every table. Changes nothing there. Exit status 0: all is well, 1: findings."""
+    from fabric.store.life_swap import STATE
+    from fabric.store.lock import DirectoryLock
+    from fabric.store.verify import verify
+
+    directory = copy or state_dir
+    lock = DirectoryLock(directory)
+    lock.acquire()
+    try:
+        if not (directory / STATE).is_dir():
+            raise click.ClickException(f"no log in {directory}")
+        with TemporaryDirectory(prefix="doctor-", dir=directory) as scratch:
+            report = verify(directory / STATE, Path(scratch), backup)
+    finally:
+        lock.release()
+    for finding in report.findings:
+        click.echo(f"{coloured('error')}: {finding.what}  [{finding.check}]")
+        click.echo(f"    cure: {finding.cure}")
+    how = "positions compared (--from a backup compares rows)"
+    if report.refolded_from is not None:
+        how = f"rows compared with those folded from entry {report.refolded_from + 1}"
+    verdict = "see above" if report.findings else "all well"
+    click.echo(f"{report.entries} entries in the log, rows at {report.applied}, {how}: {verdict}")
+    if report.findings:
         raise click.exceptions.Exit(1)
 
 

@@ -39,9 +39,9 @@ class NewLife:
     index: LogIndex
 
 
-def copy_tables(source: sqlite3.Connection, building: Path) -> None:
+def copy_tables(source: sqlite3.Connection, building: Path, name: str = DATABASE) -> None:
     """Raises sqlite3.Error, OSError."""
-    path = building / DATABASE
+    path = building / name
     path.touch(mode=0o600)
     with closing(sqlite3.connect(path)) as target:
         source.backup(target)

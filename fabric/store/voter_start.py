@@ -44,7 +44,7 @@ def restore_voter(
         _finish_install(tables, restored.mark, open_snapshot)
     elif tables.mark.index == 0 and tables.mark != restored.mark:
         tables.found(restored.mark)  # lost since: a copy of them must say who the first voters were
-    _check_one_history(restored, tables.mark)
+    check_one_history(restored, tables.mark)
     return restored
 
 
@@ -64,7 +64,8 @@ def _finish_install(
     log.info("snapshot put in after a crash", extra={"index": mark.index})
 
 
-def _check_one_history(restored: Restored, applied: SnapshotMark) -> None:
+def check_one_history(restored: Restored, applied: SnapshotMark) -> None:
+    """Raises LogCorruptError."""
     at = applied.index - restored.mark.index
     if at > len(restored.entries):
         raise LogCorruptError(
