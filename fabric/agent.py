@@ -365,7 +365,7 @@ class Agent:
         if voter.voter_id is None or incarnation == voter.incarnation:
             return
         if incarnation > voter.incarnation:
-            self._who.begin_anew_without(voter.voter_id)
+            self._who.begin_anew_without()
         raise NotInvitedError(
             f"the voter of this node is of incarnation {voter.incarnation} of the group, not {incarnation}"
         )
@@ -378,7 +378,7 @@ class Agent:
             if self._who.begins_anew:
                 return  # it ends already
             self._need_to_run()
-            self._who.begin_anew_without(voter_id)
+            self._who.begin_anew_without()
 
     def _need_to_run(self) -> None:
         if self._stop.is_set():

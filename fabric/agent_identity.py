@@ -37,8 +37,10 @@ from fabric.runtime.node_identity import (
 )
 from fabric.runtime.renewal import Renewal, renew_founders_own
 from fabric.runtime.rotation import Rotation, settle
+from fabric.store.life_swap import STATE
+from fabric.store.voter_id import FORMER, disown_voter
 from proto.codec import Plain
-from proto.ids import NodeId, VoterId
+from proto.ids import NodeId
 from proto.membership import Removal
 from proto.records import from_wire
 
@@ -195,12 +197,12 @@ class IdentitySide:
         self._fleet.publish(certificate=certificate, curve_public=fresh.curve_public, urgent=True)
         self._fleet.leave()
 
-    def begin_anew_without(self, voter: VoterId) -> None:
-        """This node is no voter any more. Its rows are set aside, and the root's key goes. Once a life."""
+    def begin_anew_without(self) -> None:
+        """This node is no voter any more. Its rows are set aside at the next start, which comes at once, and
+        the root's key goes. Once a life."""
         if self.begins_anew:
             return
-        state = self._directory / "state"
-        state.rename(self._directory / f"state.former-{voter.rpartition('.')[2]}")
+        disown_voter(self._directory / STATE, FORMER)
         (self._directory / ROOT_FILE).unlink(missing_ok=True)
         self.begins_anew = True
         self._stop()

@@ -85,7 +85,7 @@ def holds_rows(config: Config, *, is_founder: bool) -> bool:
     directory = config.state_dir / DIRECTORY
     aside = set_aside(directory)
     if aside is not None:
-        log.warning("files of a failed voter set aside", extra={"path": str(aside)})
+        log.warning("files of a former voter set aside", extra={"path": str(aside)})
         return False
     if (directory / VOTER_ID_FILE).exists() or is_of_first_light(directory):
         return True

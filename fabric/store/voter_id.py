@@ -12,7 +12,7 @@ from fabric.store.files import fsync_directory
 from proto.ids import VOTER_SEPARATOR, NodeId, VoterId, node_of, voter_of
 
 VOTER_ID_FILE = "voter.id"
-_DISOWNED = ".failed"
+FAILED, FORMER = "failed", "former"  # why a disk votes no more: it is not trusted, or not asked
 NUMBER_BYTES = 4
 
 
@@ -60,20 +60,22 @@ def name_voter(directory: Path, node_id: NodeId) -> VoterId:
     return voter
 
 
-def disown_voter(directory: Path) -> None:
-    """What this disk holds is not to be trusted: it never votes again under its name. Raises OSError."""
-    (directory / VOTER_ID_FILE).rename(directory / f"{VOTER_ID_FILE}{_DISOWNED}")
+def disown_voter(directory: Path, why: str = FAILED) -> None:
+    """It never votes again under its name. Its files stay in place until the next start: they are open.
+    Raises OSError."""
+    (directory / VOTER_ID_FILE).rename(directory / f"{VOTER_ID_FILE}.{why}")
     fsync_directory(directory)
 
 
 def set_aside(directory: Path) -> Path | None:
     """Moves the files of a disowned voter out of the way, for whoever wants to look at them; gives where they
     are now, None where there are none. Raises OSError."""
-    disowned = directory / f"{VOTER_ID_FILE}{_DISOWNED}"
-    if not disowned.exists():
-        return None
-    name = disowned.read_text("ascii", errors="replace").rpartition(".")[2]
-    aside = directory.with_name(f"{directory.name}.failed-{name}")
-    directory.rename(aside)
-    fsync_directory(directory.parent)
-    return aside
+    for why in (FAILED, FORMER):
+        disowned = directory / f"{VOTER_ID_FILE}.{why}"
+        if disowned.exists():
+            name = disowned.read_text("ascii", errors="replace").rpartition(".")[2]
+            aside = directory.with_name(f"{directory.name}.{why}-{name}")
+            directory.rename(aside)
+            fsync_directory(directory.parent)
+            return aside
+    return None
