@@ -18,6 +18,7 @@ from fabric.runtime.authority import FOUNDER_ROLES, load_authority
 from fabric.runtime.clock import SystemClock
 from fabric.runtime.invitation import NotInvitedError
 from fabric.runtime.node_identity import Membership
+from fabric.store.incarnation import FIRST_INCARNATION
 from proto.ids import VoterId, node_of
 from tests.fixtures.mesh_nodes import until
 from tests.integration.test_agent import Machine, Yard, yard
@@ -55,7 +56,7 @@ def invitation(founder: Machine, agent: Agent) -> tuple[Membership, bytes]:
 
 async def invite(founder: Machine, agent: Agent) -> VoterId:
     member, root_key = invitation(founder, agent)
-    return await agent._become_voter(member, root_key)
+    return await agent._become_voter(member, root_key, FIRST_INCARNATION)
 
 
 @pytest.fixture
@@ -169,9 +170,10 @@ async def test_a_dismissed_node_begins_anew_as_a_host(yard: Yard, chosen: tuple[
     await agent._end_voter(voter)  # the answer was lost
     assert agent.begins_anew
     assert not (agent._directory / "root.key").exists()
-    assert not (agent._directory / "state").exists()
+    assert (agent._directory / "state" / "voter.id.former").exists()
     agent._supervisor.fail("its rows cannot be opened any more")  # as whoever reads just then
     running = yard.machines[-1].running
     assert running is not None
     await asyncio.wait_for(running, PATIENCE_S)
     assert (await yard.machines[-1].start())._voter is None
+    assert not (agent._directory / "state").exists()
