@@ -92,7 +92,9 @@ def test_honest_records(kind: type[Any], data: st.DataObject) -> None:
     record = data.draw(records(kind))
     plain = to_wire(record)
     assert repr(plain) == repr(slow_to_wire(record))
-    assert repr(from_wire(kind, unpack(pack(plain)))) == repr(record)
+    back = from_wire(kind, unpack(pack(plain)))
+    assert repr(to_wire(back)) == repr(plain)  # sets have no order, and their wire form has one
+    assert back == record or "nan" in repr(record)
     assert from_wire(kind, record) is record
 
 

@@ -31,7 +31,7 @@ def lived(seed: int) -> VotersWorld:
     return world
 
 
-@pytest.mark.parametrize("seed", seeds(12))
+@pytest.mark.parametrize("seed", seeds(4))
 def test_the_voters_are_right_in_the_end_and_rest(seed: int) -> None:
     world = lived(seed)
     world.calm()

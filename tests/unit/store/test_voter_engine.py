@@ -419,10 +419,13 @@ async def test_what_a_lost_lead_left_is_answered_when_its_place_is_taken(
         voter.receive(B, VoteReply(term=term, granted=True))
         await until(lambda: voter.is_leader and voter.term == term)
 
+    def waiting() -> int:
+        return sum(map(len, voter._waiting.values()))
+
     async def ask(number: int) -> asyncio.Task[Applied]:
-        before = voter._in_flight
+        before = waiting()
         asked = asyncio.create_task(voter.propose(project(number), request_id=RequestId(f"q{number}")))
-        await until(lambda: voter._in_flight > before)
+        await until(lambda: waiting() > before)
         return asked
 
     try:
@@ -442,14 +445,14 @@ async def test_what_a_lost_lead_left_is_answered_when_its_place_is_taken(
         )
         await lead()
         later = asyncio.create_task(voter.propose(fabric_init(), request_id=RequestId("q-init")))  # entry 3
-        await until(lambda: voter._in_flight == 3 and not voter._gathered)
+        await until(lambda: waiting() == 3 and not voter._gathered)
         voter.receive(B, AppendReply(term=voter.term, matched=True, index=LogIndex(3)))
         async with asyncio.timeout(PATIENCE_S):
             assert (await later).index == 3
             for task in former:
                 with pytest.raises(NotLeaderError):
                     await task
-        assert voter._in_flight == 0
+        assert waiting() == 0
     finally:
         await wire.stop(A)
 
