@@ -55,17 +55,27 @@ def _in_dev_fabric(directory: Path, node: str | None) -> Path:
     raise click.ClickException(f"no node {node!r} in {directory}; there are: {names}")
 
 
+def _node_options(node_help: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Adds --dir and --node."""
+
+    def add(function: Callable[P, R]) -> Callable[P, R]:
+        node = click.option("--node", metavar="NAME", shell_complete=node_names, help=node_help)
+        directory = click.option(
+            "--dir",
+            "directory",
+            envvar="FABRIC_DIR",
+            metavar="DIR",
+            help="Directory of a development fabric (default: .fabric/dev if it exists).",
+        )
+        return directory(node(function))
+
+    return add
+
+
 def with_client(function: Callable[Concatenate[LocalClient, P], R]) -> Callable[P, R]:
     """Adds --dir and --node, and gives the command a client of the agent they name."""
 
-    @click.option(
-        "--dir",
-        "directory",
-        envvar="FABRIC_DIR",
-        metavar="DIR",
-        help="Directory of a development fabric (default: .fabric/dev if it exists).",
-    )
-    @click.option("--node", metavar="NAME", shell_complete=node_names, help="Ask this node's agent.")
+    @_node_options("Ask this node's agent.")
     @functools.wraps(function)
     def wrapped(*args: P.args, **options: P.kwargs) -> R:
         directory, node = options.pop("directory"), options.pop("node")
@@ -85,14 +95,7 @@ def with_client(function: Callable[Concatenate[LocalClient, P], R]) -> Callable[
 def with_state_dir(function: Callable[Concatenate[Path, P], R]) -> Callable[P, R]:
     """Adds --dir and --node, and gives the command the state directory of the node they name."""
 
-    @click.option(
-        "--dir",
-        "directory",
-        envvar="FABRIC_DIR",
-        metavar="DIR",
-        help="Directory of a development fabric (default: .fabric/dev if it exists).",
-    )
-    @click.option("--node", metavar="NAME", shell_complete=node_names, help="The node meant.")
+    @_node_options("The node meant.")
     @functools.wraps(function)
     def wrapped(*args: P.args, **options: P.kwargs) -> R:
         directory, node = options.pop("directory"), options.pop("node")

@@ -46,6 +46,11 @@ def list_voters(client: LocalClient, as_json: bool) -> None:
     _say(found)
 
 
+def _told(client: LocalClient, target: str, verb: str) -> str:
+    """Does it; gives the node's name."""
+    return str(client.post(f"/voters/{quote(target, safe='')}/{verb}", {})["name"])
+
+
 def _say(found: dict[str, Any]) -> None:
     may_fail = found["may_fail"]
     click.echo()
@@ -65,8 +70,8 @@ def _say(found: dict[str, Any]) -> None:
 @with_client
 def add(client: LocalClient, target: str) -> None:
     """Prefer NODE as a voter. It stands by first, and votes when it has caught up and there is room."""
-    done = client.post(f"/voters/{quote(target, safe='')}/add", {})
-    click.echo(f"{done['name']} is to vote; `fabric voters list` shows how far it is")
+    name = _told(client, target, "add")
+    click.echo(f"{name} is to vote; `fabric voters list` shows how far it is")
 
 
 @voters.command()
@@ -74,8 +79,8 @@ def add(client: LocalClient, target: str) -> None:
 @with_client
 def remove(client: LocalClient, target: str) -> None:
     """Keep NODE from voting. If it votes now, it stops when another has taken its place."""
-    done = client.post(f"/voters/{quote(target, safe='')}/remove", {})
-    click.echo(f"{done['name']} is not to vote; `fabric voters list` shows when it stops")
+    name = _told(client, target, "remove")
+    click.echo(f"{name} is not to vote; `fabric voters list` shows when it stops")
 
 
 @voters.command()
@@ -83,8 +88,8 @@ def remove(client: LocalClient, target: str) -> None:
 @with_client
 def auto(client: LocalClient, target: str) -> None:
     """Forget what was wished of NODE: the fabric chooses by itself again."""
-    done = client.post(f"/voters/{quote(target, safe='')}/auto", {})
-    click.echo(f"whether {done['name']} votes is the fabric's to choose")
+    name = _told(client, target, "auto")
+    click.echo(f"whether {name} votes is the fabric's to choose")
 
 
 @voters.command()
@@ -92,8 +97,8 @@ def auto(client: LocalClient, target: str) -> None:
 @with_client
 def promote(client: LocalClient, target: str) -> None:
     """Let the standby NODE vote as soon as it has caught up, before any other."""
-    done = client.post(f"/voters/{quote(target, safe='')}/promote", {})
-    click.echo(f"{done['name']} is to vote next; `fabric voters list` shows how far it is")
+    name = _told(client, target, "promote")
+    click.echo(f"{name} is to vote next; `fabric voters list` shows how far it is")
 
 
 @voters.command()
@@ -101,5 +106,5 @@ def promote(client: LocalClient, target: str) -> None:
 @with_client
 def lead(client: LocalClient, target: str) -> None:
     """Hand the lead over to the voter NODE, without an election's pause. Ask the node that leads now."""
-    done = client.post(f"/voters/{quote(target, safe='')}/lead", {})
-    click.echo(f"{done['name']} leads")
+    name = _told(client, target, "lead")
+    click.echo(f"{name} leads")
