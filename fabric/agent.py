@@ -151,9 +151,7 @@ class Agent:
             self._watchdog.close()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
-        if (
-            not self.begins_anew
-        ):  # else what failed, under the rows that were set aside say, is a former life's
+        if not self.begins_anew:  # else what failed is a former life's: under rows that were set aside, say
             self._supervisor.raise_failure()
         if self._who.ending is not None:
             raise self._who.ending
@@ -300,7 +298,6 @@ class Agent:
             claim=self._claims.set,
             on_door=lambda endpoint: self._label({DOOR_LABEL: endpoint, GROUP_LABEL: str(voter.incarnation)}),
             on_filled=self._start_api,
-            on_superseded=self._end_voter,
             on_failure=lambda error: self._supervisor.fail(f"the state stopped itself: {error}"),
             on_let_go=self._end_voter,
             duties=self._own_duties,

@@ -120,15 +120,14 @@ class VoterSide:
         claim: Claim,
         on_door: Callable[[str], None],
         on_filled: Callable[[HardState], Awaitable[None]],
-        on_superseded: Callable[[VoterId], Awaitable[None]],
         on_failure: Callable[[BaseException], None],
         on_let_go: Callable[[VoterId], Awaitable[None]],
         duties: Callable[[], Sequence[Work]] = tuple,
     ) -> None:
         """`claim` a role before the mesh, or give it up (None); `on_door` hears where the join door is;
-        `on_filled` is awaited once, when the rows are there to be read; `on_superseded` when the group was
-        made anew without this voter, `on_let_go` when it turns out to know this voter no more; `duties`: what
-        else this agent does while it conducts. Raises IdentityError, ConfigError."""
+        `on_filled` is awaited once, when the rows are there to be read; `on_let_go` when the group turns out
+        to know this voter no more, or was made anew without it; `duties`: what else this agent does while it
+        conducts. Raises IdentityError, ConfigError."""
         self._on_let_go = on_let_go
         authority = load_authority(config.state_dir, member().fabric_id)
         if authority is None:
@@ -145,7 +144,6 @@ class VoterSide:
         self._claim = claim
         self._on_door = on_door
         self._on_filled = on_filled
-        self._on_superseded = on_superseded
         self._engine = make_engine(config, member(), identity, route, rpc, clock, on_failure)
         self._state = self._engine.state
         self._first_rows = FirstRows(
@@ -251,7 +249,7 @@ class VoterSide:
         ]
         voter, voter_id = self._engine.voter, self.voter_id
         if voter is not None and voter_id is not None:
-            group = GroupWatch(self._fleet, self.incarnation, lambda: self._on_superseded(voter_id))
+            group = GroupWatch(self._fleet, self.incarnation, lambda: self._on_let_go(voter_id))
             former = FormerWatch(
                 voter, self._rpc, conductor=lambda: conductor_of(self._fleet), end=self._on_let_go
             )
