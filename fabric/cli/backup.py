@@ -27,7 +27,7 @@ def backup(state_dir: Path, file: Path, force: bool, with_root_key: bool) -> Non
     from fabric.store.backup import write_backup
     from fabric.store.incarnation import read_incarnation
     from fabric.store.life_swap import STATE
-    from fabric.store.new_life import DATABASE
+    from fabric.store.sqlite import DATABASE
 
     state = state_dir / STATE
     if not (state / DATABASE).exists():

@@ -21,8 +21,8 @@ from typing import IO
 from fabric import __version__
 from fabric.store.errors import SnapshotRefusedError
 from fabric.store.files import fsync_directory
-from fabric.store.looked_at import open_tables
 from fabric.store.snapshot_files import open_copy
+from fabric.store.sqlite import copy_database, open_reader
 from fabric.store.voter_tables import check_copy, mark_of_copy
 from proto.errors import WireError
 
@@ -57,8 +57,8 @@ def write_backup(
     copy, fresh = to.with_name(f"{to.name}.tables.tmp"), to.with_name(f"{to.name}.tmp")
     try:
         _private(copy).close()
-        with closing(open_tables(database)) as source, closing(sqlite3.connect(copy)) as target:
-            source.backup(target)
+        with closing(open_reader(database)) as source:
+            copy_database(source, copy)
         manifest = _describe(copy, incarnation, now_ms)
         with _private(fresh) as out:
             with tarfile.open(fileobj=out, mode="w") as tar:

@@ -18,28 +18,28 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
-from fabric.core.raft.configuration import Configuration, encode_known
+from fabric.core.raft.configuration import Configuration
 from fabric.core.raft.log import SnapshotMark
+from fabric.core.raft.pipeline import FOLD_ENTRIES_MAX
 from fabric.store import tables as t
-from fabric.store.apply import Entry, advance, apply_group
+from fabric.store.apply import Entry, apply_group
 from fabric.store.errors import LogCorruptError
 from fabric.store.files import OsFiles, fsync_directory
 from fabric.store.framing import HASH_BYTES, PREFIX_BYTES, hash_bytes, unframe
 from fabric.store.lock import DirectoryLock
 from fabric.store.schema import create_schema
-from fabric.store.sqlite import checkpoint, open_writer
+from fabric.store.sqlite import DATABASE, checkpoint, opened_writer
 from fabric.store.voter_id import voter_here
 from fabric.store.voter_log import VoterLog
+from fabric.store.voter_tables import advance_to
 from proto.commands import decode_command
 from proto.ids import LogIndex, NodeId, RequestId, Term, VoterId
 
 log = logging.getLogger(__name__)
 
-DATABASE = "state.sqlite"
 TERM = Term(0)  # of everything that first light wrote: before all elections
-GROUP_ENTRIES_MAX = 512
 
 _HEADER_BYTES = 64
 _HEADER = struct.Struct(f">8sQ{HASH_BYTES}sI")
@@ -72,8 +72,7 @@ def carry_over(directory: Path, node_id: NodeId) -> VoterId:
 
 def _carry_tables(directory: Path, me: VoterId) -> SnapshotMark:
     """The tables with all that the old log holds, durable under a voter's mark."""
-    connection = open_writer(directory / DATABASE)
-    try:
+    with opened_writer(directory / DATABASE) as connection:
         with connection.begin():
             create_schema(connection)
             position = connection.execute(select(t.position)).one()
@@ -82,27 +81,18 @@ def _carry_tables(directory: Path, me: VoterId) -> SnapshotMark:
         entries = _missing(directory / "log", position.applied_index, applied_hash)
         index, time_ms = LogIndex(position.applied_index), int(position.time_ms)
         voters = Configuration(frozenset({me}))
-        for start in range(0, len(entries), GROUP_ENTRIES_MAX):
-            group = entries[start : start + GROUP_ENTRIES_MAX]
+        for start in range(0, len(entries), FOLD_ENTRIES_MAX):
+            group = entries[start : start + FOLD_ENTRIES_MAX]
             index, time_ms = group[-1].index, group[-1].time_ms
             with connection.begin():
                 apply_group(connection, group)
-                _advance(connection, SnapshotMark(index, TERM, voters), time_ms)
+                advance_to(connection, SnapshotMark(index, TERM, voters), time_ms)
         mark = SnapshotMark(index, TERM, voters)
         with connection.begin():
-            _advance(connection, mark, time_ms)
+            advance_to(connection, mark, time_ms)
         if not checkpoint(connection):
             raise LogCorruptError(f"{directory / DATABASE} is in use by somebody else")
-    finally:
-        engine = connection.engine
-        connection.close()
-        engine.dispose()
     return mark
-
-
-def _advance(connection: Connection, mark: SnapshotMark, time_ms: int) -> None:
-    configuration = encode_known(mark.configuration)
-    advance(connection, index=mark.index, term=mark.term, configuration=configuration, time_ms=time_ms)
 
 
 def _missing(directory: Path, applied: int, applied_hash: bytes) -> list[Entry]:

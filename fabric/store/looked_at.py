@@ -6,13 +6,12 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from fabric.core.raft.log import SnapshotMark
 from fabric.store.errors import SnapshotRefusedError
 from fabric.store.files import File
 from fabric.store.incarnation import read_incarnation
-from fabric.store.new_life import DATABASE
+from fabric.store.sqlite import DATABASE, open_reader
 from fabric.store.voter_id import known_voter_id
 from fabric.store.voter_log import Restored, VoterLog
 from fabric.store.voter_tables import mark_of_copy
@@ -89,14 +88,9 @@ def look(directory: Path) -> Seen:
     with closing(VoterLog(UnchangedFiles(directory / "log"))) as voter_log:
         restored = voter_log.open()
     try:
-        with closing(open_tables(directory / DATABASE)) as tables:
+        with closing(open_reader(directory / DATABASE)) as tables:
             applied = mark_of_copy(tables)
             (time_ms,) = tables.execute("SELECT time_ms FROM position").fetchone()
     except (sqlite3.Error, WireError, TypeError) as error:
         raise SnapshotRefusedError(f"{directory / DATABASE} cannot be read: {error}") from error
     return Seen(known_voter_id(directory), read_incarnation(directory), restored, applied, time_ms)
-
-
-def open_tables(path: Path) -> sqlite3.Connection:
-    """To read, also beside an agent that writes. Raises sqlite3.Error."""
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)

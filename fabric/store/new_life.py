@@ -15,20 +15,19 @@ from pathlib import Path
 
 from sqlalchemy import Connection, update
 
-from fabric.core.raft.configuration import Configuration, encode_known
+from fabric.core.raft.configuration import Configuration
 from fabric.core.raft.log import SnapshotMark
 from fabric.core.raft.ready import HardState
 from fabric.store import tables as t
-from fabric.store.apply import advance
 from fabric.store.errors import LogFailedError
 from fabric.store.files import OsFiles
 from fabric.store.incarnation import write_incarnation
-from fabric.store.sqlite import checkpoint
+from fabric.store.sqlite import DATABASE, checkpoint, copy_database
 from fabric.store.voter_id import name_voter
 from fabric.store.voter_log import VoterLog
+from fabric.store.voter_tables import advance_to
 from proto.ids import LogIndex, NodeId, Term, VoterId
 
-DATABASE = "state.sqlite"
 INDEX_LEAP = 1_000_000  # far more entries than a lost majority was ahead
 
 
@@ -43,8 +42,7 @@ def copy_tables(source: sqlite3.Connection, building: Path, name: str = DATABASE
     """Raises sqlite3.Error, OSError."""
     path = building / name
     path.touch(mode=0o600)
-    with closing(sqlite3.connect(path)) as target:
-        source.backup(target)
+    copy_database(source, path)
 
 
 def begin_new_life(
@@ -72,8 +70,7 @@ def begin_new_life(
     with connection.begin():
         # raised, not deleted: where nobody holds a role, any fence would do
         connection.execute(update(t.role_grants).values(fence=index))
-        configuration = encode_known(mark.configuration)
-        advance(connection, index=index, term=mark.term, configuration=configuration, time_ms=time_ms)
+        advance_to(connection, mark, time_ms)
     if not checkpoint(connection):
         raise LogFailedError(f"{building / DATABASE} is in use by somebody else")
     with closing(VoterLog(OsFiles(building / "log"))) as voter_log:

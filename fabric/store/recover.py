@@ -18,16 +18,13 @@ from fabric.store.files import OsFiles
 from fabric.store.incarnation import read_incarnation
 from fabric.store.life_swap import STATE, begin_building, commit, settle
 from fabric.store.lock import DirectoryLock
-from fabric.store.looked_at import open_tables
-from fabric.store.new_life import DATABASE, NewLife, begin_new_life, copy_tables
+from fabric.store.new_life import NewLife, begin_new_life, copy_tables
 from fabric.store.snapshot_files import SnapshotFiles
-from fabric.store.sqlite import open_writer
+from fabric.store.sqlite import DATABASE, open_reader, opened_writer
 from fabric.store.voter_log import Restored, VoterLog
 from fabric.store.voter_start import restore_voter
 from fabric.store.voter_tables import VoterTables
 from proto.ids import NodeId
-
-FOLD_ENTRIES_MAX = 512
 
 
 def recover_survivor(node_directory: Path, node_id: NodeId, *, now_ms: int) -> tuple[NewLife, Path | None]:
@@ -40,14 +37,11 @@ def recover_survivor(node_directory: Path, node_id: NodeId, *, now_ms: int) -> t
     state = node_directory / STATE
     restored = _mend(state)
     building = begin_building(node_directory)
-    with closing(open_tables(state / DATABASE)) as tables:
+    with closing(open_reader(state / DATABASE)) as tables:
         copy_tables(tables, building)
-    connection = open_writer(building / DATABASE)
-    try:
+    with opened_writer(building / DATABASE) as connection:
         folded = VoterTables(connection)
-        entries = restored.entries[folded.mark.index - restored.mark.index :]
-        for start in range(0, len(entries), FOLD_ENTRIES_MAX):
-            folded.fold(entries[start : start + FOLD_ENTRIES_MAX])
+        folded.fold_in_groups(restored.entries[folded.mark.index - restored.mark.index :])
         with connection.begin():
             time_ms = connection.execute(select(t.position.c.time_ms)).scalar_one()
         life = begin_new_life(
@@ -60,9 +54,6 @@ def recover_survivor(node_directory: Path, node_id: NodeId, *, now_ms: int) -> t
             time_ms=time_ms,
             now_ms=now_ms,
         )
-    finally:
-        connection.close()
-        connection.engine.dispose()
     return life, commit(node_directory)
 
 
@@ -73,14 +64,12 @@ def _mend(state: Path) -> Restored:
     lock = DirectoryLock(state)
     lock.acquire()
     try:
-        with closing(VoterLog(OsFiles(state / "log"))) as voter_log:
-            connection = open_writer(state / DATABASE)
-            try:
-                snapshots = SnapshotFiles(state / "snapshots")
-                restored = restore_voter(voter_log, VoterTables(connection), snapshots.open)
-            finally:
-                connection.close()
-                connection.engine.dispose()
+        with (
+            closing(VoterLog(OsFiles(state / "log"))) as voter_log,
+            opened_writer(state / DATABASE) as connection,
+        ):
+            snapshots = SnapshotFiles(state / "snapshots")
+            restored = restore_voter(voter_log, VoterTables(connection), snapshots.open)
     finally:
         lock.release()
     if restored is None:

@@ -9,8 +9,8 @@ from fabric.store.backup import Manifest, opened_backup
 from fabric.store.errors import SnapshotRefusedError
 from fabric.store.incarnation import read_incarnation
 from fabric.store.life_swap import STATE, begin_building, commit, settle
-from fabric.store.new_life import DATABASE, NewLife, begin_new_life, copy_tables
-from fabric.store.sqlite import open_writer
+from fabric.store.new_life import NewLife, begin_new_life, copy_tables
+from fabric.store.sqlite import DATABASE, opened_writer
 from fabric.store.voter_tables import VoterTables
 from proto.ids import NodeId
 
@@ -39,8 +39,7 @@ def restore_backup(
     with opened_backup(path, unpacked) as (manifest, _, source):
         copy_tables(source, building)
     unpacked.unlink()
-    connection = open_writer(building / DATABASE)
-    try:
+    with opened_writer(building / DATABASE) as connection:
         tables = VoterTables(connection)
         life = begin_new_life(
             connection,
@@ -52,8 +51,5 @@ def restore_backup(
             time_ms=manifest.entry_ms,
             now_ms=now_ms,
         )
-    finally:
-        connection.close()
-        connection.engine.dispose()
     equip()
     return life, manifest, commit(node_directory)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
 from fabric.core.queries import Query
 from fabric.store.query import answer
-from fabric.store.sqlite import open_readers, raw
+from fabric.store.sqlite import copy_database, open_readers, raw
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -48,5 +46,5 @@ class RowReaders:
             return answer(connection, query)
 
     def _copy(self, to: Path) -> None:
-        with self.engine.connect() as connection, closing(sqlite3.connect(to)) as target:
-            raw(connection).backup(target)
+        with self.engine.connect() as connection:
+            copy_database(raw(connection), to)

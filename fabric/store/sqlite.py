@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +17,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 log = logging.getLogger(__name__)
 
+DATABASE = "state.sqlite"  # in a voter's directory
 BUSY_TIMEOUT_MS = 5_000
 CACHE_KIB = 64 * 1_024
 
@@ -39,6 +42,23 @@ def open_writer(path: Path) -> Connection:
             connection.execute(f"PRAGMA {pragma}")
 
     return engine.connect()
+
+
+@contextmanager
+def opened_writer(path: Path) -> Iterator[Connection]:
+    """`open_writer`, closed at the end. Raises as it does."""
+    connection = open_writer(path)
+    try:
+        yield connection
+    finally:
+        connection.close()
+        connection.engine.dispose()
+
+
+def copy_database(source: sqlite3.Connection, to: Path) -> None:
+    """All of it as it is now, in one read. Raises sqlite3.Error."""
+    with closing(sqlite3.connect(to)) as target:
+        source.backup(target)
 
 
 def open_readers(path: Path, count: int) -> Engine:

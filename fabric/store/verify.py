@@ -14,15 +14,14 @@ from pathlib import Path
 from fabric.store import tables as t
 from fabric.store.backup import opened_backup
 from fabric.store.errors import LogCorruptError, SchemaVersionError, SnapshotRefusedError
-from fabric.store.looked_at import Seen, look, open_tables
+from fabric.store.looked_at import Seen, look
 from fabric.store.new_life import copy_tables
 from fabric.store.schema import SCHEMA_VERSION
-from fabric.store.sqlite import open_writer, raw
+from fabric.store.sqlite import DATABASE, open_reader, opened_writer, raw
 from fabric.store.voter_start import check_one_history
 from fabric.store.voter_tables import VoterTables
 from proto.errors import WireError
 
-FOLD_ENTRIES_MAX = 512
 REFOLDED = "refolded.sqlite"
 
 
@@ -68,7 +67,7 @@ def verify(state: Path, scratch: Path, backup: Path | None = None) -> LogReport:
 
 def _rows(state: Path, seen: Seen) -> list[LogFinding]:
     found: list[LogFinding] = []
-    with closing(open_tables(state / "state.sqlite")) as rows:
+    with closing(open_reader(state / DATABASE)) as rows:
         (verdict,) = rows.execute("PRAGMA quick_check(1)").fetchone()
         (version,) = rows.execute("SELECT schema_version FROM position").fetchone()
     if verdict != "ok":
@@ -91,29 +90,25 @@ def _refold(
     if backup is not None:
         with opened_backup(backup, scratch / "backup.sqlite") as (_, _, source):
             copy_tables(source, scratch, REFOLDED)
-    connection = open_writer(scratch / REFOLDED)
     try:
-        folded = VoterTables(connection)
-        if backup is None:
-            if seen.log.mark.index > 0:
-                return None, []
-            folded.found(seen.log.mark)
-        start = folded.mark.index
-        if not seen.log.mark.index <= start <= seen.applied.index:
-            raise SnapshotRefusedError(
-                f"the backup is of entry {start}; the log holds those after {seen.log.mark.index}, the rows "
-                f"those up to {seen.applied.index}"
-            )
-        end = seen.applied.index - seen.log.mark.index
-        for at in range(start - seen.log.mark.index, end, FOLD_ENTRIES_MAX):
-            folded.fold(seen.log.entries[at : min(end, at + FOLD_ENTRIES_MAX)])
-        with closing(open_tables(state / "state.sqlite")) as rows:
-            return start, _differences(raw(connection), rows)
+        with opened_writer(scratch / REFOLDED) as connection:
+            folded = VoterTables(connection)
+            if backup is None:
+                if seen.log.mark.index > 0:
+                    return None, []
+                folded.found(seen.log.mark)
+            start = folded.mark.index
+            if not seen.log.mark.index <= start <= seen.applied.index:
+                raise SnapshotRefusedError(
+                    f"the backup is of entry {start}; the log holds those after {seen.log.mark.index}, the "
+                    f"rows those up to {seen.applied.index}"
+                )
+            end = seen.applied.index - seen.log.mark.index
+            folded.fold_in_groups(seen.log.entries[start - seen.log.mark.index : end])
+            with closing(open_reader(state / DATABASE)) as rows:
+                return start, _differences(raw(connection), rows)
     except (WireError, SchemaVersionError) as error:
         return None, [LogFinding("fold", str(error), "look with the program that this node's agent runs")]
-    finally:
-        connection.close()
-        connection.engine.dispose()
 
 
 def _differences(folded: sqlite3.Connection, rows: sqlite3.Connection) -> list[LogFinding]:

@@ -55,7 +55,7 @@ from fabric.store.lock import DirectoryLock
 from fabric.store.row_readers import RowReaders
 from fabric.store.settle import settle
 from fabric.store.snapshot_files import SnapshotFiles
-from fabric.store.sqlite import open_writer
+from fabric.store.sqlite import DATABASE, open_writer
 from fabric.store.voter_digests import VoterDigests
 from fabric.store.voter_log import SEGMENT_BYTES, Restored, VoterLog
 from fabric.store.voter_snapshots import SnapshotSender, VoterSnapshots
@@ -79,7 +79,6 @@ TRAIL_ENTRIES = 5_000  # kept behind the cut: who is a little behind needs no sn
 SEGMENTS_MAX = 4  # and all entries in them are in memory, too: beyond that the trail is short
 TRAIL_SHORT_ENTRIES = 100
 HAND_OVER_EVERY_MS = 10_000  # while the disk is low: the next leader's may be, too
-DATABASE = "state.sqlite"
 
 
 class Clock(Protocol):

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, select
 
 from fabric.core.raft.configuration import decode_configuration, decode_known, encode_known
 from fabric.core.raft.log import SnapshotMark
+from fabric.core.raft.pipeline import FOLD_ENTRIES_MAX
 from fabric.store import tables as t
 from fabric.store.apply import Entry, Outcome, advance, apply_group
 from fabric.store.command_entry import decode_command_entry
@@ -64,7 +65,7 @@ class VoterTables:
         """The log starts at `mark`, before its first entry, and nothing was folded yet."""
         assert self._mark.index == 0 == mark.index
         with self._connection.begin():
-            self._advance(mark, 0)
+            advance_to(self._connection, mark, 0)
         self._mark = mark
 
     def fold(self, entries: Sequence[LogEntry]) -> list[Folded | None]:
@@ -79,7 +80,7 @@ class VoterTables:
             run = self._decode(entries[len(done) :])
             with self._connection.begin():
                 outcomes = apply_group(self._connection, run.commands) if run.commands else []
-                self._advance(run.mark, run.time_ms)
+                advance_to(self._connection, run.mark, run.time_ms)
             self._mark, self._time_ms = run.mark, run.time_ms
             told = map(Folded, run.commands, outcomes)
             done += [next(told) if entry.kind is EntryKind.COMMAND else None for entry in run.entries]
@@ -104,6 +105,11 @@ class VoterTables:
                 return _Run(entries[:count], commands, mark, time_ms)
         return _Run(entries, commands, mark, time_ms)
 
+    def fold_in_groups(self, entries: Sequence[LogEntry]) -> None:
+        """As `fold`, of any number of them, for nobody who waits."""
+        for start in range(0, len(entries), FOLD_ENTRIES_MAX):
+            self.fold(entries[start : start + FOLD_ENTRIES_MAX])
+
     def checkpoint(self) -> bool:
         """Whether everything folded is durable now; a reader may hold it back."""
         return checkpoint(self._connection)
@@ -118,19 +124,16 @@ class VoterTables:
         source.backup(raw(self._connection))
         self._mark, self._time_ms = self._read_position()
 
-    def _advance(self, mark: SnapshotMark, time_ms: int) -> None:
-        advance(
-            self._connection,
-            index=mark.index,
-            term=mark.term,
-            configuration=encode_known(mark.configuration),
-            time_ms=time_ms,
-        )
-
     def _read_position(self) -> tuple[SnapshotMark, int]:
         with self._connection.begin():
             row = self._connection.execute(select(t.position)).one()
         return _mark_of(row.applied_index, row.applied_term, row.configuration), row.time_ms
+
+
+def advance_to(connection: Connection, mark: SnapshotMark, time_ms: int) -> None:
+    """The rows hold what `mark` says. In the transaction that made them so."""
+    configuration = encode_known(mark.configuration)
+    advance(connection, index=mark.index, term=mark.term, configuration=configuration, time_ms=time_ms)
 
 
 def check_copy(source: sqlite3.Connection, mark: SnapshotMark) -> None:

@@ -72,16 +72,17 @@ VOTER_BUGS = (
         "rows and position are two transactions",
         S,
         "store/voter_tables.py",
-        "                self._advance(run.mark, run.time_ms)\n",
-        "            with self._connection.begin():\n                self._advance(run.mark, run.time_ms)\n",
+        "                advance_to(self._connection, run.mark, run.time_ms)\n",
+        "            with self._connection.begin():\n"
+        "                advance_to(self._connection, run.mark, run.time_ms)\n",
         TABLES,
     ),
     bug(
         "the position forgets the term",
         S,
         "store/voter_tables.py",
-        "            term=mark.term,\n",
-        "            term=0,\n",
+        "term=mark.term, configuration=configuration",
+        "term=0, configuration=configuration",
         TABLES,
     ),
     bug(

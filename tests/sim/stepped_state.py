@@ -25,7 +25,8 @@ from fabric.core.raft.pipeline import Fold, Write
 from fabric.store import tables as t
 from fabric.store.lock import LOCK_FILE
 from fabric.store.lone_voter import ALONE, NoPeers
-from fabric.store.voter_engine import DATABASE, Clock, VoterEngine
+from fabric.store.sqlite import DATABASE
+from fabric.store.voter_engine import Clock, VoterEngine
 from fabric.store.voter_log import Restored
 from fabric.store.voter_tables import Folded
 from proto.commands import Command

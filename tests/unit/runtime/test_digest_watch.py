@@ -17,7 +17,7 @@ from fabric.runtime.clock import SystemClock
 from fabric.runtime.digest_watch import DIGEST, DigestClock, DigestWatch, RowsDifferError
 from fabric.runtime.voter_state import VoterState
 from fabric.store.errors import StoreStoppedError
-from fabric.store.voter_engine import DATABASE
+from fabric.store.sqlite import DATABASE
 from proto.commands.log import LogCompare
 from proto.ids import LogIndex, RequestId
 from tests.fixtures.mesh_nodes import loopback_transports, until

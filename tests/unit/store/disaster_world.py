@@ -16,8 +16,7 @@ from fabric.store.files import OsFiles
 from fabric.store.incarnation import read_incarnation
 from fabric.store.life_swap import STATE
 from fabric.store.lone_voter import lone_voter
-from fabric.store.new_life import DATABASE
-from fabric.store.sqlite import open_writer
+from fabric.store.sqlite import DATABASE, open_writer
 from fabric.store.voter_engine import VoterEngine
 from fabric.store.voter_id import known_voter_id
 from fabric.store.voter_log import SEGMENT_BYTES_MIN, VoterLog

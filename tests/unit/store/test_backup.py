@@ -10,8 +10,9 @@ from fabric.store import new_life
 from fabric.store.backup import Manifest, opened_backup, write_backup
 from fabric.store.errors import SnapshotRefusedError
 from fabric.store.life_swap import STATE, settle
-from fabric.store.new_life import DATABASE, INDEX_LEAP
+from fabric.store.new_life import INDEX_LEAP
 from fabric.store.restore import restore_backup
+from fabric.store.sqlite import DATABASE
 from tests.fixtures.store_world import NODE
 from tests.unit.store.disaster_world import SURVIVOR, TERM, life_of, make_survivor, names, opened
 

@@ -16,11 +16,11 @@ from fabric.store import first_light
 from fabric.store import tables as t
 from fabric.store.apply import Entry, apply_group
 from fabric.store.errors import LogCorruptError
-from fabric.store.first_light import DATABASE, carry_over
+from fabric.store.first_light import carry_over
 from fabric.store.framing import GENESIS, frame, hash_bytes
 from fabric.store.lone_voter import lone_voter
 from fabric.store.schema import create_schema
-from fabric.store.sqlite import open_writer
+from fabric.store.sqlite import DATABASE, open_writer
 from proto.commands import Command, encode_command
 from proto.commands.identity import ProjectCreate
 from proto.ids import LogIndex, NodeId, ProjectId, RequestId, VoterId

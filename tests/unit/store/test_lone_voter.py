@@ -24,7 +24,8 @@ from fabric.store.errors import (
     StoreStoppedError,
 )
 from fabric.store.lone_voter import lone_voter
-from fabric.store.voter_engine import DATABASE, VoterEngine
+from fabric.store.sqlite import DATABASE
+from fabric.store.voter_engine import VoterEngine
 from proto.commands.identity import ProjectCreate
 from proto.ids import ProjectId, RequestId
 from tests.fixtures.store_world import DOMAIN, ManualClock, fabric_init

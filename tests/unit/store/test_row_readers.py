@@ -13,7 +13,8 @@ import pytest
 from fabric.core.identity.queries import GetFabric, ListProjects
 from fabric.store.lone_voter import lone_voter
 from fabric.store.row_readers import READERS, RowReaders
-from fabric.store.voter_engine import DATABASE, VoterEngine
+from fabric.store.sqlite import DATABASE
+from fabric.store.voter_engine import VoterEngine
 from proto.ids import RequestId
 from tests.fixtures.store_world import ManualClock, fabric_init
 from tests.unit.runtime.voter_group import project

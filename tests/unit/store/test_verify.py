@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 from fabric.store.backup import write_backup
-from fabric.store.new_life import DATABASE
 from fabric.store.recover import recover_survivor
+from fabric.store.sqlite import DATABASE
 from fabric.store.verify import LogReport, verify
 from tests.fixtures.store_world import NODE
 from tests.unit.store.disaster_world import make_survivor
