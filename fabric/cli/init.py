@@ -65,7 +65,7 @@ def init(path: Path, admin_password_file: TextIO | None) -> None:
 def load_or_write(path: Path) -> configuration.Config:
     """The configuration at `path`; a commented one with all defaults is written when there is none."""
     if not path.exists():
-        from fabric.runtime.node_identity import write_private
+        from fabric.store.files import write_private
 
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fabric.runtime.node_identity import write_private
+from fabric.store.files import write_private
 
 KEY_NAME = "id_ed25519"
 

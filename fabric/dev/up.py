@@ -38,7 +38,7 @@ from fabric.dev.places import (
 from fabric.errors import FabricError
 from fabric.runtime.founding import PASSABLE
 from fabric.runtime.local_socket import AgentNotRunningError, LocalClient
-from fabric.runtime.node_identity import write_private
+from fabric.store.files import write_private
 
 START_TIMEOUT_S = 90.0
 STOP_GRACE_S = 10.0

@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from fabric.core.membership.model import NodeRecord
 from fabric.core.membership.record import node_id_of
-from fabric.runtime.node_identity import IdentityError, Membership, NodeIdentity, write_private
+from fabric.runtime.node_identity import IdentityError, Membership, NodeIdentity
+from fabric.store.files import write_private
 from proto.certificate import (
     NodeCertificate,
     SignedCertificate,

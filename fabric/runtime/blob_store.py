@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fabric.runtime.blobs import BlobMismatchError, BlobNotFoundError, BlobTooLargeError, StoredBlob
+from fabric.store.files import fsync_directory
 
 log = logging.getLogger(__name__)
 
@@ -178,10 +179,10 @@ class _Writing:
             shelf = directory / sha256[:2]
             if not shelf.is_dir():
                 shelf.mkdir(mode=0o700, exist_ok=True)
-                _fsync_directory(directory)
+                fsync_directory(directory)
             self._path.rename(shelf / sha256)
             self._is_open = False
-            _fsync_directory(shelf)
+            fsync_directory(shelf)
             return StoredBlob(sha256=sha256, md5=md5, sha512=sha512, size_bytes=self._size_bytes)
 
     def discard(self) -> None:
@@ -193,11 +194,3 @@ class _Writing:
             with contextlib.suppress(OSError):  # a full disk may refuse the last flush; the file goes anyway
                 self._file.close()
             self._path.unlink(missing_ok=True)
-
-
-def _fsync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

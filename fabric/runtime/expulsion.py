@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fabric.errors import FabricError, Outcome
-from fabric.runtime.node_identity import write_private
+from fabric.store.files import write_private
 
 REMOVED_FILE = "fabric.removed"
 

@@ -34,10 +34,10 @@ from fabric.runtime.node_identity import (
     load_or_create,
     next_epoch,
     save_membership,
-    write_private,
 )
 from fabric.runtime.peers_file import save_peers
 from fabric.runtime.rotation import settle
+from fabric.store.files import write_private
 from fabric.store.lock import DirectoryLock
 from proto.commands import decode_command, encode_command
 from proto.commands.identity import FabricInit

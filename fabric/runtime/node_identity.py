@@ -7,7 +7,6 @@ is durable before the first frame leaves.
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from zmq.utils import z85
 
 from fabric.core.membership.record import node_id_of
 from fabric.errors import FabricError, Outcome
+from fabric.store.files import write_private
 from proto.codec import pack, unpack_map
 from proto.errors import WireError
 from proto.ids import Epoch, FabricId, NodeId
@@ -162,23 +162,6 @@ def load_membership(directory: Path) -> Membership | None:
     """None when this node was never admitted to a fabric. Raises IdentityError."""
     path = directory / MEMBERSHIP_FILE
     return read_private(path, Membership) if path.exists() else None
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Whole or not at all, durable, readable by its owner only."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.unlink(missing_ok=True)
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as out:  # unlike os.write, a file object writes all or raises
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(fresh, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def read_private(path: Path, kind: type[R]) -> R:

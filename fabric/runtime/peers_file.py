@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TypeVar
 
-from fabric.runtime.node_identity import write_private
+from fabric.store.files import write_private
 from proto.codec import Plain, pack, unpack_map
 from proto.errors import WireError
 from proto.membership import NodeState, Removal

@@ -38,9 +38,9 @@ from fabric.runtime.node_identity import (
     read_private,
     save_keys,
     save_membership,
-    write_private,
 )
 from fabric.runtime.state_wire import rejection_of
+from fabric.store.files import write_private
 from proto.codec import pack
 from proto.errors import Outcome
 from proto.membership import Presence

@@ -20,6 +20,19 @@ def fsync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def write_private(path: Path, data: bytes) -> None:
+    """Whole or not at all, durable, readable by its owner only. Raises OSError."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as out:  # unlike os.write, a file object writes all or raises
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    os.replace(fresh, path)
+    fsync_directory(path.parent)
+
+
 def write_at(descriptor: int, data: bytes, offset: int) -> None:
     """All of `data`, however many calls it takes. Raises OSError."""
     view = memoryview(data)

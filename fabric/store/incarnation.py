@@ -4,11 +4,10 @@ group lives its first."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from fabric.store.errors import LogCorruptError
-from fabric.store.files import fsync_directory
+from fabric.store.files import write_private
 
 INCARNATION_FILE = "incarnation"
 FIRST_INCARNATION = 1
@@ -33,12 +32,4 @@ def write_incarnation(directory: Path, incarnation: int) -> None:
     """Before the voter has a name: a named one has its incarnation. Durable when this returns. Raises
     OSError."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = directory / f"{INCARNATION_FILE}.tmp"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, str(incarnation).encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    path.rename(directory / INCARNATION_FILE)
-    fsync_directory(directory)
+    write_private(directory / INCARNATION_FILE, str(incarnation).encode())

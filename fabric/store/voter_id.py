@@ -3,12 +3,11 @@ under its old one: its next life is another voter (no vote amnesia)."""
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 
 from fabric.store.errors import LogCorruptError
-from fabric.store.files import fsync_directory
+from fabric.store.files import fsync_directory, write_private
 from proto.ids import VOTER_SEPARATOR, NodeId, VoterId, node_of, voter_of
 
 VOTER_ID_FILE = "voter.id"
@@ -48,15 +47,7 @@ def name_voter(directory: Path, node_id: NodeId) -> VoterId:
     """A name nobody had before, durable when this returns. Raises OSError."""
     voter = voter_of(node_id, secrets.token_hex(NUMBER_BYTES))
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = directory / f"{VOTER_ID_FILE}.tmp"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, voter.encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    path.rename(directory / VOTER_ID_FILE)
-    fsync_directory(directory)
+    write_private(directory / VOTER_ID_FILE, voter.encode())
     return voter
 
 

@@ -21,6 +21,7 @@ from fabric.runtime.founding import (
     refuse_second,
 )
 from fabric.runtime.node_identity import IdentityError, NodeIdentity, load_membership, load_or_create
+from fabric.store import files
 from proto.commands import encode_command
 from proto.commands.nodes import RoleHold
 from proto.ids import NodeId
@@ -78,7 +79,7 @@ def test_a_founding_cut_short_anywhere_is_simply_done_again(
 ) -> None:
     """`survived` files are on disk when the machine dies: node.key, root.key, first-entry, fabric.member."""
     written: list[str] = []
-    real = node_identity.write_private
+    real = files.write_private
 
     def write(path: Path, data: bytes) -> None:
         if len(written) == survived:

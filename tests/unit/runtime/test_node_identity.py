@@ -23,8 +23,8 @@ from fabric.runtime.node_identity import (
     next_epoch,
     save_keys,
     save_membership,
-    write_private,
 )
+from fabric.store.files import write_private
 from proto.codec import pack
 from proto.ids import FabricId
 

@@ -15,6 +15,7 @@ from fabric.mesh.curve import CurveKeyPair
 from fabric.runtime import node_identity, rotation
 from fabric.runtime.node_identity import Membership, NodeIdentity, load_membership, load_or_create
 from fabric.runtime.rotation import PENDING_FILE, Rotation, RotationError, pending_keys, settle
+from fabric.store import files
 from proto.codec import Plain
 from proto.commands.nodes import NodeRenew
 from proto.ids import NodeId
@@ -119,7 +120,7 @@ async def test_killed_at_any_step(world: KeysWorld, monkeypatch: pytest.MonkeyPa
             raise KilledError
         count += 1
 
-    real_write, real_unlink = node_identity.write_private, Path.unlink
+    real_write, real_unlink = files.write_private, Path.unlink
 
     def write(path: Path, data: bytes) -> None:
         die_at_its_turn()

@@ -29,7 +29,7 @@ def test_no_two_lives_have_one_name(tmp_path: Path) -> None:
 
 
 def test_a_naming_cut_short_leaves_no_name(tmp_path: Path) -> None:
-    (tmp_path / f"{VOTER_ID_FILE}.tmp").write_text("x" * 99)
+    (tmp_path / f"{VOTER_ID_FILE}.new").write_text("x" * 99)
     assert known_voter_id(tmp_path) is None
     assert known_voter_id(tmp_path) is None
     assert name_voter(tmp_path, NODE) == known_voter_id(tmp_path)
