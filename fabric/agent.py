@@ -22,7 +22,6 @@ from aiohttp import web
 
 from fabric import __version__
 from fabric.agent_conductor import Work
-from fabric.agent_engine import DIRECTORY as STATE_DIRECTORY
 from fabric.agent_engine import carry_over
 from fabric.agent_host import make_address_plug, make_driver, make_plug
 from fabric.agent_identity import IdentitySide
@@ -70,6 +69,7 @@ from fabric.runtime.voter_peers import VoterRoute
 from fabric.runtime.voter_state import VoterState
 from fabric.runtime.watchdog import LoopLag, LoopWatchdog
 from fabric.store.incarnation import write_incarnation
+from fabric.store.life_swap import STATE
 from fabric.store.lock import DirectoryLock
 from fabric.supervisor import PartFailedError, Supervisor
 from netplug.contract import NetPlug
@@ -340,7 +340,7 @@ class Agent:
             if self._voter is not None:
                 self._need_same_group(self._voter, incarnation)
             else:
-                write_incarnation(self._directory / STATE_DIRECTORY, incarnation)
+                write_incarnation(self._directory / STATE, incarnation)
                 save_authority(self._directory, Authority.of(root_key, member.fabric_id))
                 self._who.adopt(member)
                 await self._start_voter()

@@ -25,6 +25,7 @@ from fabric.runtime.voter_peers import MeshPeers, VoterRoute
 from fabric.runtime.voter_state import VoterState
 from fabric.store.errors import LogFailedError
 from fabric.store.incarnation import read_incarnation
+from fabric.store.life_swap import STATE
 from fabric.store.voter_id import disown_voter, voter_here
 from proto.commands import Command
 from proto.ids import RequestId
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOSING = (errno.EIO, errno.ENXIO, errno.ENODEV)  # the disk, not the way to it
-DIRECTORY = "state"  # below the node's own
 
 
 def is_of_first_light(directory: Path) -> bool:
@@ -46,10 +46,10 @@ def is_of_first_light(directory: Path) -> bool:
 
 def carry_over(config: Config, identity: NodeIdentity) -> None:
     """Once, before the engine is made; not on the event loop. Raises as `fabric.store.first_light`."""
-    if is_of_first_light(config.state_dir / DIRECTORY):
+    if is_of_first_light(config.state_dir / STATE):
         from fabric.store import first_light  # only here: hosts do without SQLAlchemy
 
-        first_light.carry_over(config.state_dir / DIRECTORY, identity.node_id)
+        first_light.carry_over(config.state_dir / STATE, identity.node_id)
 
 
 def _may_have_lost(error: BaseException) -> bool:
@@ -102,7 +102,7 @@ def make_engine(
 
     if is_embedded(config.state.url):
         return EmbeddedEngine(config, member, identity, route, rpc, clock, on_failure)
-    engine = engine_for(config.state.url, config.state_dir / DIRECTORY, clock=clock)
+    engine = engine_for(config.state.url, config.state_dir / STATE, clock=clock)
     return SharedEngine(engine, is_founding=member.founder)
 
 
@@ -121,7 +121,7 @@ class EmbeddedEngine:
     ) -> None:
         from fabric.store.voter_engine import VoterEngine
 
-        directory = config.state_dir / DIRECTORY
+        directory = config.state_dir / STATE
         self.is_founding = member.founder and first_entry(config.state_dir) is not None
         me = voter_here(directory, identity.node_id)
         self.incarnation = read_incarnation(directory)

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fabric.agent_conductor import ConductorDuties, Work
-from fabric.agent_engine import DIRECTORY, is_of_first_light, make_engine
+from fabric.agent_engine import is_of_first_light, make_engine
 from fabric.agent_roles import conductor_of
 from fabric.config import Config
 from fabric.core.identity.queries import GetFabric
@@ -48,7 +48,7 @@ from fabric.runtime.scheduler_loop import SchedulerLoop
 from fabric.runtime.standing import standing
 from fabric.runtime.state_service import StateService
 from fabric.runtime.voter_peers import VoterRoute
-from fabric.store.life_swap import settle
+from fabric.store.life_swap import STATE, settle
 from fabric.store.voter_id import VOTER_ID_FILE, set_aside
 from proto.ids import NodeId, VoterId, node_of
 from proto.membership import NodeState
@@ -82,7 +82,7 @@ def holds_rows(config: Config, *, is_founder: bool) -> bool:
     """Whether this node has the rows from its start on: a voter of an earlier life, or who founds. Raises
     IdentityError where they are gone."""
     settle(config.state_dir)  # a recovery or restoration that a crash cut short
-    directory = config.state_dir / DIRECTORY
+    directory = config.state_dir / STATE
     aside = set_aside(directory)
     if aside is not None:
         log.warning("files of a former voter set aside", extra={"path": str(aside)})
@@ -94,7 +94,7 @@ def holds_rows(config: Config, *, is_founder: bool) -> bool:
     if config.state.url or first_entry(config.state_dir) is not None:
         return True
     raise IdentityError(
-        f"the rows are gone from {config.state_dir / DIRECTORY}; `fabric restore` brings a backup back. "
+        f"the rows are gone from {config.state_dir / STATE}; `fabric restore` brings a backup back. "
         f"Where other voters of this fabric live, remove {config.state_dir / ROOT_FILE} instead: this node "
         "comes back as a host, and may become a voter again"
     )

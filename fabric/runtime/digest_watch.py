@@ -128,7 +128,7 @@ class DigestWatch:
                 heard[voter] = digest
 
     async def _serve(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
-        if all(node_of(member) != peer for member in self._voter.configuration.members):
+        if peer not in self._voter.configuration.nodes:
             raise CommandRejectedError("forbidden", "Only the log's own voters may ask that.")
         index = body.get("index")
         if type(index) is not int:

@@ -12,12 +12,11 @@ from fabric.core.queries import Applied
 from fabric.core.raft.configuration import Configuration
 from fabric.errors import FabricError, Outcome
 from fabric.mesh.rpc_contract import Rpc
-from fabric.runtime.state_wire import applied_to_plain
+from fabric.runtime.state_wire import applied_to_plain, request_id_from_plain
 from fabric.runtime.voter_state import PROPOSE, READ_INDEX
 from proto.codec import Plain
 from proto.commands import Command, command_from_plain
-from proto.errors import WireError
-from proto.ids import LogIndex, NodeId, RequestId, node_of
+from proto.ids import LogIndex, NodeId, RequestId
 
 REQUEST_ID_CHARS_MAX = 400  # the API's own ids, and what derives from them
 
@@ -54,9 +53,7 @@ class LogService:
     async def _propose(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
         self._need_member(peer)
         command = command_from_plain(body.get("command"))
-        request_id = body.get("request_id")
-        if not isinstance(request_id, str) or not 0 < len(request_id) <= REQUEST_ID_CHARS_MAX:
-            raise WireError("bad_field", f"request_id: 1 to {REQUEST_ID_CHARS_MAX} characters")
+        request_id = request_id_from_plain(body, chars_max=REQUEST_ID_CHARS_MAX)
         return applied_to_plain(await self._voter.propose(command, request_id=RequestId(request_id)))
 
     async def _read_index(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
@@ -65,5 +62,5 @@ class LogService:
         return {"index": await self._voter.read_index()}
 
     def _need_member(self, peer: NodeId) -> None:
-        if all(node_of(member) != peer for member in self._voter.configuration.members):
+        if peer not in self._voter.configuration.nodes:
             raise NotInGroupError("only the log's own voters and learners may ask that")

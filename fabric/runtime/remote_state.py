@@ -17,10 +17,9 @@ from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.clock import Clock
 from fabric.runtime.hard_state import Listener
 from fabric.runtime.query_wire import answer_from_plain, query_to_plain
-from fabric.runtime.state_wire import applied_from_plain, rejection_of
+from fabric.runtime.state_wire import applied_from_plain, error_of
 from proto.codec import Plain
 from proto.commands import Command, command_to_plain
-from proto.errors import Outcome
 from proto.ids import LogIndex, NodeId, RequestId
 
 T = TypeVar("T")
@@ -78,12 +77,7 @@ class RemoteState:
         try:
             return await self._rpc.call(conductor, method, body, timeout_ms=CALL_TIMEOUT_MS)
         except RemoteError as error:
-            rejected = rejection_of(error)
-            if rejected is not None:
-                raise rejected from error
-            if error.outcome is Outcome.NOT_DONE:
-                raise NoQuorumError(error.message) from error
-            raise DeadlineExceededError(error.message) from error
+            raise error_of(error, NoQuorumError) from error
 
     def _applied(self, answer: Plain) -> Applied:
         applied = applied_from_plain(answer)

@@ -15,7 +15,7 @@ from fabric.errors import CommandRejectedError
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.query_wire import query_from_plain
-from fabric.runtime.state_wire import applied_to_plain
+from fabric.runtime.state_wire import applied_to_plain, request_id_from_plain
 from proto.codec import Plain
 from proto.commands import command_from_plain
 from proto.commands.nodes import HostRegister, HostUpdate
@@ -46,9 +46,7 @@ class StateService:
     async def _propose(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
         name = self._need_member(peer)
         command = command_from_plain(body.get("command"))
-        request_id = body.get("request_id")
-        if not isinstance(request_id, str) or not 0 < len(request_id) <= REQUEST_ID_CHARS_MAX:
-            raise WireError("bad_field", "request_id: 1 to 200 characters")
+        request_id = request_id_from_plain(body, chars_max=REQUEST_ID_CHARS_MAX)
         if not isinstance(command, HostRegister | HostUpdate | ServerObserved | ServerRemoved):
             raise CommandRejectedError("forbidden", f"A host may not propose {command.KIND}.")
         if command.host_id != peer:

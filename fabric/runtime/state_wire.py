@@ -1,15 +1,25 @@
-"""Answers about the log as plain values, and errors back from them."""
+"""Questions to the log and its answers as plain values, and errors back from them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from fabric.core.queries import Applied
-from fabric.errors import CommandRejectedError, RemoteError
+from fabric.errors import CommandRejectedError, DeadlineExceededError, FabricError, Outcome, RemoteError
 from proto.codec import Plain
 from proto.errors import WireError
 from proto.ids import LogIndex
 from proto.records import to_wire
 
 REJECTED_PREFIX = "fabric.rejected:"
+
+
+def request_id_from_plain(body: Mapping[str, Plain], *, chars_max: int) -> str:
+    """Raises WireError."""
+    request_id = body.get("request_id")
+    if not isinstance(request_id, str) or not 0 < len(request_id) <= chars_max:
+        raise WireError("bad_field", f"request_id: 1 to {chars_max} characters")
+    return request_id
 
 
 def applied_to_plain(applied: Applied) -> Plain:
@@ -37,3 +47,14 @@ def rejection_of(error: RemoteError) -> CommandRejectedError | None:
     if not error.remote_code.startswith(REJECTED_PREFIX):
         return None
     return CommandRejectedError(error.remote_code.removeprefix(REJECTED_PREFIX), error.message)
+
+
+def error_of(error: RemoteError, not_done: Callable[[str], FabricError]) -> FabricError:
+    """The rejection that it is; else `not_done` of the message where nothing was done at the other node, and
+    DeadlineExceededError where that is unknown."""
+    rejected = rejection_of(error)
+    if rejected is not None:
+        return rejected
+    if error.outcome is Outcome.NOT_DONE:
+        return not_done(error.message)
+    return DeadlineExceededError(error.message)

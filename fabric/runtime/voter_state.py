@@ -24,11 +24,10 @@ from fabric.errors import (
     RemoteError,
 )
 from fabric.runtime.clock import Clock
-from fabric.runtime.state_wire import applied_from_plain, index_from_plain, rejection_of
+from fabric.runtime.state_wire import applied_from_plain, error_of, index_from_plain
 from fabric.store.errors import StoreStoppedError
 from proto.codec import Plain
 from proto.commands import Command, command_to_plain
-from proto.errors import Outcome
 from proto.ids import LogIndex, NodeId, RequestId, VoterId, node_of
 
 R = TypeVar("R")
@@ -223,9 +222,4 @@ class VoterState:
         try:
             return await self._rpc.call(leader, method, body, timeout_ms=CALL_TIMEOUT_MS)
         except RemoteError as error:
-            rejected = rejection_of(error)
-            if rejected is not None:
-                raise rejected from error
-            if error.outcome is Outcome.NOT_DONE:
-                raise NotLeaderError(error.message) from error
-            raise DeadlineExceededError(error.message) from error
+            raise error_of(error, NotLeaderError) from error

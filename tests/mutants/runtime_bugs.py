@@ -66,8 +66,8 @@ RUNTIME_BUGS = (
         "a change of the leader is an error to whoever waits",
         L,
         "runtime/voter_state.py",
-        "                raise NotLeaderError(error.message) from error\n",
-        "                raise NoQuorumError(error.message) from error\n",
+        "raise error_of(error, NotLeaderError) from error",
+        "raise error_of(error, NoQuorumError) from error",
         f"{STATE}::test_writes_outlive_the_death_of_who_leads_and_are_done_once",
     ),
     bug(

@@ -13,7 +13,7 @@ from enum import Enum, auto
 
 from proto.codec import pack, unpack_map
 from proto.errors import WireError
-from proto.ids import LogIndex, VoterId
+from proto.ids import LogIndex, NodeId, VoterId, node_of
 from proto.raft import VOTERS_MAX, ConfigurationChange
 from proto.records import from_wire, to_wire
 
@@ -43,6 +43,11 @@ class Configuration:
     @property
     def members(self) -> frozenset[VoterId]:
         return self.voters | self.outgoing | self.learners
+
+    @property
+    def nodes(self) -> frozenset[NodeId]:
+        """Those of all members."""
+        return frozenset(map(node_of, self.members))
 
     def committed(self, match: Callable[[VoterId], LogIndex]) -> LogIndex:
         """The highest index that a majority holds; of both sets when there are two."""

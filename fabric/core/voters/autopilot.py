@@ -8,7 +8,7 @@ from fabric.core.voters.facts import AddLearner, Facts, Reconfigure, Step
 from fabric.core.voters.learners import beside, next_invitation, without_surplus
 from fabric.core.voters.memory import Memory
 from fabric.core.voters.view import View
-from proto.ids import VoterId, node_of
+from proto.ids import VoterId
 
 
 class Autopilot:
@@ -54,7 +54,7 @@ class Autopilot:
         if node is None:
             return None
         self._memory.invited(node.node_id, view.now_ms)
-        is_member = any(node_of(member) == node.node_id for member in view.facts.configuration.members)
+        is_member = node.node_id in view.facts.configuration.nodes
         does = "is silent: does it still have its disk?" if is_member else "is to stand by"
         return AddLearner(node_id=node.node_id, reason=f"{node.name} {does}")
 
