@@ -35,7 +35,7 @@ from fabric.runtime.clock import SystemClock
 from fabric.runtime.log_service import LogService
 from fabric.runtime.voter_peers import MeshPeers, VoterRoute
 from fabric.runtime.voter_state import VoterState
-from fabric.store import voter_engine
+from fabric.store import voter_compaction
 from fabric.store.apply import Entry, Outcome
 from fabric.store.voter_engine import VoterEngine
 from fabric.store.voter_tables import Folded
@@ -72,8 +72,8 @@ class Voter:
         self._rpc = MeshRpc(self._node_id, self._board)
         self._route = VoterRoute(self._board, self._rpc, may_vote=lambda node_id: True)
         if settings["compact_entries"] is not None:
-            voter_engine.COMPACT_ENTRIES = settings["compact_entries"]
-            voter_engine.TRAIL_ENTRIES = settings["compact_entries"] // 2
+            voter_compaction.COMPACT_ENTRIES = settings["compact_entries"]
+            voter_compaction.TRAIL_ENTRIES = settings["compact_entries"] // 2
         self._engine: VoterEngine
         self._state: VoterState
         self._writes: asyncio.Task[list[float]] | None = None

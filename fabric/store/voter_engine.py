@@ -20,7 +20,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Protocol, TypeVar
@@ -48,7 +47,7 @@ from fabric.core.raft.pipeline import Fold, Pipeline, Write
 from fabric.core.raft.ready import Ready, Send
 from fabric.errors import CommandRejectedError, NotLeaderError
 from fabric.store.command_entry import REQUEST_ID_BYTES_MAX, encode_command_entry
-from fabric.store.errors import StoreBusyError, StoreFailedError, StoreStoppedError
+from fabric.store.errors import StoreBusyError, StoreStoppedError
 from fabric.store.files import DISK_FREE_BYTES_MIN, Files, OsFiles
 from fabric.store.listeners import Listeners
 from fabric.store.lock import DirectoryLock
@@ -56,12 +55,14 @@ from fabric.store.row_readers import RowReaders
 from fabric.store.settle import settle
 from fabric.store.snapshot_files import SnapshotFiles
 from fabric.store.sqlite import DATABASE, open_writer
+from fabric.store.voter_compaction import VoterCompaction
 from fabric.store.voter_digests import VoterDigests
 from fabric.store.voter_log import SEGMENT_BYTES, Restored, VoterLog
 from fabric.store.voter_snapshots import SnapshotSender, VoterSnapshots
 from fabric.store.voter_start import found_voter, restore_voter
 from fabric.store.voter_tables import Folded, VoterTables
 from fabric.store.voter_threads import OrderedThread, StartThread
+from fabric.store.voter_waiting import Proposal, Waiting, not_leader
 from proto.commands import Command, encode_command
 from proto.errors import WireError
 from proto.ids import LogIndex, RequestId, Term, VoterId
@@ -74,10 +75,6 @@ T = TypeVar("T")
 IN_FLIGHT_MAX = 8_192  # design/log.md section 4, item 11
 SETTLE_S = 0.002  # a voter that is alone looks this often whether its vote is durable
 NOBODY = Configuration()
-COMPACT_ENTRIES = 10_000  # folded since the log was last cut
-TRAIL_ENTRIES = 5_000  # kept behind the cut: who is a little behind needs no snapshot (as in etcd)
-SEGMENTS_MAX = 4  # and all entries in them are in memory, too: beyond that the trail is short
-TRAIL_SHORT_ENTRIES = 100
 HAND_OVER_EVERY_MS = 10_000  # while the disk is low: the next leader's may be, too
 
 
@@ -102,13 +99,6 @@ class Followed:
 
     lag: int
     silent_ms: int
-
-
-@dataclass(slots=True, eq=False)
-class _Proposal:
-    command: Command
-    data: bytes
-    future: asyncio.Future[Applied]
 
 
 class VoterEngine:
@@ -152,18 +142,14 @@ class VoterEngine:
         self._pipeline = Pipeline()
         self._node: RaftNode | None = None
         self._failure: BaseException | None = None
-        self._gathered: list[_Proposal] = []
+        self._gathered: list[Proposal] = []
         self._own: deque[RaftMessage] = deque()  # what this voter promised itself
-        # several at one index: what a lost lead left there, whose end is not known yet, and what came after
-        self._waiting: dict[LogIndex, list[tuple[Term, _Proposal]]] = {}
-        self._reads: dict[object, asyncio.Future[LogIndex]] = {}
+        self.waiting = Waiting()
         self._applied = LogIndex(0)
-        self._until_applied: list[tuple[LogIndex, asyncio.Future[None]]] = []
         self._led_since_ms = 0  # by the leader before the last change, too
         self._lead_listeners: list[Callable[[], None]] = []
         self._told_lead: tuple[Term, VoterId | None, bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._is_compacting = False
         self._handed_over_ms: int | None = None
 
     # ---- what others may know
@@ -232,6 +218,9 @@ class VoterEngine:
         self._tables.on_compare = self._digests.pin
         self._snapshots = VoterSnapshots(
             self._snapshot_files, self._rows, self._peers, lambda to: self._handle(SnapshotEnded(to))
+        )
+        self._compaction = VoterCompaction(
+            self._log, self._tables, self._snapshot_files, self._log_thread, self._tables_thread, self._cut
         )
         self._arm()
         if self._node.configuration == Configuration(frozenset({self.me})):
@@ -307,14 +296,8 @@ class VoterEngine:
             self._timer.cancel()
         for proposal in self._gathered:
             settle(proposal.future, StoreStoppedError(f"the store stopped: {error}"))
-        held = "the store stopped while it held this command; it may have been done"
-        for _, proposal in chain.from_iterable(self._waiting.values()):
-            settle(proposal.future, StoreFailedError(held))
-        for read in self._reads.values():
-            settle(read, StoreStoppedError(f"the store stopped: {error}"))
-        for _, applied in self._until_applied:
-            settle(applied, StoreStoppedError(f"the store stopped: {error}"))
-        self._gathered, self._waiting, self._reads, self._until_applied = [], {}, {}, []
+        self._gathered = []
+        self.waiting.stop(error)
 
     def _need_node(self) -> RaftNode:
         """Raises StoreStoppedError."""
@@ -351,11 +334,11 @@ class VoterEngine:
                 "invalid", f"The request is too large or malformed ({error})."
             ) from error
         if node.role is not Role.LEADER:
-            raise NotLeaderError(_not_leader(node.leader_id))
-        in_flight = len(self._gathered) + len(self._waiting)
+            raise not_leader(node.leader_id)
+        in_flight = len(self._gathered) + self.waiting.entries
         if in_flight >= self._in_flight_max:
             raise StoreBusyError(f"{in_flight} commands are in flight already")
-        proposal = _Proposal(command, data, asyncio.get_running_loop().create_future())
+        proposal = Proposal(command, data, asyncio.get_running_loop().create_future())
         if not self._gathered:  # what else is proposed in this turn of the loop goes with it
             asyncio.get_running_loop().call_soon(self._propose_gathered)
         self._gathered.append(proposal)
@@ -402,28 +385,13 @@ class VoterEngine:
         """Rows that hold this entry hold everything that was answered before this was asked (ReadIndex;
         thesis, 6.4). Raises NotLeaderError, StoreStoppedError."""
         self._need_node()
-        future: asyncio.Future[LogIndex] = asyncio.get_running_loop().create_future()
-        key = object()
-        self._reads[key] = future
-        self._handle(AskRead(key))
-        try:
-            return await future
-        finally:
-            self._reads.pop(key, None)  # nobody waits any more
+        return await self.waiting.read(lambda key: self._handle(AskRead(key)))
 
     async def wait_applied(self, index: LogIndex) -> None:
         """Until the rows hold that entry. Raises StoreStoppedError."""
         self._need_node()
         if self._applied < index:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            one = (index, future)
-            self._until_applied.append(one)
-            try:
-                await future
-            except asyncio.CancelledError:  # nobody waits any more: an index may never come
-                if one in self._until_applied:
-                    self._until_applied.remove(one)
-                raise
+            await self.waiting.until(index)
 
     def progress(self) -> Mapping[VoterId, Followed]:
         """How the leader sees each member, itself too; empty where this voter does not lead."""
@@ -491,17 +459,12 @@ class VoterEngine:
         for send in ready.early:
             self._peers.send(send.to, send.message)
         for done in ready.appended:
-            if isinstance(done.key, _Proposal):
-                self._waiting.setdefault(done.index, []).append((done.term, done.key))
+            if isinstance(done.key, Proposal):
+                self.waiting.hold(done.index, done.term, done.key)
         for refused in ready.refused:
-            error = NotLeaderError(_not_leader(refused.leader))
-            if isinstance(refused.key, _Proposal):
-                settle(refused.key.future, error)
-            elif refused.key in self._reads:
-                settle(self._reads.pop(refused.key), error)
+            self.waiting.refuse(refused.key, refused.leader)
         for read in ready.reads:
-            if read.key in self._reads:
-                settle(self._reads.pop(read.key), read.index)
+            self.waiting.answer(read.key, read.index)
         for wanted in ready.snapshots_wanted:
             self._snapshots.begin(wanted.to, self._need_node().term)
         self._leave(self._pipeline.push(ready))
@@ -557,16 +520,12 @@ class VoterEngine:
             return
         self._pipeline.folded()
         if fold.snapshot is not None:
-            self._pass_over(fold.snapshot.index)
+            self._applied = fold.snapshot.index
+            self.waiting.pass_over(self._applied)
         told: list[AppliedEntry] = []
         for entry, one in zip(fold.entries, folded, strict=True):
             self._applied = entry.index
-            proposal: _Proposal | None = None
-            for term, waiting in self._waiting.pop(entry.index, ()):
-                if term == entry.term:
-                    proposal = waiting
-                else:
-                    settle(waiting.future, NotLeaderError(_not_leader(self._node.leader_id)))
+            proposal = self.waiting.folded(entry.index, entry.term, self._node.leader_id)
             if one is None:
                 continue
             outcome = one.outcome
@@ -577,26 +536,9 @@ class VoterEngine:
                 rejection = outcome.rejection
                 settle(proposal.future, applied if rejection is None else CommandRejectedError(*rejection))
         self._listeners.tell(told)
-        self._tell_waiting()
-        self._compact_if_due()
+        self.waiting.applied(self._applied)
+        self._compaction.begin_if_due(self._node.log.mark.index, self._applied)
         self._pump()
-
-    def _pass_over(self, index: LogIndex) -> None:
-        """A snapshot brought the rows up to `index`: what became of commands before it only they know."""
-        self._applied = index
-        passed = [at for at in self._waiting if at <= index]
-        for at in passed:
-            for _, proposal in self._waiting.pop(at):
-                settle(
-                    proposal.future,
-                    StoreFailedError("this voter fell behind; the command may have been done"),
-                )
-
-    def _tell_waiting(self) -> None:
-        for index, future in self._until_applied:
-            if index <= self._applied:
-                settle(future, None)
-        self._until_applied = [one for one in self._until_applied if one[0] > self._applied]
 
     # ---- snapshots
 
@@ -614,36 +556,10 @@ class VoterEngine:
 
     # ---- compaction
 
-    def _compact_if_due(self) -> None:
-        """Flushes the tables, then cuts the log some way behind them."""
-        assert self._node is not None
-        behind = self._applied - self._node.log.mark.index
-        is_due = behind >= COMPACT_ENTRIES + TRAIL_ENTRIES or (
-            self._log.segment_count > SEGMENTS_MAX and behind > TRAIL_SHORT_ENTRIES
-        )
-        if self._is_compacting or not is_due:
-            return
-        self._is_compacting = True
-        self._tables_thread.run(self._checkpoint, self._checkpointed)
-
-    def _checkpoint(self) -> LogIndex | None:
-        index = self._tables.mark.index
-        if not self._tables.checkpoint():
+    def _cut(self, index: LogIndex) -> SnapshotMark | None:
+        if self._node is None or self._failure is not None:
             return None
-        self._snapshot_files.forget(index)
-        return index
-
-    def _checkpointed(self, index: LogIndex | None) -> None:
-        self._is_compacting = False
-        if self._node is None or self._failure is not None or index is None:
-            return
         before = self._node.log.mark.index
-        trail = TRAIL_SHORT_ENTRIES if self._log.segment_count > SEGMENTS_MAX else TRAIL_ENTRIES
-        self._handle(Compacted(LogIndex(index - trail)))
+        self._handle(Compacted(index))
         mark = self._node.log.mark
-        if mark.index > before:
-            self._log_thread.run(lambda: self._log.compact(mark), lambda _: None)
-
-
-def _not_leader(leader: VoterId | None) -> str:
-    return "no voter leads at the moment" if leader is None else f"voter {leader} leads"
+        return mark if mark.index > before else None

@@ -144,9 +144,9 @@ VOTER_BUGS = (
     bug(
         "a command whose place another entry took counts as done",
         S,
-        "store/voter_engine.py",
-        "                if term == entry.term:\n",
-        "                if one is not None:\n",
+        "store/voter_waiting.py",
+        "            if its_term == term:\n",
+        "            if its_term:\n",
         ENGINE,
     ),
     bug(
@@ -304,7 +304,7 @@ VOTER_BUGS = (
     bug(
         "the log is compacted although the tables are not on disk yet",
         S,
-        "store/voter_engine.py",
+        "store/voter_compaction.py",
         "        if not self._tables.checkpoint():\n            return None\n",
         "        self._tables.checkpoint()\n",
         ALONE,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fabric.core.raft.configuration import Configuration
-from fabric.store import voter_engine
+from fabric.store import voter_compaction
 from tests.fixtures.mesh_nodes import MakeTransport, until
 from tests.fixtures.voter_nodes import (
     PATIENCE_S,
@@ -53,8 +53,8 @@ async def test_who_leads_goes_and_comes_back(nodes: list[VoterNode]) -> None:
 async def test_a_newcomer_behind_the_cut_log_gets_the_tables(
     nodes: list[VoterNode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(voter_engine, "COMPACT_ENTRIES", 20)
-    monkeypatch.setattr(voter_engine, "TRAIL_ENTRIES", 5)
+    monkeypatch.setattr(voter_compaction, "COMPACT_ENTRIES", 20)
+    monkeypatch.setattr(voter_compaction, "TRAIL_ENTRIES", 5)
     first, newcomer, _ = nodes
     await found(first)
     for number in range(60):

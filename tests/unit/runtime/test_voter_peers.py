@@ -21,7 +21,7 @@ from fabric.mesh.loopback import LoopbackNetwork
 from fabric.mesh.switchboard import Switchboard
 from fabric.runtime import snapshot_transfer
 from fabric.runtime.snapshot_transfer import LOG_SNAPSHOT, LOG_SNAPSHOT_BYTES, SnapshotSource
-from fabric.store import voter_engine
+from fabric.store import voter_compaction
 from fabric.store.voter_id import voter_of
 from proto.codec import Plain
 from proto.ids import LogIndex, NodeId, Term, VoterId
@@ -60,8 +60,8 @@ async def nodes(network: LoopbackNetwork, tmp_path: Path) -> AsyncIterator[list[
 @pytest.fixture
 def small_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever comes late needs a snapshot, of many chunks."""
-    monkeypatch.setattr(voter_engine, "COMPACT_ENTRIES", 20)
-    monkeypatch.setattr(voter_engine, "TRAIL_ENTRIES", 5)
+    monkeypatch.setattr(voter_compaction, "COMPACT_ENTRIES", 20)
+    monkeypatch.setattr(voter_compaction, "TRAIL_ENTRIES", 5)
     monkeypatch.setattr(snapshot_transfer, "CHUNK_BYTES", 4_096)
 
 

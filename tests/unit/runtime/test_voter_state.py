@@ -113,7 +113,7 @@ async def test_what_is_done_is_never_told_as_not_done(seats: list[Seat]) -> None
     leader, follower, other = seats
     follower.node.impostors |= {leader.node.node_id, other.node.node_id}  # it hears no entry
     asked = asyncio.create_task(follower.state.propose(project(0), request_id=request(0)))
-    await until(lambda: bool(follower.node.engine._until_applied), PATIENCE_S)
+    await until(lambda: follower.node.engine.waiting.for_rows > 0, PATIENCE_S)
     await follower.node.stop()
     with pytest.raises(DeadlineExceededError) as caught:
         await asked
@@ -153,7 +153,7 @@ async def test_what_a_failed_disk_held_stays_unknown(seats: list[Seat]) -> None:
         await follower.node.stop()
     engine = leader.node.engine
     held = asyncio.create_task(leader.state.propose(project(0), request_id=request(0)))
-    await until(lambda: engine.progress()[engine.me].lag == 0 and bool(engine._waiting))
+    await until(lambda: engine.progress()[engine.me].lag == 0 and engine.waiting.entries > 0)
     engine._fail(OSError("disk"))
     with pytest.raises(DeadlineExceededError) as caught:
         await held

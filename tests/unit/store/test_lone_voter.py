@@ -14,7 +14,7 @@ import sqlalchemy.exc
 from fabric.core.identity.queries import GetFabric, ListProjects
 from fabric.core.queries import Applied
 from fabric.errors import CommandRejectedError, Outcome
-from fabric.store import voter_engine, voter_tables
+from fabric.store import voter_compaction, voter_tables
 from fabric.store.command_entry import REQUEST_ID_BYTES_MAX
 from fabric.store.errors import (
     LogCorruptError,
@@ -106,8 +106,8 @@ async def test_a_crash_between_log_and_tables_is_repaired(
 async def test_what_is_left_of_a_compacted_log_is_not_the_truth_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(voter_engine, "COMPACT_ENTRIES", 5)
-    monkeypatch.setattr(voter_engine, "TRAIL_ENTRIES", 2)
+    monkeypatch.setattr(voter_compaction, "COMPACT_ENTRIES", 5)
+    monkeypatch.setattr(voter_compaction, "TRAIL_ENTRIES", 2)
     async with opened(tmp_path) as state:
         for number in range(30):
             await put(state, number)
@@ -120,8 +120,8 @@ async def test_what_is_left_of_a_compacted_log_is_not_the_truth_alone(
 async def test_reads_hold_compaction_back_but_break_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(voter_engine, "SEGMENTS_MAX", 2)
-    monkeypatch.setattr(voter_engine, "TRAIL_SHORT_ENTRIES", 2)
+    monkeypatch.setattr(voter_compaction, "SEGMENTS_MAX", 2)
+    monkeypatch.setattr(voter_compaction, "TRAIL_SHORT_ENTRIES", 2)
     async with opened(tmp_path) as state:
         with state._rows.engine.connect() as reader, reader.begin():
             reader.exec_driver_sql("SELECT count(*) FROM projects").one()

@@ -21,7 +21,7 @@ from fabric.core.raft.events import Campaign
 from fabric.core.raft.log import SnapshotMark
 from fabric.errors import CommandRejectedError, NotLeaderError
 from fabric.runtime.clock import SystemClock
-from fabric.store import voter_engine
+from fabric.store import voter_compaction, voter_engine
 from fabric.store.errors import StoreBusyError, StoreFailedError, StoreLockedError, StoreStoppedError
 from fabric.store.voter_engine import VoterEngine
 from proto.commands.identity import ProjectCreate
@@ -284,8 +284,8 @@ async def test_who_has_a_low_disk_refuses_and_hands_over_but_not_again_and_again
 async def test_a_newcomer_behind_the_cut_log_gets_the_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(voter_engine, "COMPACT_ENTRIES", 20)
-    monkeypatch.setattr(voter_engine, "TRAIL_ENTRIES", 5)
+    monkeypatch.setattr(voter_compaction, "COMPACT_ENTRIES", 20)
+    monkeypatch.setattr(voter_compaction, "TRAIL_ENTRIES", 5)
     async with group(tmp_path, A) as wire:
         await begin(wire)
         for number in range(60):
@@ -306,8 +306,8 @@ async def test_a_newcomer_behind_the_cut_log_gets_the_tables(
 
 async def test_old_segments_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few large entries fill them long before many small ones would."""
-    monkeypatch.setattr(voter_engine, "SEGMENTS_MAX", 2)
-    monkeypatch.setattr(voter_engine, "TRAIL_SHORT_ENTRIES", 2)
+    monkeypatch.setattr(voter_compaction, "SEGMENTS_MAX", 2)
+    monkeypatch.setattr(voter_compaction, "TRAIL_SHORT_ENTRIES", 2)
     async with group(tmp_path, A) as wire:
         await begin(wire)
         for number in range(30):
@@ -420,7 +420,7 @@ async def test_what_a_lost_lead_left_is_answered_when_its_place_is_taken(
         await until(lambda: voter.is_leader and voter.term == term)
 
     def waiting() -> int:
-        return sum(map(len, voter._waiting.values()))
+        return voter.waiting.commands
 
     async def ask(number: int) -> asyncio.Task[Applied]:
         before = waiting()
@@ -431,7 +431,7 @@ async def test_what_a_lost_lead_left_is_answered_when_its_place_is_taken(
     try:
         await lead()
         former = [await ask(0), await ask(1)]  # entries 2 and 3
-        await until(lambda: len(voter._waiting) == 2)
+        await until(lambda: voter.waiting.entries == 2)
         nothing = LogEntry(index=LogIndex(1), term=Term(voter.term + 1), kind=EntryKind.NOTHING, data=b"")
         voter.receive(
             B,
@@ -462,7 +462,7 @@ async def test_who_gives_up_waiting_for_an_entry_leaves_nothing(tmp_path: Path) 
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await wire.voters[A].wait_applied(LogIndex(1 << 53))
-        assert not wire.voters[A]._until_applied
+        assert wire.voters[A].waiting.for_rows == 0
 
 
 async def test_a_directory_has_one_owner(tmp_path: Path) -> None:
