@@ -11,26 +11,25 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 from typing import Any
 
-from aiohttp import web
-
 from fabric import __version__
+from fabric.agent_api import ApiSide
 from fabric.agent_conductor import Work
-from fabric.agent_engine import carry_over
 from fabric.agent_host import make_address_plug, make_driver, make_plug
 from fabric.agent_identity import IdentitySide
 from fabric.agent_nodes import AgentNodes, where_to_ask
 from fabric.agent_operator import OperatorSide
 from fabric.agent_roles import conductor_of, conducts, may_ask_hosts, may_vote
 from fabric.agent_voter import VoterSide, holds_rows
+from fabric.agent_voter_slot import LetGo, VoterSlot
 from fabric.agent_voters_desk import AgentVotersDesk
-from fabric.api.local.app import LocalParts, build_local_app
+from fabric.api.local.app import LocalParts
+from fabric.api.local.server import serve_local
 from fabric.compute.capacity import Allocation, HostIdentity
 from fabric.compute.host_side import HostSide, HostSideConfig
 from fabric.config import Config
@@ -40,15 +39,13 @@ from fabric.core.membership.config import MembershipConfig
 from fabric.core.membership.membership import Membership as MembershipCore
 from fabric.core.membership.model import RoleClaim
 from fabric.core.servers.model import ImageSource
-from fabric.errors import ConfigError
 from fabric.mesh.curve import CurveKeyPair
 from fabric.mesh.router_dealer import RouterDealer
 from fabric.mesh.rpc import MeshRpc
 from fabric.mesh.switchboard import Switchboard
 from fabric.runtime import local_socket
-from fabric.runtime.addresses import default_address, endpoint_of, url_of
+from fabric.runtime.addresses import default_address, endpoint_of
 from fabric.runtime.admission_watch import DOOR_LABEL
-from fabric.runtime.authority import Authority, save_authority
 from fabric.runtime.autopilot_loop import NEVER, VOTES_LABEL
 from fabric.runtime.blob_store import FileBlobStore
 from fabric.runtime.blob_sweep import BlobSweeper
@@ -58,9 +55,9 @@ from fabric.runtime.events import EventLog
 from fabric.runtime.group_watch import GROUP_LABEL
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.host_calls import RpcHostCalls
-from fabric.runtime.invitation import InvitationService, NotInvitedError
+from fabric.runtime.invitation import InvitationService
 from fabric.runtime.membership_loop import MembershipLoop
-from fabric.runtime.node_identity import IdentityError, Membership
+from fabric.runtime.node_identity import IdentityError
 from fabric.runtime.remote_state import RemoteState
 from fabric.runtime.role_claims import RoleClaims
 from fabric.runtime.sd_notify import READY, STOPPING, ServiceManager
@@ -68,19 +65,15 @@ from fabric.runtime.virtual_address import VIP_LABEL, VirtualAddress
 from fabric.runtime.voter_peers import VoterRoute
 from fabric.runtime.voter_state import VoterState
 from fabric.runtime.watchdog import LoopLag, LoopWatchdog
-from fabric.store.incarnation import write_incarnation
-from fabric.store.life_swap import STATE
 from fabric.store.lock import DirectoryLock
 from fabric.supervisor import PartFailedError, Supervisor
 from netplug.contract import NetPlug
-from proto.ids import VoterId
 
 log = logging.getLogger(__name__)
 
 CAPACITY_INTERVAL_S = 1.0
 LEAVE_LINGER_S = 0.2  # the last word gets this long to reach the wire
 STOP_TIMEOUT_S = 20.0
-API_RETRY_S = 30.0
 HARD_STOP_S = 45.0  # a stop that hangs, in a library's thread say, ends so: kill -9 is safe, waiting is not
 
 
@@ -115,15 +108,18 @@ class Agent:
         self._plug: NetPlug | None = None
         self._virtual: VirtualAddress | None = None
         self._remote: RemoteState | None = None
-        self._voter: VoterSide | None = None
-        self._opening = asyncio.Lock()  # of the voter: invitations may come twice
-        self._openings: set[asyncio.Task[VoterId]] = set()
+        self._slot: VoterSlot | None = None
         self._labels = {} if config.voters.eligible else {VOTES_LABEL: NEVER}
 
     @property
     def begins_anew(self) -> bool:
         """Whether `run` ended only to begin again, with new keys."""
         return self._who.begins_anew
+
+    @property
+    def voter(self) -> VoterSide | None:
+        """None: this node holds no rows, or not yet."""
+        return None if self._slot is None else self._slot.voter
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -143,7 +139,8 @@ class Agent:
                     self._manager.tell(STOPPING)
                 if self._ready:
                     self._ready = False
-                    await self._hand_over()
+                    if self._slot is not None:
+                        await self._slot.hand_over()
                     self._fleet.leave()
                     await asyncio.sleep(LEAVE_LINGER_S)
         finally:
@@ -189,18 +186,21 @@ class Agent:
         self._fetcher = BlobFetcher(self._rpc, self._blobs)
         serve_blobs(self._rpc, self._blobs)
         remote = self._remote = RemoteState(self._rpc, lambda: conductor_of(self._fleet), self._clock)
-        self._stack = stack
-        stack.push_async_callback(self._end_openings)
+        self._api = self._make_api(stack)
+        slot = self._slot = VoterSlot(
+            self._make_voter, config=self._config, who=self._who, supervisor=self._supervisor, stack=stack
+        )
+        stack.push_async_callback(slot.close)
         if holds_rows(self._config, is_founder=self._member.founder):
-            await self._start_voter()
+            await slot.start()
         InvitationService(
             self._rpc,
             self._identity,
             self._clock,
             member=lambda: self._who.member,
             may_invite=lambda node_id: conducts(self._fleet, node_id),
-            accept=self._become_voter,
-            dismiss=self._dismiss_voter,
+            accept=slot.become,
+            dismiss=slot.dismiss,
         )
         self._supervisor.supervise(stack, "blob sweeper", BlobSweeper(remote, self._blobs).run())
         if self._config.node.host:
@@ -267,7 +267,7 @@ class Agent:
             strangers=transport.strangers,
             former_keys_ms=transport.former_keys_ms,
             lag=self._loop_lag,
-            door=lambda: "" if self._voter is None else self._voter.door_endpoint,
+            door=lambda: "" if self.voter is None else self.voter.door_endpoint,
         )
         await self._switchboard.start()
         stack.push_async_callback(self._switchboard.close)
@@ -281,8 +281,7 @@ class Agent:
         for name, work in self._who.work():
             self._supervisor.supervise(stack, name, work)
 
-    async def _start_voter(self) -> VoterSide:
-        await asyncio.to_thread(carry_over, self._config, self._identity)
+    def _make_voter(self, let_go: LetGo) -> VoterSide:
         voter = VoterSide(
             config=self._config,
             identity=self._identity,
@@ -299,92 +298,10 @@ class Agent:
             on_door=lambda endpoint: self._label({DOOR_LABEL: endpoint, GROUP_LABEL: str(voter.incarnation)}),
             on_filled=self._start_api,
             on_failure=lambda error: self._supervisor.fail(f"the state stopped itself: {error}"),
-            on_let_go=self._end_voter,
+            on_let_go=let_go,
             duties=self._own_duties,
         )
-        self._stack.push_async_callback(voter.close)
-        try:
-            await voter.open()
-        except BaseException:
-            await voter.close()  # the next invitation finds its directory free
-            raise
-        self._voter = voter
-        for name, work in voter.work():
-            self._supervisor.supervise(self._stack, name, work)
         return voter
-
-    async def _become_voter(self, member: Membership, root_key: bytes, incarnation: int) -> VoterId:
-        """The conductor chose this node. Goes on where the conductor gives up meanwhile: a voter that is half
-        open is none. Raises NotInvitedError, and what opening raises."""
-        work = self._open_voter(member, root_key, incarnation)
-        opening = asyncio.create_task(work, name="voter opens")
-        self._openings.add(opening)
-        opening.add_done_callback(self._opened)
-        return await asyncio.shield(opening)
-
-    def _opened(self, opening: asyncio.Task[VoterId]) -> None:
-        self._openings.discard(opening)
-        if not opening.cancelled() and opening.exception() is not None:
-            log.error("not become a voter", extra={"reason": str(opening.exception())})
-
-    async def _end_openings(self) -> None:
-        if self._openings:
-            openings = tuple(self._openings)
-            await asyncio.wait(openings, timeout=STOP_TIMEOUT_S)
-            for opening in openings:
-                opening.cancel()
-
-    async def _open_voter(self, member: Membership, root_key: bytes, incarnation: int) -> VoterId:
-        async with self._opening:
-            self._need_to_run()
-            if self._voter is not None:
-                self._need_same_group(self._voter, incarnation)
-            else:
-                write_incarnation(self._directory / STATE, incarnation)
-                save_authority(self._directory, Authority.of(root_key, member.fabric_id))
-                self._who.adopt(member)
-                await self._start_voter()
-        voter_id = None if self._voter is None else self._voter.voter_id
-        if voter_id is None:
-            raise NotInvitedError("this node's rows live in a database that knows no voters")
-        return voter_id
-
-    async def _dismiss_voter(self, voter_id: VoterId) -> None:
-        """Whoever says so conducts, or says that it does: a voter that its leader still counts stays."""
-        voter = self._voter
-        if voter is not None and voter.voter_id == voter_id and voter.is_wanted:
-            raise NotInvitedError("this voter follows a leader that counts it as one")
-        await self._end_voter(voter_id)
-
-    def _need_same_group(self, voter: VoterSide, incarnation: int) -> None:
-        """Raises NotInvitedError: the voter here is of another life of the group. If it is of an earlier one,
-        it ends, and this node can be asked again in a moment."""
-        if voter.voter_id is None or incarnation == voter.incarnation:
-            return
-        if incarnation > voter.incarnation:
-            self._who.begin_anew_without()
-        raise NotInvitedError(
-            f"the voter of this node is of incarnation {voter.incarnation} of the group, not {incarnation}"
-        )
-
-    async def _end_voter(self, voter_id: VoterId) -> None:
-        """The group knows that voter no more: its files are set aside, and this agent begins anew."""
-        async with self._opening:
-            if self._voter is None or self._voter.voter_id != voter_id:
-                return  # it ended before
-            if self._who.begins_anew:
-                return  # it ends already
-            self._need_to_run()
-            self._who.begin_anew_without()
-
-    def _need_to_run(self) -> None:
-        if self._stop.is_set():
-            raise NotInvitedError("this node is stopping")
-
-    async def _hand_over(self) -> None:
-        """Whoever stops on purpose and leads lets another lead first: nobody waits for an election."""
-        if self._voter is not None:
-            await self._voter.hand_over()
 
     def _label(self, labels: dict[str, str]) -> None:
         """ "" takes a label off."""
@@ -424,9 +341,19 @@ class Agent:
         self._supervisor.supervise(stack, "host side", self._host.run(), close=self._host.close)
         self._supervisor.supervise(stack, "capacity", self._publish_capacity(self._host))
 
+    def _make_api(self, stack: contextlib.AsyncExitStack) -> ApiSide:
+        return ApiSide(
+            config=self._config,
+            fd=self._api_fd,
+            address=self._address,
+            clock=self._clock,
+            events=self._events,
+            supervisor=self._supervisor,
+            stack=stack,
+            on_served=self._api_served,
+        )
+
     async def _start_api(self, state: HardState) -> None:
-        """Where the rows are, the API is. A founder that cannot listen does not start, and whoever starts it
-        sees why. Any other node became a voter by itself, maybe long after its start: it votes on."""
         config = self._config
         cloud = Cloud(
             state=state,
@@ -445,55 +372,16 @@ class Agent:
             wait_applied=state.wait_applied if isinstance(state, VoterState) else None,
             catch_up=state.catch_up if isinstance(state, VoterState) else None,
         )
-        try:
-            await self._serve_api(cloud)
-        except ConfigError as error:
-            if self._member.founder:
-                raise
-            log.error("api not served", extra={"reason": str(error), "retry_s": API_RETRY_S})
-            self._events.add("api.not_served", config.node_name, {"reason": str(error)})
-            self._supervisor.supervise(self._stack, "api", self._serve_api_later(cloud))
+        await self._api.start(cloud, must=self._member.founder)
 
-    async def _serve_api_later(self, cloud: Cloud) -> None:
-        """Until cancelled."""
-        while True:
-            await asyncio.sleep(API_RETRY_S)
-            try:
-                await self._serve_api(cloud)
-            except ConfigError as error:
-                log.error("api not served", extra={"reason": str(error), "retry_s": API_RETRY_S})
-            else:
-                break
-        log.info("api served after all", extra={"port": self._api_port})
-        await asyncio.Event().wait()
-
-    async def _serve_api(self, cloud: Cloud) -> None:
-        """Raises ConfigError: it cannot listen there."""
-        from fabric.api.server import ApiServer
-
-        config = self._config
-        # In a thread: importing the API and compiling its schemas takes a second, and beats must not wait.
-        root = await asyncio.to_thread(_build_api, cloud)
-        if self._api_fd is not None:
-            os.set_inheritable(self._api_fd, False)  # no child of ours may hold the API's port
-            server = await ApiServer.listen_on(root, socket.socket(fileno=self._api_fd))
-        else:
-            try:
-                server = await ApiServer.listen(root, host=config.api.listen, port=config.api.port)
-            except OSError as error:
-                number = error.errno or 0  # below 0: the resolver's own, which has no text in errno.h
-                raise ConfigError(
-                    f"api.listen, api.port: cannot listen on {config.api.listen} port {config.api.port}: "
-                    f"{os.strerror(number) if number > 0 else error.strerror or error}"
-                ) from error
-        self._stack.push_async_callback(server.close)
-        self._api_port = server.port
-        claim = RoleClaim(role="api", fence=cloud.state.applied_index, since_ms=self._clock.wall_ms())
-        self._claims.set("api", claim)
-        self._fleet.publish(api_urls=(self._api_url(),))
+    def _api_served(self, claim: RoleClaim, url: str) -> None:
+        self._claims.set(claim.role, claim)
+        self._fleet.publish(api_urls=(url,))
 
     async def _start_local(self, stack: contextlib.AsyncExitStack) -> None:
-        app = build_local_app(
+        await serve_local(
+            stack,
+            local_socket.bind(self._directory),
             LocalParts(
                 fleet=self._fleet,
                 clock=self._clock,
@@ -504,21 +392,16 @@ class Agent:
                 mesh=self._operator.mesh,
                 scrape=self._operator.scrape,
                 note=lambda: self._who.not_admitted,
-                voters=AgentVotersDesk(self._fleet, self._rpc, lambda: self._voter),
+                voters=AgentVotersDesk(self._fleet, self._rpc, lambda: self.voter),
                 nodes=AgentNodes(
                     self._fleet,
                     self._clock,
-                    admin=lambda: None if self._voter is None else self._voter.admin,
+                    admin=lambda: None if self.voter is None else self.voter.admin,
                     state=self._any_state,
                     rotation=lambda: self._who.rotation,
                 ),
-            )
+            ),
         )
-        # handlers end with their client: one that follows events would else wait for the next for ever
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.SockSite(runner, local_socket.bind(self._directory)).start()
         metrics = await self._operator.serve_metrics()
         if metrics is not None:
             stack.push_async_callback(metrics.close)
@@ -544,9 +427,6 @@ class Agent:
     def _loop_lag(self) -> LoopLag:
         return self._watchdog.lag
 
-    def _api_url(self) -> str:
-        return self._config.api.public_url or url_of(self._address, self._api_port)
-
     def _status(self) -> dict[str, Any]:
         return {
             "id": self._identity.node_id,
@@ -560,14 +440,14 @@ class Agent:
         }
 
     async def _create_token(self, ttl_s: int, uses: int) -> str:
-        if self._voter is None:
+        if self.voter is None:
             raise IdentityError(where_to_ask(self._fleet, "join tokens are made"))
-        return await self._voter.create_token(ttl_s=ttl_s, uses=uses)
+        return await self.voter.create_token(ttl_s=ttl_s, uses=uses)
 
     def _any_state(self) -> HardState | None:
         """Rows of this node's own, or the way to who has them; None while the agent starts."""
-        if self._voter is not None and self._voter.is_serving:
-            return self._voter.state
+        if self.voter is not None and self.voter.is_serving:
+            return self.voter.state
         return self._remote
 
     async def _host_network(self) -> dict[str, Any]:
@@ -581,25 +461,6 @@ class Agent:
             "nft_rules": left.nft_rules,
             "files": list(left.files),
         }
-
-
-def _build_api(cloud: Cloud) -> web.Application:
-    # Only here: a node without the API is smaller and starts faster.
-    from fabric.api.compute import routes as compute
-    from fabric.api.identity import routes as identity_api
-    from fabric.api.image import routes as image
-    from fabric.api.network import routes as network
-    from fabric.api.server import build_root
-
-    return build_root(
-        cloud,
-        apps={
-            "/identity": identity_api.app(),
-            "/compute": compute.app(),
-            "/image": image.app(),
-            "/network": network.app(),
-        },
-    )
 
 
 async def run_agent(config: Config, *, api_fd: int | None = None) -> bool:

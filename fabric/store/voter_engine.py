@@ -200,7 +200,7 @@ class VoterEngine:
         Raises: StoreLockedError, LogCorruptError, SchemaVersionError, OSError, SQLAlchemyError,
         StoreStoppedError (its disk failed meanwhile).
         """
-        restored = await asyncio.to_thread(self._open)
+        restored = await self._open_whole()
         self._applied = self._tables.mark.index
         self._log_thread = self._start_thread("voter-log", self._fail)
         self._tables_thread = self._start_thread("voter-tables", self._fail)
@@ -230,6 +230,18 @@ class VoterEngine:
             except BaseException:
                 await self.close()
                 raise
+
+    async def _open_whole(self) -> Restored:
+        """Whoever is cancelled meanwhile leaves the directory free: its thread goes on, and takes it."""
+        opening = asyncio.create_task(asyncio.to_thread(self._open))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await asyncio.wait((opening,))
+            if opening.exception() is None:
+                await self._rows.close()
+                self._taken.close()
+            raise
 
     async def _until_settled(self) -> None:
         while True:

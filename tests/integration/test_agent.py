@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from fabric import config as configuration
 from fabric.agent import Agent, PartFailedError
 from fabric.agent_roles import conductor_of
+from fabric.agent_voter_slot import VoterSlot
 from fabric.cli.main import cli
 from fabric.core.membership.model import RoleClaim
 from fabric.core.servers.queries import GetAssignments
@@ -194,24 +195,33 @@ async def test_a_node_under_another_name_or_with_lost_keys_does_not_start(yard: 
 # -- stopping and failing
 
 
-@pytest.mark.parametrize("step", ["_start_mesh", "_start_local", "_start_voter", "_start_host", "_start_api"])
+STEPS: dict[str, type] = {
+    "_start_mesh": Agent,
+    "_start_local": Agent,
+    "_start_host": Agent,
+    "_start_api": Agent,
+    "start": VoterSlot,
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("moment", ["before", "after"])
 async def test_a_stop_in_the_middle_of_the_start_is_clean(
     yard: Yard, monkeypatch: pytest.MonkeyPatch, step: str, moment: str
 ) -> None:
     made = await yard.founder()
     await made.stop()
-    real = getattr(Agent, step)
+    real = getattr(STEPS[step], step)
     reached = asyncio.Event()
 
-    async def hang(self: Agent, *args: object) -> object:
+    async def hang(self: object, *args: object) -> object:
         if moment == "after":
             await real(self, *args)
         reached.set()
         return await asyncio.Event().wait()
 
     with monkeypatch.context() as patch:
-        patch.setattr(Agent, step, hang)
+        patch.setattr(STEPS[step], step, hang)
         made.launch()
         await asyncio.wait_for(reached.wait(), WAIT_S)
         await made.stop()
@@ -264,7 +274,7 @@ async def test_a_state_that_stops_itself_stops_the_agent(yard: Yard) -> None:
     made = await yard.founder()
     assert made.agent is not None
     assert made.running is not None
-    voter = made.agent._voter
+    voter = made.agent.voter
     assert voter is not None
     voter._engine.voter._fail(OSError(5, "Input/output error"))  # type: ignore[union-attr]
     with pytest.raises(PartFailedError, match=r"the state stopped itself: .*Input/output error"):

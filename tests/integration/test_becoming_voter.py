@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from fabric import agent as agent_module
-from fabric import agent_voter
+from fabric import agent_api, agent_voter
 from fabric import config as configuration
 from fabric.agent import Agent
 from fabric.agent_voter import VoterSide
+from fabric.core.membership.model import RoleClaim
 from fabric.runtime.authority import FOUNDER_ROLES, load_authority
 from fabric.runtime.clock import SystemClock
 from fabric.runtime.invitation import NotInvitedError
@@ -56,7 +56,7 @@ def invitation(founder: Machine, agent: Agent) -> tuple[Membership, bytes]:
 
 async def invite(founder: Machine, agent: Agent) -> VoterId:
     member, root_key = invitation(founder, agent)
-    return await agent._become_voter(member, root_key, FIRST_INCARNATION)
+    return await agent._slot.become(member, root_key, FIRST_INCARNATION)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ async def chosen(yard: Yard) -> tuple[Machine, Agent]:
 async def test_taken_ports_do_not_end_a_node_that_becomes_a_voter_by_itself(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent_module, "API_RETRY_S", 0.2)
+    monkeypatch.setattr(agent_api, "API_RETRY_S", 0.2)
     monkeypatch.setattr(agent_voter, "DOOR_RETRY_S", 0.2)
     founder = await yard.founder()
     machine = await joined(yard, founder, eligible=True)
@@ -80,15 +80,15 @@ async def test_taken_ports_do_not_end_a_node_that_becomes_a_voter_by_itself(
             taken.bind(("127.0.0.1", port))
             taken.listen()
         agent = await machine.start()
-        await until(lambda: agent._voter is not None and agent._voter.is_serving, PATIENCE_S)
+        await until(lambda: agent.voter is not None and agent.voter.is_serving, PATIENCE_S)
         (told,) = [event for event in agent._events.recent() if event.event == "api.not_served"]
         assert told.node == "h2"
         assert "api.port" in told.fields["reason"]
-        assert agent._voter is not None
-        assert agent._voter.door_endpoint == ""
+        assert agent.voter is not None
+        assert agent.voter.door_endpoint == ""
         await machine.stop()
         agent = await machine.start()  # nor at its next start
-        await until(lambda: agent._voter is not None and agent._voter.is_serving, PATIENCE_S)
+        await until(lambda: agent.voter is not None and agent.voter.is_serving, PATIENCE_S)
         assert machine.running is not None
         assert not machine.running.done()
 
@@ -97,14 +97,14 @@ async def test_taken_ports_do_not_end_a_node_that_becomes_a_voter_by_itself(
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     await until(lambda: is_listening(machine.config.api.port), PATIENCE_S)
-    assert agent._voter is not None
-    await until(lambda: agent._voter is not None and agent._voter.door_endpoint != "", PATIENCE_S)
+    assert agent.voter is not None
+    await until(lambda: agent.voter is not None and agent.voter.door_endpoint != "", PATIENCE_S)
     await until(lambda: any(claim.role == "api" for claim in _own_roles(agent)), PATIENCE_S)
     assert machine.running is not None
     assert not machine.running.done()
 
 
-def _own_roles(agent: Agent) -> tuple[agent_module.RoleClaim, ...]:
+def _own_roles(agent: Agent) -> tuple[RoleClaim, ...]:
     member = agent._fleet.member(agent._fleet.me)
     return () if member is None else member.record.roles
 
@@ -120,11 +120,11 @@ async def test_invited_twice_at_once_one_voter_opens(chosen: tuple[Machine, Agen
 async def test_a_voter_opens_though_who_invited_it_gave_up(chosen: tuple[Machine, Agent]) -> None:
     founder, agent = chosen
     asking = asyncio.create_task(invite(founder, agent))
-    await until(lambda: bool(agent._openings))
+    await until(lambda: agent._slot is not None and bool(agent._slot._openings))
     asking.cancel()
-    await until(lambda: agent._voter is not None)
-    assert agent._voter is not None
-    assert await invite(founder, agent) == agent._voter.voter_id
+    await until(lambda: agent.voter is not None)
+    assert agent.voter is not None
+    assert await invite(founder, agent) == agent.voter.voter_id
 
 
 async def test_an_opening_that_failed_is_simply_tried_again(
@@ -139,10 +139,10 @@ async def test_an_opening_that_failed_is_simply_tried_again(
         patch.setattr(VoterSide, "_is_filled", fail)  # its log and its place on the mesh are open by then
         with pytest.raises(OSError, match="just now"):
             await invite(founder, agent)
-    assert agent._voter is None
+    assert agent.voter is None
     voter = await invite(founder, agent)
-    assert agent._voter is not None
-    assert agent._voter.voter_id == voter
+    assert agent.voter is not None
+    assert agent.voter.voter_id == voter
 
 
 async def test_a_node_that_stops_becomes_no_voter_and_is_none_no_more(yard: Yard) -> None:
@@ -152,7 +152,7 @@ async def test_a_node_that_stops_becomes_no_voter_and_is_none_no_more(yard: Yard
     voter = await invite(founder, agent)
     agent._stop.set()
     with pytest.raises(NotInvitedError, match="stopping"):
-        await agent._end_voter(voter)
+        await agent._slot.end(voter)
     assert not agent.begins_anew
     await machine.stop()
     agent = await machine.start()
@@ -164,10 +164,10 @@ async def test_a_node_that_stops_becomes_no_voter_and_is_none_no_more(yard: Yard
 async def test_a_dismissed_node_begins_anew_as_a_host(yard: Yard, chosen: tuple[Machine, Agent]) -> None:
     founder, agent = chosen
     voter = await invite(founder, agent)
-    await agent._end_voter(VoterId(f"{node_of(voter)}.another"))
+    await agent._slot.end(VoterId(f"{node_of(voter)}.another"))
     assert not agent.begins_anew
-    await agent._end_voter(voter)
-    await agent._end_voter(voter)  # the answer was lost
+    await agent._slot.end(voter)
+    await agent._slot.end(voter)  # the answer was lost
     assert agent.begins_anew
     assert not (agent._directory / "root.key").exists()
     assert (agent._directory / "state" / "voter.id.former").exists()
@@ -175,5 +175,5 @@ async def test_a_dismissed_node_begins_anew_as_a_host(yard: Yard, chosen: tuple[
     running = yard.machines[-1].running
     assert running is not None
     await asyncio.wait_for(running, PATIENCE_S)
-    assert (await yard.machines[-1].start())._voter is None
+    assert (await yard.machines[-1].start()).voter is None
     assert not (agent._directory / "state").exists()

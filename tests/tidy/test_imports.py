@@ -53,7 +53,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "fabric/runtime/join_door.py",
     ),
     "sqlalchemy": ("fabric/store/",),
-    "aiohttp": ("fabric/api/", "fabric/compute/metadata/", "fabric/agent.py"),
+    "aiohttp": ("fabric/api/", "fabric/compute/metadata/"),
     "numpy": ("fabric/core/placement/",),
     "click": ("fabric/cli/",),
 }

@@ -6,10 +6,12 @@ import asyncio
 import errno
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -24,6 +26,7 @@ from fabric.runtime.clock import SystemClock
 from fabric.store import voter_compaction, voter_engine
 from fabric.store.errors import StoreBusyError, StoreFailedError, StoreLockedError, StoreStoppedError
 from fabric.store.voter_engine import VoterEngine
+from fabric.store.voter_start import Restored, restore_voter
 from proto.commands.identity import ProjectCreate
 from proto.ids import LogIndex, ProjectId, RequestId, Term, VoterId
 from proto.raft import Append, AppendReply, EntryKind, LogEntry, RaftMessage, TimeoutNow, VoteReply
@@ -463,6 +466,29 @@ async def test_who_gives_up_waiting_for_an_entry_leaves_nothing(tmp_path: Path) 
             async with asyncio.timeout(0.01):
                 await wire.voters[A].wait_applied(LogIndex(1 << 53))
         assert wire.voters[A].waiting.for_rows == 0
+
+
+async def test_an_opening_that_is_cut_short_leaves_the_directory_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def slowly(*parts: Any) -> Restored | None:
+        loop.call_soon_threadsafe(begun.set)
+        assert go_on.wait(PATIENCE_S)
+        return restore_voter(*parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(voter_engine, "restore_voter", slowly)
+        opening = asyncio.create_task(Wire(tmp_path).start(A, Configuration(frozenset({A}))))
+        await begun.wait()
+        opening.cancel()
+        loop.call_later(0, go_on.set)
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+    async with group(tmp_path, A) as wire:
+        await begin(wire)
 
 
 async def test_a_directory_has_one_owner(tmp_path: Path) -> None:
