@@ -63,6 +63,8 @@ class Invitations(Protocol):
 
     async def dismiss(self, voter: VoterId) -> None: ...
 
+    async def demote(self, node_id: NodeId) -> None: ...
+
 
 class AutopilotLoop:
     def __init__(
@@ -87,7 +89,7 @@ class AutopilotLoop:
         self._told = told
         self._core = Autopilot()
         self._alive_since_ms: dict[NodeId, int] = {}
-        self._invitations_out: set[asyncio.Task[None]] = set()
+        self._invitations_out: dict[asyncio.Task[None], NodeId] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -118,16 +120,16 @@ class AutopilotLoop:
     async def _invite(self, node_id: NodeId, reason: str) -> None:
         """A node that takes long to answer must not keep dead voters from being replaced meanwhile."""
         out = asyncio.create_task(self._add(node_id, reason), name=f"invitation of {node_id}")
-        self._invitations_out.add(out)
+        self._invitations_out[out] = node_id
         done, _ = await asyncio.wait((out,), timeout=INVITED_S)
         if done:
-            self._invitations_out.discard(out)
+            self._invitations_out.pop(out, None)
             out.result()
         else:
             out.add_done_callback(self._came)
 
     def _came(self, out: asyncio.Task[None]) -> None:
-        self._invitations_out.discard(out)
+        self._invitations_out.pop(out, None)
         error = None if out.cancelled() else out.exception()
         if error is not None:
             log.warning("invitation failed", extra={"reason": str(error)})
@@ -156,12 +158,20 @@ class AutopilotLoop:
             await self._dismiss(gone)
 
     async def _dismiss(self, voter: VoterId) -> None:
-        """Who is not there to hear it comes back as a node that is asked again, or not."""
-        if self._fleet.is_alive(node_of(voter)):
-            try:
+        """Its node may not conduct any more, unless it has another voter by now. Who is not there to hear it
+        comes back as a node that is asked again, or not."""
+        node_id = node_of(voter)
+        try:
+            if not self._is_of_the_group(node_id):
+                await self._invitations.demote(node_id)
+            if self._fleet.is_alive(node_id):
                 await self._invitations.dismiss(voter)
-            except FabricError as error:
-                log.info("former voter not told", extra={"voter": voter, "reason": str(error)})
+        except FabricError as error:
+            log.info("former voter not told", extra={"voter": voter, "reason": str(error)})
+
+    def _is_of_the_group(self, node_id: NodeId) -> bool:
+        members = map(node_of, self._group.configuration.members)
+        return node_id in members or node_id in self._invitations_out.values()
 
     async def _facts(self) -> Facts:
         now_ms = self._clock.monotonic_ms()

@@ -11,10 +11,11 @@ import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
+from fabric.core.nodes.model import Node
 from fabric.core.nodes.queries import GetNode
 from fabric.errors import CommandRejectedError, FabricError, Outcome
 from fabric.mesh.rpc_contract import Rpc
-from fabric.runtime.authority import FOUNDER_ROLES, Authority, read_certificate, read_own
+from fabric.runtime.authority import FOUNDER_ROLES, HOST_ROLES, Authority, read_certificate, read_own
 from fabric.runtime.clock import Clock
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.node_identity import Membership, NodeIdentity
@@ -68,25 +69,40 @@ class Inviter:
         """It belongs to the group no more: its node forgets it. Raises FabricError."""
         await self._rpc.call(node_of(voter), DISMISS, {"voter_id": voter}, timeout_ms=DISMISS_TIMEOUT_MS)
 
+    async def demote(self, node_id: NodeId) -> None:
+        """Its next certificate lets it carry guests and nothing else; where it has no more than that, nothing
+        is done. It takes effect when the node asks for its newest, at the latest as it begins anew. Raises
+        FabricError."""
+        row = await self._need_row(node_id)
+        if set(read_own(row.certificate).roles) - set(HOST_ROLES):
+            await self._issue(row, HOST_ROLES)
+
     async def _certify(self, node_id: NodeId) -> bytes:
+        row = await self._need_row(node_id)
+        if set(FOUNDER_ROLES) <= set(read_own(row.certificate).roles):
+            return row.certificate
+        return await self._issue(row, FOUNDER_ROLES)
+
+    async def _need_row(self, node_id: NodeId) -> Node:
         row = await self._state.read(GetNode(node_id=node_id))
         if row is None:
             raise CommandRejectedError("not_found", f"Node {node_id} is not a member of this fabric.")
+        return row
+
+    async def _issue(self, row: Node, roles: tuple[str, ...]) -> bytes:
         known = read_own(row.certificate)
-        if set(FOUNDER_ROLES) <= set(known.roles):
-            return row.certificate
         generation = row.generation + 1
         certificate = self._authority.issue(
             curve_public=known.curve_public,
             sign_public=known.sign_public,
             name=row.name,
             now_ms=self._clock.wall_ms(),
-            roles=FOUNDER_ROLES,
-            node_id=node_id,
+            roles=roles,
+            node_id=row.node_id,
             generation=generation,
         )
         command = NodeRenew(
-            node_id=node_id,
+            node_id=row.node_id,
             curve_public=known.curve_public,
             certificate=certificate,
             generation=generation,

@@ -191,6 +191,22 @@ RUNTIME_BUGS = (
         f"{INVITATION}::test_an_answer_with_another_nodes_voter_is_not_taken",
     ),
     bug(
+        "who is let go may conduct for as long as its certificate lasts",
+        S,
+        "runtime/autopilot_loop.py",
+        "                await self._invitations.demote(node_id)\n",
+        "                pass\n",
+        AUTOPILOT,
+    ),
+    bug(
+        "a node whose new voter is invited may not conduct",
+        L,
+        "runtime/autopilot_loop.py",
+        "            if not self._is_of_the_group(node_id):\n",
+        "            if True:\n",
+        AUTOPILOT,
+    ),
+    bug(
         "who is let go is never told",
         L,
         "runtime/autopilot_loop.py",

@@ -20,7 +20,7 @@ from fabric.runtime.clock import SystemClock
 from fabric.runtime.events import KINDS, EventLog
 from fabric.runtime.invitation import NotInvitedError
 from proto.commands.nodes import JoinTokenCreate, VoterWish
-from proto.ids import NodeId, RequestId, TokenId, VoterId
+from proto.ids import NodeId, RequestId, TokenId, VoterId, voter_of
 from tests.fixtures.mesh_nodes import loopback_transports
 from tests.fixtures.mesh_view_double import MeshDouble, member_named
 from tests.fixtures.store_world import node_admit
@@ -50,6 +50,7 @@ class Invitations:
     hang: bool = False
     invited: list[NodeId] = field(default_factory=list)
     dismissed: list[VoterId] = field(default_factory=list)
+    demoted: list[NodeId] = field(default_factory=list)
 
     async def invite(self, node_id: NodeId) -> VoterId:
         self.invited.append(node_id)
@@ -61,6 +62,9 @@ class Invitations:
         if node.peers is None:
             await node.start(Configuration())
         return node.voter
+
+    async def demote(self, node_id: NodeId) -> None:
+        self.demoted.append(node_id)
 
     async def dismiss(self, voter: VoterId) -> None:
         self.dismissed.append(voter)
@@ -260,6 +264,19 @@ async def test_who_is_let_go_is_told_where_it_can_hear(tmp_path: Path, case: str
         await world.looks_until(lambda: not world.configuration.learners)
         assert world.configuration == Configuration(frozenset({world.first.voter}))
         assert world.invitations.dismissed == ([] if case == "gone" else [learner.voter])
+        assert world.invitations.demoted == [learner.node_id]
+
+
+async def test_a_node_that_has_another_voter_by_now_may_still_conduct(tmp_path: Path) -> None:
+    """Its disk failed, say: the old name goes, the new one is there or on its way."""
+    async with world_of(tmp_path, 2, target=1) as world:
+        learner = world.nodes[1]
+        await world.looks_until(lambda: learner.voter in world.configuration.learners)
+        await world.loop._dismiss(voter_of(learner.node_id, "99999999"))
+        assert world.invitations.demoted == []
+        await world.wish(1, "unwanted")
+        await world.looks_until(lambda: not world.configuration.learners)
+        assert world.invitations.demoted == [learner.node_id]
 
 
 async def test_a_change_that_does_not_come_through_is_given_up(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fabric.errors import CommandRejectedError, Outcome, RemoteError
-from fabric.runtime.authority import FOUNDER_ROLES, Authority, create_authority, read_own
+from fabric.runtime.authority import FOUNDER_ROLES, HOST_ROLES, Authority, create_authority, read_own
 from fabric.runtime.invitation import INVITE, InvitationService, Inviter, NotInvitedError
 from fabric.runtime.node_identity import Membership, NodeIdentity, identity_of, new_keys
 from proto.codec import Plain
@@ -129,6 +129,20 @@ async def test_who_was_certified_and_never_heard_gets_that_certificate(invited: 
     invited.rpc.before = lambda method: None
     await invited.inviter.invite(invited.keys.node_id)
     assert (await invited.keys.row()).generation == 2
+
+
+async def test_who_is_let_go_may_only_carry_guests_until_it_is_invited_again(invited: Invited) -> None:
+    node_id = invited.keys.node_id
+    await invited.inviter.demote(node_id)  # nothing to take
+    assert (await invited.keys.row()).generation == 1
+    await invited.inviter.invite(node_id)
+    for _ in range(2):
+        await invited.inviter.demote(node_id)
+        row = await invited.keys.row()
+        assert (read_own(row.certificate).roles, row.generation) == (HOST_ROLES, 3)
+    await invited.inviter.invite(node_id)
+    row = await invited.keys.row()
+    assert (read_own(row.certificate).roles, row.generation) == (FOUNDER_ROLES, 4)
 
 
 async def test_nobody_invites_who_is_no_member(invited: Invited) -> None:
