@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from fabric.core.queries import Applied
 from fabric.errors import CommandRejectedError, DeadlineExceededError, FabricError, Outcome, RemoteError
+from fabric.store.errors import StoreBusyError
 from proto.codec import Plain
 from proto.errors import WireError
 from proto.ids import LogIndex
@@ -50,11 +51,14 @@ def rejection_of(error: RemoteError) -> CommandRejectedError | None:
 
 
 def error_of(error: RemoteError, not_done: Callable[[str], FabricError]) -> FabricError:
-    """The rejection that it is; else `not_done` of the message where nothing was done at the other node, and
-    DeadlineExceededError where that is unknown."""
+    """The rejection that it is, or that the store there is busy, which asking again at once only makes worse;
+    else `not_done` of the message where nothing was done at the other node, and DeadlineExceededError where
+    that is unknown."""
     rejected = rejection_of(error)
     if rejected is not None:
         return rejected
+    if error.remote_code == StoreBusyError.code:
+        return StoreBusyError(error.message)
     if error.outcome is Outcome.NOT_DONE:
         return not_done(error.message)
     return DeadlineExceededError(error.message)

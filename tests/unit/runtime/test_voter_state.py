@@ -13,6 +13,7 @@ from fabric.core.raft.configuration import Configuration
 from fabric.errors import CommandRejectedError, DeadlineExceededError, NoQuorumError, Outcome
 from fabric.runtime import voter_state
 from fabric.runtime.log_service import LogService
+from fabric.store.errors import StoreBusyError
 from fabric.store.voter_engine import VoterEngine
 from proto.commands import Command
 from proto.ids import LogIndex, RequestId
@@ -97,6 +98,36 @@ async def test_a_lost_answer_is_asked_for_under_the_same_id(seats: list[Seat]) -
     assert applied.replayed
     assert forgetful.asked == [request(0)] * 3
     assert await leader.names() == numbered(1)
+
+
+class Full:
+    """A leader that takes no more."""
+
+    def __init__(self, voter: VoterEngine) -> None:
+        self._voter = voter
+        self.asked = 0
+
+    @property
+    def configuration(self) -> Configuration:
+        return self._voter.configuration
+
+    async def propose(self, command: Command, *, request_id: RequestId) -> Applied:
+        self.asked += 1
+        raise StoreBusyError("too little disk space is left")
+
+    async def read_index(self) -> LogIndex:
+        return await self._voter.read_index()
+
+
+async def test_a_leader_that_takes_no_more_is_asked_once_as_if_it_were_here(seats: list[Seat]) -> None:
+    leader, follower, _ = seats
+    leader.service.close()
+    full = Full(leader.node.engine)
+    LogService(full, leader.node.end.rpc)
+    with pytest.raises(StoreBusyError, match="disk space") as caught:
+        await follower.state.propose(project(0), request_id=request(0))
+    assert caught.value.outcome is Outcome.NOT_DONE
+    assert full.asked == 1
 
 
 async def test_a_rejection_keeps_its_reason_on_the_way_back(seats: list[Seat]) -> None:
