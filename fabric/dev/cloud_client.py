@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 from fabric.errors import FabricError, Outcome
 
 ANSWER_BYTES_MAX = 16 << 20
+INDEX_HEADER = "x-fabric-index"
 
 
 class CloudAnswerError(FabricError):
@@ -49,6 +50,7 @@ class CloudClient:
         self._host, self._port = str(parts.hostname), int(parts.port or 80)
         self._timeout_s = timeout_s
         self._token: str | None = None
+        self.last_index = 0  # of the log: what the last answer came from holds all up to it
 
     def login(self, user: str, password: str, project: str, *, domain: str = "Default") -> None:
         body = {
@@ -124,6 +126,7 @@ class CloudClient:
             answer = connection.getresponse()
             text = answer.read(ANSWER_BYTES_MAX)
             found = {name.lower(): value for name, value in answer.getheaders()}
+            self.last_index = int(found.get(INDEX_HEADER, 0))
         except (OSError, http.client.HTTPException) as error:
             raise CloudSilentError(f"{method} {path}: no answer ({error or type(error).__name__})") from error
         finally:

@@ -1,4 +1,4 @@
-"""Clients that follow the address list: what one node does not answer is asked of the next."""
+"""Clients whose calls are one history: they create and delete the same names, at any node."""
 
 from __future__ import annotations
 
@@ -9,22 +9,30 @@ from dataclasses import dataclass, field
 from math import inf
 from random import Random
 
-from fabric.dev.cloud_client import CloudAnswerError, CloudClient, CloudSilentError, CloudUnreachableError
+from fabric.dev.cloud_client import CloudAnswerError, CloudClient
+from tests.chaos.follower import Follower, NoAnswerError
 from tests.chaos.names import CONFLICT, CREATED, DELETED, NOT_FOUND, Create, Delete
 from tests.sim.linearizability import UNKNOWN, Operation
 
 KEYPAIRS = "/compute/v2.1/os-keypairs"
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGRlc2lnbmVkLWZvci10ZXN0cy1vbmx5LTEyMzQ1Njc4 chaos"
-ASK_TIMEOUT_S = 10.0
-GIVE_UP_S = 60.0  # no answer from any node for so long: the call failed
-PAUSE_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    operation: Operation
+    index: int  # the answer came from rows that hold the log up to it; 0: no answer, or no such log
+
+    @property
+    def is_unknown(self) -> bool:
+        return self.operation.returned == inf
 
 
 @dataclass
 class Told:
     """What all clients were told. Appended to by their threads."""
 
-    history: list[Operation] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
     waits_s: list[float] = field(default_factory=list)  # of each call, over all its attempts
     failed: list[str] = field(default_factory=list)  # nobody answered in time, or nobody expects the answer
 
@@ -44,15 +52,12 @@ class Client(threading.Thread):
         rate: float,
     ) -> None:
         super().__init__(name=f"client-{number}", daemon=True)
-        self._urls = list(urls)
-        self._password = password
+        self._follower = Follower(urls, password, begin=number)
         self._told = told
         self._stop_event = stop
         self._names = names
         self._pause_s = 1 / rate
         self._rng = Random(number)  # which name next, not a secret
-        self._at = number % len(urls)
-        self._client: CloudClient | None = None
 
     def run(self) -> None:
         while not self._stop_event.is_set():
@@ -64,57 +69,36 @@ class Client(threading.Thread):
             self._stop_event.wait(max(0.0, began + self._pause_s - time.monotonic()))
 
     def _call(self, asked: Create | Delete) -> None:
-        """Until some node has answered."""
-        give_up = time.monotonic() + GIVE_UP_S
-        while time.monotonic() < give_up:
+        called = time.monotonic()
+
+        def attempt(cloud: CloudClient) -> str:
+            nonlocal called
             called = time.monotonic()
-            try:
-                output = self._ask(asked)
-            except CloudUnreachableError:
-                self._next()  # nothing was sent
-            except (CloudSilentError, OSError):
-                self._note(asked, called, None)
-                self._next()
-            except CloudAnswerError as error:
-                if error.status != 503:
-                    self._told.failed.append(f"{asked}: {error}")
-                    return
-                self._note(asked, called, None)  # it says itself that it may have been done
-                self._next()
-            else:
-                self._note(asked, called, output)
-                return
-            time.sleep(PAUSE_S)
-        self._told.failed.append(f"{asked}: no answer within {GIVE_UP_S:.0f} s")
+            return _ask(cloud, asked)
 
-    def _ask(self, asked: Create | Delete) -> str:
-        if self._client is None:
-            client = CloudClient(self._urls[self._at], timeout_s=ASK_TIMEOUT_S)
-            try:
-                client.login("admin", self._password, "admin")
-            except (CloudSilentError, CloudAnswerError, OSError) as error:
-                raise CloudUnreachableError(str(error)) from error  # what was asked has not been sent yet
-            self._client = client
+        def unknown(began: float) -> None:
+            self._told.heard.append(Heard(Operation(self.name, began, inf, asked, UNKNOWN), 0))
+
         try:
-            if isinstance(asked, Create):
-                body = {"keypair": {"name": asked.name, "public_key": PUBLIC_KEY}}
-                self._client.post(KEYPAIRS, body)
-                return CREATED
-            self._client.delete(f"{KEYPAIRS}/{asked.name}")
-            return DELETED
-        except CloudAnswerError as error:
-            if error.status == 409:
-                return CONFLICT
-            if error.status == 404:
-                return NOT_FOUND
-            raise
-
-    def _next(self) -> None:
-        self._client = None
-        self._at = (self._at + 1) % len(self._urls)
-
-    def _note(self, asked: Create | Delete, called: float, output: str | None) -> None:
-        if output is None:
-            self._told.history.append(Operation(self.name, called, inf, asked, UNKNOWN))
+            output = self._follower.ask(attempt, unknown)
+        except (CloudAnswerError, NoAnswerError) as error:
+            unknown(called)
+            self._told.failed.append(f"{asked}: {error}")
         else:
-            self._told.history.append(Operation(self.name, called, time.monotonic(), asked, output))
+            operation = Operation(self.name, called, time.monotonic(), asked, output)
+            self._told.heard.append(Heard(operation, self._follower.last_index))
+
+
+def _ask(cloud: CloudClient, asked: Create | Delete) -> str:
+    try:
+        if isinstance(asked, Create):
+            cloud.post(KEYPAIRS, {"keypair": {"name": asked.name, "public_key": PUBLIC_KEY}})
+            return CREATED
+        cloud.delete(f"{KEYPAIRS}/{asked.name}")
+        return DELETED
+    except CloudAnswerError as error:
+        if error.status == 409:
+            return CONFLICT
+        if error.status == 404:
+            return NOT_FOUND
+        raise

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 CREATED, DELETED, CONFLICT, NOT_FOUND = "created", "deleted", "conflict", "not_found"
+THERE, NOT_THERE = "there", "not_there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,16 @@ class Create:
 @dataclass(frozen=True, slots=True)
 class Delete:
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """At the end, when nothing else is going on."""
+
+    name: str
+
+
+Asked = Create | Delete | Look
 
 
 class Name:
@@ -33,8 +44,10 @@ class Name:
                 return True, CONFLICT if state else CREATED
             case Delete():
                 return False, DELETED if state else NOT_FOUND
+            case Look():
+                return state, THERE if state else NOT_THERE
         raise TypeError(asked)
 
 
-def name_of(asked: Create | Delete) -> str:
+def name_of(asked: Asked) -> str:
     return asked.name

@@ -1,67 +1,101 @@
-"""What came of it: nothing acknowledged is lost, no call failed, and all answers fit one order."""
+"""What came of a run: nothing acknowledged is lost, no call failed, all answers fit one order, all rows are
+equal."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import median
 from typing import Any
 
-from fabric.dev.cloud_client import CloudClient
-from tests.chaos.clients import KEYPAIRS, Told
-from tests.chaos.names import CREATED, DELETED, Name, name_of
-from tests.sim.linearizability import Finding, Operation, Verdict, check
+from tests.chaos.clients import Heard, Told
+from tests.chaos.names import CREATED, DELETED, NOT_THERE, THERE, Look, Name, name_of
+from tests.sim.linearizability import UNKNOWN, Finding, Operation, Verdict, check
+
+SHOWN = 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
+    engine: str
+    seed: int
+    acts: tuple[str, ...]  # nemeses in their order
+    cut_short: str  # why the run ended before its end; "" when it did not
     calls: int
     unknown: int
+    lost_by_leave: int  # acknowledged, and only by voters that an operator gave up (`fabric recover`)
     failed: tuple[str, ...]
     finding: Finding
-    wrong_at_the_end: tuple[str, ...]
+    wrong: tuple[str, ...]  # names, rows, logs, servers, agents that ended: all that must be empty
+    servers: int
     wait_median_s: float
     wait_worst_s: float
 
     @property
     def is_good(self) -> bool:
-        return (
-            not self.failed
-            and not self.wrong_at_the_end
-            and self.finding.verdict is Verdict.LINEARIZABLE
-            and self.calls > 0
-        )
+        is_linearizable = self.finding.verdict is Verdict.LINEARIZABLE
+        return is_linearizable and self.calls > 0 and not (self.failed or self.wrong or self.cut_short)
 
     def as_json(self) -> dict[str, Any]:
         return {
+            "good": self.is_good,
+            "engine": self.engine,
+            "seed": self.seed,
+            "acts": list(self.acts),
+            "cut_short": self.cut_short,
             "calls": self.calls,
             "unknown": self.unknown,
-            "failed": list(self.failed[:20]),
+            "lost_by_leave": self.lost_by_leave,
+            "failed": list(self.failed[:SHOWN]),
             "verdict": str(self.finding.verdict),
-            "prefix": [str(each) for each in self.finding.prefix][-20:],
-            "wrong_at_the_end": list(self.wrong_at_the_end[:20]),
+            "prefix": [str(each) for each in self.finding.prefix][-SHOWN:],
+            "wrong": list(self.wrong[:SHOWN]),
+            "servers": self.servers,
             "wait_median_ms": round(self.wait_median_s * 1_000, 1),
             "wait_worst_ms": round(self.wait_worst_s * 1_000, 1),
         }
 
 
-def judge(told: Told, cloud: CloudClient) -> Outcome:
-    """After the clients have ended. `cloud`: of a node that has caught up."""
-    there = {row["keypair"]["name"] for row in cloud.get(f"{KEYPAIRS}?limit=1000")["keypairs"]}
-    outputs = Counter(operation.returned == float("inf") for operation in told.history)
-    return Outcome(
-        calls=len(told.waits_s),
-        unknown=outputs[True],
-        failed=tuple(told.failed),
-        finding=check(told.history, Name(), key_of=name_of),
-        wrong_at_the_end=_wrong(told.history, there),
-        wait_median_s=median(told.waits_s) if told.waits_s else 0.0,
-        wait_worst_s=max(told.waits_s, default=0.0),
+@dataclass(frozen=True, slots=True)
+class NamesJudged:
+    finding: Finding
+    wrong: tuple[str, ...]
+    lost_by_leave: int
+
+
+def judge_names(
+    heard: Sequence[Heard], there: set[str], now: float, *, kept: int | None = None
+) -> NamesJudged:
+    """`there`: the names in the end, looked at `now`, when all clients had ended. `kept`: up to which entry
+    a survivor held the log; what was answered from later ones may be lost, so nobody knows whether it was
+    done. None: all."""
+    history = [_known(each, kept) for each in heard]
+    lost = sum(
+        one.operation.returned != inf and other.returned == inf
+        for one, other in zip(heard, history, strict=True)
     )
+    wrong = _wrong(history, there)
+    for name in sorted({name_of(operation.input) for operation in history}):
+        history.append(Operation("in the end", now, now, Look(name), THERE if name in there else NOT_THERE))
+    return NamesJudged(check(history, Name(), key_of=name_of), wrong, lost)
+
+
+def waits(told: Told) -> tuple[float, float]:
+    """The median and the worst, in seconds."""
+    return (median(told.waits_s) if told.waits_s else 0.0), max(told.waits_s, default=0.0)
+
+
+def _known(heard: Heard, kept: int | None) -> Operation:
+    operation = heard.operation
+    if operation.returned == inf or kept is None or heard.index <= kept:
+        return operation
+    return Operation(operation.process, operation.called, inf, operation.input, UNKNOWN)
 
 
 def _wrong(history: list[Operation], there: set[str]) -> tuple[str, ...]:
-    """Names whose last answered call nothing overlaps, and whose rows say otherwise."""
+    """Names whose last answered call nothing overlaps, and whose rows say otherwise: what the checker finds
+    too, in words that say what was lost."""
     wrong = []
     for name in sorted({name_of(operation.input) for operation in history}):
         mine = [operation for operation in history if name_of(operation.input) == name]
