@@ -82,12 +82,12 @@ class Members:
         return "" if self.leader() is not None else "nobody conducts"
 
 
-def until_whole(group: Group) -> None:
+def until_whole(group: Group, *, within_s: float = PATIENCE_S) -> None:
     """Raises TimeoutError."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + within_s
     while complaint := group.complaint():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not whole within {PATIENCE_S:.0f} s: {complaint}")
+            raise TimeoutError(f"not whole within {within_s:.0f} s: {complaint}")
         time.sleep(LOOK_S)
 
 

@@ -6,8 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ import pytest
 from fabric.dev.cloud_client import CloudAnswerError, CloudClient, CloudSilentError
 from fabric.dev.up import PASSWORD_FILE
 from fabric.errors import FabricError
-from tests.chaos.run import run
 from tests.fixtures.dev_fabric import Running, eventually, running_fabric
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
@@ -174,10 +172,3 @@ def test_whoever_an_operator_wants_out_stops_voting_when_there_is_another(fabric
     finally:
         fabric.cli("voters", "auto", "h3")
     eventually(lambda: voting(fabric) == {"h1", "h2", "h3"}, timeout_s=WAIT_S, what="h3 votes again")
-
-
-def test_any_two_of_five_may_die_at_once(tmp_path: Path) -> None:
-    said: list[str] = []
-    say: Callable[[str], None] = said.append
-    outcome = run(tmp_path / "fabric", nodes=5, rounds=1, every_s=8.0, rate=30.0, seed=1, say=say)
-    assert outcome.is_good, (outcome.as_json(), said[-6:])

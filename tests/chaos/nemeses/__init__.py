@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tests.chaos.nemeses.clock import clock
 from tests.chaos.nemeses.disk import disk
+from tests.chaos.nemeses.mix import mix
 from tests.chaos.nemeses.network import deafen, shatter, split, unplug
 from tests.chaos.nemeses.processes import kill, pause, rolling
 from tests.chaos.nemeses.scene import Scene
@@ -30,6 +31,7 @@ NEMESES = {
     "deafen": Nemesis(deafen, needs_machines=True),
     "unplug": Nemesis(unplug, needs_machines=True),
     "shatter": Nemesis(shatter, needs_machines=True, needs_voters=True),
+    "mix": Nemesis(mix, needs_machines=True),
     "clock": Nemesis(clock, needs_machines=True),
     "disk": Nemesis(disk, needs_machines=True, needs_voters=True),
     "snapshot": Nemesis(snapshot, needs_machines=True, needs_voters=True),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.chaos.nemeses.scene import Scene
 
 TRANSFERS = 6
+REPLACED_S = 600.0  # a leader asks who was silent for 60 s, and each new leader counts anew
 
 
 def lead(scene: Scene) -> None:
@@ -64,6 +65,7 @@ def wipe(scene: Scene) -> None:
     (directory / ROOT_FILE).unlink(missing_ok=True)  # as the agent of the founder says itself
     scene.hold()
     scene.bed.start(victim)
+    until_whole(scene.group, within_s=REPLACED_S)
 
 
 def _leader(scene: Scene) -> str:
