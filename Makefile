@@ -42,8 +42,8 @@ bench: setup ## Every benchmark; each prints JSON, or a table
 soak: setup ## Long simulation: SEEDS seeds of every simulated scenario
 	SEEDS=$${SEEDS:-2000} .venv/bin/pytest tests/sim -q --timeout=14400
 
-chaos: setup ## Five real agents, clients of the API, any two killed each 20 s: ROUNDS times (10). Exit 1 when anything was lost
-	.venv/bin/python -m tests.chaos --rounds $${ROUNDS:-10}
+chaos: setup ## Five agents, harm of every kind, both engines; nothing may be lost. NEMESIS=kill,split ROUNDS=50 ENGINE=embedded SEED=7 BED=dev choose
+	.venv/bin/python -m tests.chaos $(if $(NEMESIS),--nemesis $(NEMESIS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ENGINE),--engine $(ENGINE)) $(if $(SEED),--seed $(SEED)) $(if $(BED),--bed $(BED))
 
 mutants: setup ## Plant known bugs, one at a time in a private copy, and print how many the tests kill
 	.venv/bin/python -m tests.mutants

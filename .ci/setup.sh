@@ -17,7 +17,7 @@ HOST_PACKAGES="gcc libc6-dev pkg-config python3 python3-dev python3-venv libvirt
  libvirt-clients qemu-system-x86 qemu-utils dnsmasq-base nftables iproute2 iputils-ping kmod busybox-static
  dropbear-bin qemu-guest-agent linux-image-cloud-amd64 grub-pc-bin grub-common e2fsprogs lz4 openssh-client
  util-linux procps"
-TEST_PACKAGES="postgresql"
+TEST_PACKAGES="postgresql libfaketime"
 BENCH_PACKAGES="serf etcd-server"
 
 install_packages() {
