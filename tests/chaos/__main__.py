@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from tests.chaos.bed import worries
 from tests.chaos.beds import DEV, MACHINES_OWN, made_bed, why_no_machines
 from tests.chaos.enclosure import enclose
 from tests.chaos.nemeses import RECOVER, possible
@@ -57,6 +58,9 @@ def _run(engine: str, options: argparse.Namespace) -> Outcome:
     say(f"{engine}: {', '.join((*plan.acts, *((RECOVER,) if RECOVER in nemeses else ())))}")
     with made_bed(options.bed, engine, say, keep=keep, has_own_clocks="clock" in nemeses) as bed:
         outcome = run(bed, plan, say)
+        if not outcome.is_good:
+            for name in bed.names:
+                say("\n".join(worries(bed, name)))
     say(f"{engine}: {'good' if outcome.is_good else 'BAD'}")
     return outcome
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +11,9 @@ from fabric.dev.cloud_client import CloudClient
 from fabric.runtime.local_socket import LocalClient
 
 LOCAL_TIMEOUT_S = 5.0
+WORRY = re.compile(r'"level": "(WARNING|ERROR|CRITICAL)"|Error')
+WORRIES_SHOWN = 12
+LINE_SHOWN = 300
 
 
 class Faults(Protocol):
@@ -70,6 +74,10 @@ class Bed(Protocol):
 
     def state_dir(self, name: str) -> Path: ...
 
+    def log(self, name: str) -> Path:
+        """The file with all that its agents said."""
+        ...
+
     def kill(self, names: Sequence[str], number: int) -> None:
         """A signal that ends; all are told before the first is waited for. They stay down until `start`."""
         ...
@@ -102,6 +110,12 @@ def cloud_at(bed: Bed, name: str) -> CloudClient:
     client = CloudClient(bed.urls[list(bed.names).index(name)])
     client.login("admin", bed.password(), "admin")
     return client
+
+
+def worries(bed: Bed, name: str) -> list[str]:
+    """The last of what its agents said that was no mere story."""
+    lines = bed.log(name).read_text(errors="replace").splitlines()
+    return [f"{name}: {line[:LINE_SHOWN]}" for line in lines if WORRY.search(line)][-WORRIES_SHOWN:]
 
 
 def any_cloud(bed: Bed) -> CloudClient:

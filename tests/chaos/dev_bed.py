@@ -51,6 +51,9 @@ class DevBed:
     def state_dir(self, name: str) -> Path:
         return self._node(name).dir
 
+    def log(self, name: str) -> Path:
+        return self._node(name).log
+
     def kill(self, names: Sequence[str], number: int) -> None:
         nodes = [self._node(name) for name in names]
         self._down.update(names)

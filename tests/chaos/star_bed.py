@@ -64,7 +64,7 @@ class StarBed:
         self._disks = {name: SmallDisk(directory / name / "disk", DISK_BYTES) for name in self._machines}
         self._has_own_clocks = has_own_clocks
         self._clocks: dict[str, FakedClock] = {}
-        self._keeper = Keeper(self._spawn, lambda name: last_line(self._log(name)))
+        self._keeper = Keeper(self._spawn, lambda name: last_line(self.log(name)))
         self._keeper.start()
 
     @property
@@ -109,6 +109,9 @@ class StarBed:
 
     def state_dir(self, name: str) -> Path:
         return self._disks[name].directory / "state"
+
+    def log(self, name: str) -> Path:
+        return self._home(name) / "agent.log"
 
     def kill(self, names: Sequence[str], number: int) -> None:
         self._keeper.end(names, number)
@@ -178,7 +181,7 @@ class StarBed:
 
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
         clock = self._clocks.get(name)
-        with self._log(name).open("ab") as log:
+        with self.log(name).open("ab") as log:
             return subprocess.Popen(
                 self._argv(name, "agent"),
                 stdin=subprocess.DEVNULL,
@@ -197,7 +200,7 @@ class StarBed:
                     return
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"{name} not ready in {START_TIMEOUT_S:.0f} s: {last_line(self._log(name))}"
+                    f"{name} not ready in {START_TIMEOUT_S:.0f} s: {last_line(self.log(name))}"
                 )
             time.sleep(LOOK_S)
 
@@ -217,7 +220,7 @@ class StarBed:
                     pid=0,
                     dir=self.state_dir(name),
                     config=self._config(name),
-                    log=self._log(name),
+                    log=self.log(name),
                 )
                 for name in self.names
             ),
@@ -244,9 +247,6 @@ class StarBed:
 
     def _config(self, name: str) -> Path:
         return self._home(name) / "fabric.toml"
-
-    def _log(self, name: str) -> Path:
-        return self._home(name) / "agent.log"
 
 
 def enter_namespace(path: Path) -> None:
