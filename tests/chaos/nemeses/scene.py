@@ -28,12 +28,13 @@ class Scene:
         time.sleep(self.hold_s)
 
     def victims(self, count: int) -> list[str]:
-        """That many nodes; whoever leads is the first of them two times of three."""
+        """That many nodes; whoever leads is the first of them two times of three, else the last resort."""
         leader = self.group.leader()
         others = [name for name in self.bed.names if name != leader]
         self.rng.shuffle(others)
-        takes_leader = leader is not None and self.rng.random() < 2 / 3
-        return ([leader, *others] if takes_leader and leader is not None else others)[:count]
+        leading = [] if leader is None else [leader]
+        order = leading + others if self.rng.random() < 2 / 3 else others + leading
+        return order[:count]
 
     def told(self, what: str, victims: list[str]) -> None:
         leader = self.group.leader()
