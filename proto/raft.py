@@ -101,13 +101,15 @@ class AppendReply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """`commit_index` is never beyond what the follower is known to have. `round` counts the leader's
-    heartbeats: reads wait for a quorum's answers to one sent after they were asked (thesis, 6.4)."""
+    """`commit_index` is never beyond what the follower has acknowledged, and that entry is of `commit_term`
+    (0: not said). `round` counts the leader's heartbeats: reads wait for a quorum's answers to one sent after
+    they were asked (thesis, 6.4)."""
 
     KIND: ClassVar[str] = "raft.heartbeat"
     term: Term
     commit_index: LogIndex
     round: int
+    commit_term: Term = NO_TERM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import struct
 import zlib
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,7 +62,7 @@ class VoterLog:
         self._segment_bytes = max(segment_bytes, SEGMENT_BYTES_MIN)
         self._segments: list[_Segment] = []
         self._file: File | None = None
-        self._offset = 0
+        self._offset = self._unproven_offset = 0
         self._sequence = 0  # of the last record written
         self._hash = GENESIS
         self._hard = HardState()
@@ -99,7 +100,7 @@ class VoterLog:
             self._read_segment(name, restored, is_last=name == names[-1])
         mark = restored.check(names[0])
         self._file = self._files.open(names[-1])
-        self._file.sync()  # a killed process may have written what it never synced
+        self._write_again(names[-1])
         self._hard, self._mark = restored.hard, mark
         self._last_index = mark.index + len(restored.entries)
         return Restored(restored.hard, mark, restored.entries)
@@ -113,12 +114,17 @@ class VoterLog:
         segment = _Segment(name)
         self._segments.append(segment)
         offset = HEADER_BYTES
+        unproven = deque[tuple[int, int]]()  # (sequence, offset) of what no later record says is durable
         while (record := decode_record(data, offset)) is not None and self._continues(record):
             self._sequence, self._hash = record.sequence, record.hash
+            unproven.append((record.sequence, offset))
+            while unproven[0][0] <= record.durable:
+                unproven.popleft()
             restored.take(record.payload, name)
             segment.note(record.payload)
             offset += record.size
         self._offset = offset
+        self._unproven_offset = unproven[0][1] if unproven else offset
         if not data[offset:].strip(b"\0"):
             return
         if not is_last:
@@ -150,6 +156,15 @@ class VoterLog:
             file.sync()
         finally:
             file.close()
+
+    def _write_again(self, name: str) -> None:
+        """A killed process may have written what it never synced, and where a sync failed the kernel calls
+        clean what is not on the disk: a sync alone would say that all is well."""
+        assert self._file is not None
+        data = self._files.read(name)[self._unproven_offset : self._offset]
+        self._file.write_at(data, self._unproven_offset)
+        self._file.sync()
+        self._files.sync_names()
 
     def _sweep(self) -> None:
         for name in self._files.names():

@@ -39,7 +39,8 @@ class SimFiles:
         self._names: dict[str, _Inode] = {}
         self._durable_names: dict[str, _Inode] = {}
         self._steps_left: int | None = None
-        self._failing: Callable[[str], bool] = lambda operation: False
+        self._failing: Callable[[str], bool] = _never
+        self._number = errno.EIO
         self.free_bytes: int | None = None
 
     # ---- faults
@@ -48,10 +49,15 @@ class SimFiles:
         """The operation after so many raises PowerLostError: it is half done at most. None: it stays on."""
         self._steps_left = steps
 
-    def fail_when(self, chosen: Callable[[str], bool]) -> None:
-        """Operations so chosen by name raise EIO. A failed sync drops what it should have kept, and a second
-        one would say that all is well, as kernels do."""
-        self._failing = chosen
+    def fail_when(self, chosen: Callable[[str], bool], number: int = errno.EIO) -> None:
+        """Operations so chosen by name raise that error. A failed sync drops what it should have kept, and a
+        second one would say that all is well, as kernels do."""
+        self._failing, self._number = chosen, number
+
+    def process_ends(self) -> None:
+        """The machine goes on: what was written is there to be read, whether it was synced or not."""
+        self._steps_left = None
+        self._failing = _never
 
     def crash(self, rng: Random) -> None:
         """The machine is off and on again: any part of what was not synced is there."""
@@ -63,7 +69,7 @@ class SimFiles:
         for inode in self._names.values():
             inode.now, inode.dirty = bytearray(inode.durable), set()
         self._steps_left = None
-        self._failing = lambda operation: False
+        self._failing = _never
 
     def copy(self) -> SimFiles:
         """The same files on another machine."""
@@ -81,8 +87,11 @@ class SimFiles:
             if self._steps_left == 0:
                 raise PowerLostError(operation)
             self._steps_left -= 1
+        self._fail(operation)
+
+    def _fail(self, operation: str) -> None:
         if self._failing(operation):
-            raise OSError(errno.EIO, f"{operation} failed")
+            raise OSError(self._number, f"{operation} failed")
 
     # ---- the contract
 
@@ -90,6 +99,7 @@ class SimFiles:
         return sorted(self._names)
 
     def read(self, name: str) -> bytes:
+        self._fail("read")
         return bytes(self._names[name].now)
 
     def create(self, name: str, size: int) -> SimFile:
@@ -117,6 +127,11 @@ class SimFiles:
     def sync_names(self) -> None:
         self.step("sync_names")
         self._durable_names = dict(self._names)
+
+
+def _never(operation: str) -> bool:
+    del operation
+    return False
 
 
 class SimFile:

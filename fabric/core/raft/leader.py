@@ -16,6 +16,7 @@ from fabric.core.raft.reads import Reads
 from proto.ids import LogIndex, Term, VoterId
 from proto.raft import (
     ENTRY_BYTES_MAX,
+    NO_TERM,
     VOTERS_MAX,
     Append,
     AppendReply,
@@ -228,7 +229,12 @@ class Leader:
         for member in members:
             if member != self._me:
                 known = LogIndex(min(self._match(member), commit_index))
-                message = Heartbeat(term=self._term, commit_index=known, round=self._reads.round)
+                message = Heartbeat(
+                    term=self._term,
+                    commit_index=known,
+                    commit_term=self._log.term_at(known) or NO_TERM,
+                    round=self._reads.round,
+                )
                 self._outbox.send_early(member, message)
 
     def on_heartbeat_reply(

@@ -17,6 +17,7 @@ from random import Random
 
 from fabric.core.raft.config import RaftConfig
 from fabric.core.raft.configuration import Configuration, Tally, decode_configuration
+from fabric.core.raft.errors import PromiseForgottenError
 from fabric.core.raft.events import (
     AskRead,
     Campaign,
@@ -38,6 +39,7 @@ from fabric.core.raft.ready import HardState, Ready
 from proto.errors import WireError
 from proto.ids import LogIndex, Term, VoterId
 from proto.raft import (
+    NO_TERM,
     TERM_JUMP_MAX,
     Append,
     AppendReply,
@@ -331,6 +333,7 @@ class RaftNode:
                     self._advance_commit()
             case Heartbeat():
                 if self._hear_leader(sender):
+                    self._check_memory(message)
                     self._commit_to(message.commit_index)
                     self._outbox.send_early(sender, HeartbeatReply(term=self.term, round=message.round))
             case HeartbeatReply():
@@ -417,6 +420,20 @@ class RaftNode:
             self._follow(self.term, sender)
         self._wait_for_leader()
         return True
+
+    def _check_memory(self, message: Heartbeat) -> None:
+        """A leader names nobody an entry that it did not acknowledge in this very term, and in one term
+        nothing acknowledged is taken back. Who lacks that entry has not the disk it had, or an older copy of
+        it. Raises PromiseForgottenError: it must neither vote nor count under its name any more."""
+        index, here = message.commit_index, self._log.term_at(message.commit_index)
+        if index <= self._commit_index:
+            return
+        is_other = here is not None and message.commit_term not in (NO_TERM, here)
+        if index > self._log.last_index or is_other:
+            raise PromiseForgottenError(
+                f"this voter has acknowledged entry {index} in term {self.term}, and its log, which ends at "
+                f"{self._log.last_index}, does not hold it: its disk was set back"
+            )
 
     def _on_append(self, sender: VoterId, message: Append) -> None:
         if not _is_sound(message):

@@ -243,6 +243,43 @@ def test_a_failed_sync_stops_the_log_for_good() -> None:
     assert again(files).entries == []
 
 
+def test_what_a_failed_sync_dropped_is_written_again_by_the_next_life() -> None:
+    """The kernel calls it clean, so a sync alone would leave a hole in front of all that comes after it."""
+    files, log = created()
+    log.write(entries=[entry(1)])
+    files.fail_when(lambda operation: operation == "sync")
+    with pytest.raises(LogFailedError):
+        log.write(entries=[entry(2, size=3_000)])
+    files.process_ends()
+    assert again(files).entries == [entry(1), entry(2, size=3_000)], "they are in the kernel's cache still"
+    files.crash(Random(1))
+    assert again(files).entries == [entry(1), entry(2, size=3_000), entry(3, 99)]
+
+
+def test_a_segment_whose_name_was_not_synced_is_kept_by_the_next_life() -> None:
+    files, log = created()
+    for index in (1, 2):
+        log.write(entries=[entry(index, size=SEGMENT_BYTES_MIN // 3)])
+    files.fail_when(lambda operation: operation == "sync_names")
+    with pytest.raises(LogFailedError):
+        log.write(entries=[entry(3, size=SEGMENT_BYTES_MIN // 3)])
+    files.process_ends()
+    assert len(again(files).entries) == 2
+    files.crash(Random(2))
+    assert again(files).entries[2:] == [entry(3, 99)]
+
+
+def test_what_cannot_be_read_now_is_not_damaged() -> None:
+    files, log = created()
+    log.write(entries=[entry(1)])
+    files.process_ends()
+    files.fail_when(lambda operation: operation == "read")
+    with pytest.raises(OSError, match="read failed"):
+        again(files)
+    files.process_ends()
+    assert again(files).entries == [entry(1)]
+
+
 def test_a_full_disk_stops_the_log_and_loses_nothing() -> None:
     files, log = created()
     files.free_bytes = SEGMENT_BYTES_MIN // 2
