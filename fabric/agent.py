@@ -25,7 +25,7 @@ from fabric.agent_identity import IdentitySide
 from fabric.agent_nodes import AgentNodes, where_to_ask
 from fabric.agent_operator import OperatorSide
 from fabric.agent_roles import conductor_of, conducts, may_ask_hosts, may_vote
-from fabric.agent_voter import VoterSide, holds_rows
+from fabric.agent_voter import VoterSide, holds_rows, others_may_vote
 from fabric.agent_voter_slot import LetGo, VoterSlot
 from fabric.agent_voters_desk import AgentVotersDesk
 from fabric.api.local.app import LocalParts
@@ -191,7 +191,12 @@ class Agent:
             self._make_voter, config=self._config, who=self._who, supervisor=self._supervisor, stack=stack
         )
         stack.push_async_callback(slot.close)
-        if holds_rows(self._config, is_founder=self._member.founder):
+        if holds_rows(
+            self._config,
+            is_founder=self._member.founder,
+            others_vote=others_may_vote(self._fleet, self._who.trust),
+            tell=lambda what, why: self._events.add(what, self._config.node_name, {"reason": why}),
+        ):
             await slot.start()
         InvitationService(
             self._rpc,

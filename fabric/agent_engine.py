@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -23,10 +22,12 @@ from fabric.runtime.log_service import LogService
 from fabric.runtime.node_identity import Membership, NodeIdentity
 from fabric.runtime.voter_peers import MeshPeers, VoterRoute
 from fabric.runtime.voter_state import VoterState
-from fabric.store.errors import LogFailedError
+from fabric.store.disk_trust import may_have_lost
+from fabric.store.errors import LogCorruptError
 from fabric.store.incarnation import read_incarnation
 from fabric.store.life_swap import STATE
 from fabric.store.voter_id import disown_voter, voter_here
+from fabric.store.voter_starts import count_start
 from proto.commands import Command
 from proto.ids import RequestId
 
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from fabric.store.voter_engine import VoterEngine
 
 log = logging.getLogger(__name__)
-
-LOSING = (errno.EIO, errno.ENXIO, errno.ENODEV)  # the disk, not the way to it
 
 
 def is_of_first_light(directory: Path) -> bool:
@@ -50,16 +49,6 @@ def carry_over(config: Config, identity: NodeIdentity) -> None:
         from fabric.store import first_light  # only here: hosts do without SQLAlchemy
 
         first_light.carry_over(config.state_dir / STATE, identity.node_id)
-
-
-def _may_have_lost(error: BaseException) -> bool:
-    """Whether what the log's disk said it holds may be gone (fsync's errors are told once; Rebello and
-    others, "Can Applications Recover from fsync Failures?", 2020). A full disk, or too many open files, lose
-    nothing; snapshots and tables can be had anew."""
-    if isinstance(error, RowsDifferError):
-        return True
-    cause = error.__cause__ if isinstance(error, LogFailedError) else None
-    return isinstance(cause, OSError) and cause.errno in LOSING
 
 
 class NodeEngine(Protocol):
@@ -96,12 +85,15 @@ def make_engine(
     rpc: Rpc,
     clock: Clock,
     on_failure: Callable[[BaseException], None],
+    *,
+    others_vote: bool,
 ) -> NodeEngine:
-    """Raises ConfigError."""
+    """`others_vote`: other nodes may, so a disk that is not trusted any more has somebody to learn from.
+    Waits for the disk a moment. Raises ConfigError, LogCorruptError, OSError."""
     from fabric.store.engine import engine_for, is_embedded  # only here: hosts do without SQLAlchemy
 
     if is_embedded(config.state.url):
-        return EmbeddedEngine(config, member, identity, route, rpc, clock, on_failure)
+        return EmbeddedEngine(config, member, identity, route, rpc, clock, on_failure, others_vote)
     engine = engine_for(config.state.url, config.state_dir / STATE, clock=clock)
     return SharedEngine(engine, is_founding=member.founder)
 
@@ -118,12 +110,14 @@ class EmbeddedEngine:
         rpc: Rpc,
         clock: Clock,
         on_failure: Callable[[BaseException], None],
+        others_vote: bool,
     ) -> None:
         from fabric.store.voter_engine import VoterEngine
 
         directory = config.state_dir / STATE
         self.is_founding = member.founder and first_entry(config.state_dir) is not None
         me = voter_here(directory, identity.node_id)
+        count_start(directory, config.state_dir)
         self.incarnation = read_incarnation(directory)
         self._peers = MeshPeers(route, me, incarnation=self.incarnation)
         self._rpc = rpc
@@ -140,17 +134,23 @@ class EmbeddedEngine:
         )
         self._told_failure = on_failure
         self._directory = directory
+        self._others_vote = others_vote
         self._state = VoterState(self._voter, rpc, clock)
 
     def _on_failure(self, error: BaseException) -> None:
         """A disk that failed may have lost what it promised: it comes back as another voter, which learns all
         from the others. One that is alone has nobody to learn from, and goes on from what is there."""
-        if _may_have_lost(error) and len(self._voter.last_configuration.all_voters) > 1:
-            try:
-                disown_voter(self._directory)
-            except OSError as worse:
-                log.critical("failed disk not disowned", extra={"error": str(worse)})
+        is_lost = may_have_lost(error) or isinstance(error, RowsDifferError)
+        if is_lost and len(self._voter.last_configuration.all_voters) > 1:
+            self._disown(error)
         self._told_failure(error)
+
+    def _disown(self, why: BaseException) -> None:
+        log.critical("voter disowned: its disk is not trusted any more", extra={"reason": str(why)[:500]})
+        try:
+            disown_voter(self._directory)
+        except OSError as worse:
+            log.critical("failed disk not disowned", extra={"error": str(worse)})
 
     @property
     def state(self) -> HardState:
@@ -165,7 +165,14 @@ class EmbeddedEngine:
         return self._voter
 
     async def open(self) -> None:
-        await self._voter.open()
+        """What was damaged on the disk is found here. Where others have it all, it is theirs to give: the
+        next start is another voter's, and the files are set aside for whoever wants to look at them."""
+        try:
+            await self._voter.open()
+        except LogCorruptError as error:
+            if self._others_vote:
+                self._disown(error)
+            raise
         self._peers.attach(self._voter)
 
     def serve(self) -> None:

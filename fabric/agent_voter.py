@@ -10,14 +10,15 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fabric.agent_conductor import ConductorDuties, Work
 from fabric.agent_engine import is_of_first_light, make_engine
-from fabric.agent_roles import conductor_of
+from fabric.agent_roles import conductor_of, may_vote
 from fabric.config import Config
 from fabric.core.identity.queries import GetFabric
-from fabric.core.membership.model import RoleClaim
+from fabric.core.membership.model import MemberState, RoleClaim
 from fabric.core.voters.roles import SCHEDULER
 from fabric.errors import FabricError, Outcome
 from fabric.mesh.curve import CurveKeyPair
@@ -49,7 +50,8 @@ from fabric.runtime.standing import standing
 from fabric.runtime.state_service import StateService
 from fabric.runtime.voter_peers import VoterRoute
 from fabric.store.life_swap import STATE, settle
-from fabric.store.voter_id import VOTER_ID_FILE, set_aside
+from fabric.store.voter_id import VOTER_ID_FILE, disown_voter, failed_states, set_aside
+from fabric.store.voter_starts import is_older_than_its_node
 from proto.ids import NodeId, VoterId, node_of
 from proto.membership import NodeState
 
@@ -63,6 +65,7 @@ FILLED_LOOK_S = 0.05
 HAND_OVER_S = 2.0
 RETRY_S = 1.0
 DOOR_RETRY_S = 30.0
+GONE_STATES = (MemberState.LEFT, MemberState.FORGOTTEN)
 
 Claim = Callable[[str, RoleClaim | None], None]
 
@@ -78,11 +81,16 @@ class Service(Protocol):
     def close(self) -> None: ...
 
 
-def holds_rows(config: Config, *, is_founder: bool) -> bool:
-    """Whether this node has the rows from its start on: a voter of an earlier life, or who founds. Raises
-    IdentityError where they are gone."""
+def holds_rows(
+    config: Config, *, is_founder: bool, others_vote: bool, tell: Callable[[str, str], None]
+) -> bool:
+    """Whether this node has the rows from its start on: a voter of an earlier life, or who founds. `tell`
+    hears, as an event, that they were set back. Raises IdentityError where they are gone, LogCorruptError,
+    OSError."""
     settle(config.state_dir)  # a recovery or restoration that a crash cut short
     directory = config.state_dir / STATE
+    if (directory / VOTER_ID_FILE).exists() and is_older_than_its_node(directory, config.state_dir):
+        tell("voter.set_back", _set_back(directory, others_vote=others_vote))
     aside = set_aside(directory)
     if aside is not None:
         log.warning("files of a former voter set aside", extra={"path": str(aside)})
@@ -93,10 +101,33 @@ def holds_rows(config: Config, *, is_founder: bool) -> bool:
         return False
     if config.state.url or first_entry(config.state_dir) is not None:
         return True
+    if others_vote and failed_states(config.state_dir):
+        return False  # set aside at an earlier start, and not asked to vote again yet
     raise IdentityError(
         f"the rows are gone from {config.state_dir / STATE}; `fabric restore` brings a backup back. "
         f"Where other voters of this fabric live, remove {config.state_dir / ROOT_FILE} instead: this node "
         "comes back as a host, and may become a voter again"
+    )
+
+
+def _set_back(directory: Path, *, others_vote: bool) -> str:
+    """It was put back from an older copy, and has forgotten what it promised since: votes, and writes that
+    were acknowledged. Gives what becomes of it. Raises OSError."""
+    if others_vote:
+        disown_voter(directory)
+        what = "it votes no more under its name, and learns everything anew from the others"
+    else:
+        what = "no other node has what came after it: those writes are lost"
+    log.critical("the state is an older copy", extra={"path": str(directory), "next": what})
+    return f"{directory} is an older copy of itself: {what}"
+
+
+def others_may_vote(fleet: MembershipLoop, trust: NodeTrust) -> bool:
+    """Whether another node was ever invited to, as its certificate says, and has not left for good."""
+    return any(
+        may_vote(fleet, trust, member.record.node_id)
+        for member in fleet.members()
+        if member.record.node_id != fleet.me and member.state not in GONE_STATES
     )
 
 
@@ -144,7 +175,16 @@ class VoterSide:
         self._claim = claim
         self._on_door = on_door
         self._on_filled = on_filled
-        self._engine = make_engine(config, member(), identity, route, rpc, clock, on_failure)
+        self._engine = make_engine(
+            config,
+            member(),
+            identity,
+            route,
+            rpc,
+            clock,
+            on_failure,
+            others_vote=others_may_vote(fleet, trust),
+        )
         self._state = self._engine.state
         self._first_rows = FirstRows(
             self._state,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fabric.store.errors import LogCorruptError
 from fabric.store.files import fsync_directory, write_private
+from fabric.store.voter_starts import mark_new
 from proto.ids import VOTER_SEPARATOR, NodeId, VoterId, node_of, voter_of
 
 VOTER_ID_FILE = "voter.id"
@@ -47,6 +48,7 @@ def name_voter(directory: Path, node_id: NodeId) -> VoterId:
     """A name nobody had before, durable when this returns. Raises OSError."""
     voter = voter_of(node_id, secrets.token_hex(NUMBER_BYTES))
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mark_new(directory)
     write_private(directory / VOTER_ID_FILE, voter.encode())
     return voter
 
@@ -70,3 +72,8 @@ def set_aside(directory: Path) -> Path | None:
             fsync_directory(directory.parent)
             return aside
     return None
+
+
+def failed_states(node_directory: Path) -> list[Path]:
+    """The directories of voters whose disks were not trusted any more, as `set_aside` left them."""
+    return sorted(node_directory.glob(f"*.{FAILED}-*"))

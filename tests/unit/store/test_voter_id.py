@@ -8,6 +8,7 @@ import pytest
 
 from fabric.store.errors import LogCorruptError
 from fabric.store.voter_id import VOTER_ID_FILE, known_voter_id, name_voter, voter_here
+from fabric.store.voter_starts import STARTS_FILE
 from proto.ids import NodeId, node_of
 
 NODE, OTHER = NodeId("a" * 32), NodeId("2" * 32)
@@ -19,7 +20,7 @@ def test_a_name_is_known_from_then_on(tmp_path: Path) -> None:
     voter = name_voter(directory, NODE)
     assert known_voter_id(directory) == voter
     assert node_of(voter) == NODE
-    assert [path.name for path in directory.iterdir()] == [VOTER_ID_FILE]
+    assert {path.name for path in directory.iterdir()} == {VOTER_ID_FILE, STARTS_FILE}
     assert (directory / VOTER_ID_FILE).stat().st_mode & 0o077 == 0
 
 

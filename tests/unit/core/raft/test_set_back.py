@@ -35,7 +35,7 @@ def test_who_lacks_what_it_acknowledged_ends() -> None:
     group, copy = led_by_a()
     group.disks[B] = copy
     group.start("b")
-    with pytest.raises(PromiseForgottenError, match="acknowledged entry 4 in term 1.* ends at 2"):
+    with pytest.raises(PromiseForgottenError, match=r"acknowledged entry 4 in term 1.* ends at 2"):
         group.wait(BEAT_MS)
 
 
@@ -51,7 +51,7 @@ def test_entries_that_were_taken_back_long_ago_are_not_what_was_acknowledged() -
     assert group["b"].commit_index == copy.last_index
     group.disks[B] = copy
     group.start("b")
-    with pytest.raises(PromiseForgottenError, match="acknowledged entry 4 in term 3, and .* ends at 4"):
+    with pytest.raises(PromiseForgottenError, match=r"acknowledged entry 4 in term 3, and .* ends at 4"):
         group.wait(BEAT_MS)
     assert group["b"].commit_index == 0, "nothing was committed on the way"
 

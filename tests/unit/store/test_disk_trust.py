@@ -6,8 +6,9 @@ import errno
 
 import pytest
 
-from fabric.agent_engine import _may_have_lost
-from fabric.store.errors import LogFailedError
+from fabric.core.raft.errors import PromiseForgottenError
+from fabric.store.disk_trust import may_have_lost
+from fabric.store.errors import LogCorruptError, LogFailedError
 
 
 def log_failed(number: int) -> LogFailedError:
@@ -22,8 +23,10 @@ def log_failed(number: int) -> LogFailedError:
         (log_failed(errno.EIO), True),
         (log_failed(errno.ENOSPC), False),
         (OSError(errno.EIO, "a snapshot's file"), False),
+        (LogCorruptError("a record is damaged"), True),
+        (PromiseForgottenError("it was set back"), True),
         (ValueError("a bug"), False),
     ],
 )
 def test_only_the_logs_own_failure_may_have_lost_a_promise(error: BaseException, expected: bool) -> None:
-    assert _may_have_lost(error) is expected
+    assert may_have_lost(error) is expected

@@ -1,0 +1,31 @@
+"""What a disk did, and whether a voter may go on under its name after it. Pure.
+
+A voter's name stands for what it promised: votes, and entries it acknowledged. Where any of that may be gone
+its next life is another voter, which learns everything from the others (`voter_id.disown_voter`).
+"""
+
+from __future__ import annotations
+
+import errno
+
+from fabric.core.raft.errors import PromiseForgottenError
+from fabric.store.errors import LogCorruptError, LogFailedError
+
+LOSING = (errno.EIO, errno.ENXIO, errno.ENODEV)  # the disk, not the way to it
+
+
+def may_have_lost(error: BaseException) -> bool:
+    """Whether what the log's disk said it holds may be gone (fsync's errors are told once; Rebello and
+    others, "Can Applications Recover from fsync Failures?", 2020). A full disk, or too many open files, lose
+    nothing; what cannot be read now may be readable later; snapshots and tables can be had anew."""
+    if isinstance(error, PromiseForgottenError | LogCorruptError):
+        return True
+    cause = error.__cause__ if isinstance(error, LogFailedError) else None
+    return isinstance(cause, OSError) and cause.errno in LOSING
+
+
+def is_set_back(inside: int | None, outside: int | None) -> bool:
+    """Whether a voter's directory is older than its node: `inside` and `outside` are its starts as either
+    counts them, None where that was never written. A start is counted inside first, so a crash between the
+    two leaves the inside ahead."""
+    return outside is not None and (inside is None or inside < outside)
