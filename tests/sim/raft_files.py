@@ -77,6 +77,10 @@ class SimFiles:
         other._names, other._durable_names = deepcopy((self._names, self._durable_names))
         return other
 
+    def durable(self, name: str) -> bytes:
+        """What a power loss would leave of it."""
+        return bytes(self._names[name].durable)
+
     def rot(self, name: str, offset: int) -> None:
         """A bit flips, as disks do."""
         for content in (self._names[name].now, self._names[name].durable):

@@ -20,6 +20,7 @@ from fabric.store.schema import create_schema
 from fabric.store.sqlite import begin_with, raw
 from fabric.store.voter_tables import VoterTables, mark_of_copy
 
+SQLITE_STEPS = 10  # of SQLite's machine are one of ours
 KEPT = 0.2  # of the states between two checkpoints, that a crash may bring back
 _COMPILED: dict[Any, Any] = {}  # statements, for all engines: one is made for each life of a voter
 
@@ -34,7 +35,7 @@ class SimTables:
 
     def open(self) -> VoterTables:
         image = self._images[-1] if self._images else empty_image()
-        self._images = [image]
+        self._images = self._images or [image]
         self._connection = _connect(image)
         self.opened = VoterTables(self._connection)
         return self.opened
@@ -59,6 +60,36 @@ class SimTables:
         self._images.append(self.image())
         self._images = [rng.choice(self._images)]
         self.close()
+
+    def process_ends(self) -> None:
+        """What was committed is there, though a power loss may still take it back."""
+        if self._connection is None:
+            return
+        driver = raw(self._connection)
+        driver.set_progress_handler(None, 0)
+        if driver.in_transaction:
+            driver.rollback()
+        self._images.append(self.image())
+        self.close()
+
+    def fail_after(self, steps: int | None) -> None:
+        """SQLite fails in the middle of what it does, after so many steps. None: it goes on well."""
+        assert self._connection is not None
+        driver = raw(self._connection)
+        if steps is None:
+            driver.set_progress_handler(None, 0)
+        else:
+            left = iter(range(steps))
+            driver.set_progress_handler(lambda: next(left, None) is None, SQLITE_STEPS)
+
+    def durable_image(self) -> bytes:
+        """Of who is not running."""
+        assert self._connection is None
+        return self._images[-1]
+
+    def put_back(self, image: bytes) -> None:
+        assert self._connection is None
+        self._images = [image]
 
     def close(self) -> None:
         if self._connection is not None:

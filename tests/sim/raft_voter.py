@@ -8,24 +8,34 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from errno import ENOSPC
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from fabric.core.raft.config import RaftConfig
 from fabric.core.raft.configuration import Configuration
+from fabric.core.raft.errors import PromiseForgottenError
 from fabric.core.raft.events import Compacted, RaftEvent, Received, SnapshotArrived, SnapshotEnded, Woke
 from fabric.core.raft.log import SnapshotMark
 from fabric.core.raft.node import RaftNode, Role
 from fabric.core.raft.pipeline import Fold, Pipeline, Write
 from fabric.core.raft.ready import Ready, Send
-from fabric.store.voter_log import SEGMENT_BYTES_MIN, Restored, VoterLog
+from fabric.store.disk_trust import is_set_back, may_have_lost
+from fabric.store.errors import LogCorruptError, LogFailedError
+from fabric.store.voter_log import Restored, VoterLog
 from fabric.store.voter_start import found_voter, restore_voter
+from fabric.store.voter_tables import Folded
 from proto.ids import LogIndex, Term, VoterId
 from tests.sim.raft_disk import DurableLog
+from tests.sim.raft_faults import LOSING, DiskFault
 from tests.sim.raft_files import PowerLostError, SimFiles
+from tests.sim.raft_rot import rotten_places
 from tests.sim.raft_tables import SimTables, mark_of, opened_image
 
 if TYPE_CHECKING:
@@ -34,6 +44,31 @@ if TYPE_CHECKING:
 CONFIG = RaftConfig(heartbeat_ms=50, election_ms=300, entries_max=16, append_bytes_max=2_000, inflight_max=4)
 TRAIL = 8  # entries a voter keeps behind its snapshot
 STEPS_MAX = 8  # of a write, until the power fails; some writes have fewer
+SQLITE_STEPS_MAX = 300  # of a fold, until SQLite fails; some folds have fewer
+FREED = 0.3  # of the starts that find room on the disk again
+COPIED = 0.5  # of the states of a disk between two lives, that somebody keeps
+OPERATIONS = {
+    DiskFault.WRITE: ("write",),
+    DiskFault.SYNC: ("sync",),
+    DiskFault.NAMES: ("create", "rename", "sync_names", "remove"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DiskCopy:
+    """Of who was not running."""
+
+    files: SimFiles
+    image: bytes
+    starts: int | None
+
+
+class SimLog(VoterLog):
+    """With segments of any size: nobody here has large entries."""
+
+    def __init__(self, files: SimFiles, segment_bytes: int) -> None:
+        super().__init__(files)
+        self._segment_bytes = segment_bytes
 
 
 class SimVoter:
@@ -53,7 +88,13 @@ class SimVoter:
         self._is_writing = self._is_folding = False
         self._inbox: deque[RaftEvent] = deque()
         self._woken_ms: int | None = None
-        self._is_torn = False  # the last crash came in the middle of a write
+        self._is_torn = False  # the last life ended in the middle of a write
+        self.is_disowned = False  # its disk is not trusted any more: it never lives again
+        self._suffers: DiskFault | None = None  # waits for the next write, fold or start
+        self._starts_inside: int | None = None
+        self._starts_outside: int | None = None
+        self._copy: DiskCopy | None = None
+        self.was_set_back_whole = False  # with all that its node knows of it
         log, tables = self._open()
         mark = SnapshotMark(LogIndex(0), Term(0), founders)
         found_voter(log, tables, mark)
@@ -62,7 +103,7 @@ class SimVoter:
         self._sim_tables.close()
 
     def _open(self) -> tuple[VoterLog, object]:
-        self._log = VoterLog(self._files, segment_bytes=SEGMENT_BYTES_MIN)
+        self._log = SimLog(self._files, self._world.faults.segment_bytes)
         self._tables = self._sim_tables.open()
         return self._log, self._tables
 
@@ -77,11 +118,29 @@ class SimVoter:
 
     def start(self) -> None:
         assert self.node is None
+        assert not self.is_disowned
         self.life += 1
-        log, tables = self._open()
-        restored = restore_voter(log, tables, self._find_snapshot)
+        if is_set_back(self._starts_inside, self._starts_outside):
+            self._disown()
+            return
+        self._starts_inside = self._starts_outside = (self._starts_outside or 0) + 1
+        if self._world.rng.random() < FREED:
+            self._files.free_bytes = None
+        try:
+            log, tables = self._open()
+            restored = restore_voter(log, tables, self._find_snapshot)
+        except LogCorruptError:
+            assert self._suffers is DiskFault.ROT, "damage to a disk that nothing befell"
+            self._sim_tables.close()
+            self._disown()
+            return
+        except OSError:
+            assert self._suffers is DiskFault.UNREADABLE
+            self._sim_tables.close()
+            return
         assert restored is not None
         self._check_restored(restored)
+        self._suffers = None  # what rotted had gone before, with its segment
         self.durable = DurableLog(restored.mark, restored.hard_state, restored.entries)
         self._is_torn = False
         self._pipeline = Pipeline()
@@ -100,11 +159,23 @@ class SimVoter:
     def _check_restored(self, restored: Restored) -> None:
         """What was durable is there, byte for byte; only a write that was torn may have left more."""
         durable = self.durable
-        if self._is_torn:
-            assert restored.hard_state.term >= durable.hard.term
-            assert restored.mark.index >= durable.mark.index
-        else:
+        if not self._is_torn:
             assert restored == Restored(durable.hard, durable.mark, durable.entries)
+            return
+        assert restored.hard_state.term >= durable.hard.term
+        if restored.hard_state.term == durable.hard.term:
+            assert durable.hard.vote in (None, restored.hard_state.vote)
+        assert restored.mark.index >= durable.mark.index
+        if restored.mark == durable.mark:
+            self._check_kept(restored)
+
+    def _check_kept(self, restored: Restored) -> None:
+        """All entries, up to the first that a later leader's write replaced."""
+        for at, entry in enumerate(self.durable.entries):
+            assert at < len(restored.entries), f"{self.me} lost entry {entry.index}, which was durable"
+            if restored.entries[at] != entry:
+                assert restored.entries[at].term > entry.term
+                return
 
     def _find_snapshot(self, mark: SnapshotMark) -> sqlite3.Connection | None:
         image = self._snapshots.get(mark)
@@ -116,10 +187,19 @@ class SimVoter:
         rng = self._world.rng
         if self._is_writing:
             self._files.lose_power_after(rng.randrange(STEPS_MAX))
-            with self._torn_by_power():
+            with suppress(LogFailedError), self._torn_by_power():
+                self._is_torn = True
                 self._write(self._write_under_way)
+                self._is_torn = False
         self._files.crash(rng)
         self._sim_tables.crash(rng)
+        self._end()
+        if rng.random() < COPIED:
+            self.keep_copy()
+
+    def _end(self) -> None:
+        if self._suffers is not DiskFault.ROT:
+            self._suffers = None
         self.node = None
         self.life += 1
         self.is_paused = self._is_writing = self._is_folding = False
@@ -154,7 +234,11 @@ class SimVoter:
         bystander = self._world.bystander
         was_leading, commit_before = self.node.role is Role.LEADER, self.node.commit_index
         counted = self.node.configuration
-        ready = self.node.handle(event, self._world.now_ms)
+        try:
+            ready = self.node.handle(event, self._world.now_ms)
+        except PromiseForgottenError as error:
+            self._forgot(error)
+            return
         if not was_leading:
             bystander.on_role(self.node)
             if self.node.role is Role.LEADER:
@@ -238,7 +322,11 @@ class SimVoter:
         if self._world.strikes(self._world.faults.torn):
             self.crash()
             return
-        self._write(self._write_under_way)
+        try:
+            self._write(self._write_under_way)
+        except LogFailedError as error:
+            self._stop(error)
+            return
         self._is_writing = False
         self._leave(self._pipeline.written())
         self._pump()
@@ -246,6 +334,103 @@ class SimVoter:
     def _write(self, write: Write) -> None:
         self._log.write(hard_state=write.hard_state, installed=write.snapshot, entries=write.entries)
         self.durable.write(write.hard_state, write.snapshot, write.entries)
+
+    # ---- its disk
+
+    @property
+    def is_sound(self) -> bool:
+        """Its disk holds what it promised, and nothing has befallen it that would end that."""
+        return not self.is_disowned and self._suffers not in LOSING and not self._is_set_back
+
+    @property
+    def _is_set_back(self) -> bool:
+        return is_set_back(self._starts_inside, self._starts_outside)
+
+    def suffer(self, fault: DiskFault) -> bool:
+        """False: it cannot be, at the moment. Most strike at the next operation they are about."""
+        if self._suffers is not None or self.node is None:
+            return False
+        match fault:
+            case DiskFault.WRITE | DiskFault.SYNC | DiskFault.NAMES:
+                operations = OPERATIONS[fault]
+                self._files.fail_when(lambda operation: operation in operations)
+            case DiskFault.FULL:
+                self._files.free_bytes = 0
+            case DiskFault.FULL_WRITE:
+                self._files.fail_when(lambda operation: operation == "write", ENOSPC)
+            case DiskFault.UNREADABLE:
+                self.crash()
+                left = iter(range(self._world.rng.randrange(1, 4)))
+                self._files.fail_when(lambda operation: operation == "read" and next(left, None) is not None)
+            case DiskFault.TABLES:
+                pass
+            case DiskFault.ROT:
+                return self._rot()
+            case DiskFault.SET_BACK:
+                return self._set_back()
+        self._suffers = fault
+        return True
+
+    def _rot(self) -> bool:
+        """A bit of a record that some record behind it shows to have been durable."""
+        places = rotten_places(self._files)
+        if not places:
+            return False
+        name, offset, size = self._world.rng.choice(places)
+        self._files.rot(name, offset + self._world.rng.randrange(size))
+        self._suffers = DiskFault.ROT
+        return True
+
+    def _set_back(self) -> bool:
+        """Only its own directory: what is counted beside it is as it was."""
+        copy = self._copy
+        if copy is None or copy.starts == self._starts_inside:
+            return False
+        self.crash()
+        self._files, self._starts_inside = copy.files.copy(), copy.starts
+        self._sim_tables.put_back(copy.image)
+        return True
+
+    def keep_copy(self) -> None:
+        """Somebody copies its directory while it does not run."""
+        self._copy = DiskCopy(self._files.copy(), self._sim_tables.durable_image(), self._starts_inside)
+
+    def put_back_whole(self) -> bool:
+        """With all that is kept beside the directory; what it then holds is what it may promise."""
+        if not self._set_back():
+            return False
+        self._starts_outside = self._starts_inside
+        self.was_set_back_whole = self._is_torn = True
+        self.durable = DurableLog(self.durable.mark)
+        return True
+
+    def mend_disk(self) -> None:
+        """Room is made, and what strikes at some later operation never does. What is lost stays so, and is
+        found at a start."""
+        self._files.free_bytes = None
+        if self._suffers is DiskFault.ROT:
+            self.crash()
+        elif self._suffers is not None:
+            self._suffers = None
+            self._files.fail_when(lambda operation: False)
+
+    def _stop(self, error: BaseException) -> None:
+        """As the agent ends after its voter stopped itself: the machine goes on."""
+        assert self.node is not None
+        is_alone = len(self.node.configuration.all_voters) <= 1
+        self._is_torn = True
+        self._files.process_ends()
+        self._sim_tables.process_ends()
+        self._end()
+        if may_have_lost(error) and not is_alone:
+            self._disown()
+
+    def _forgot(self, error: PromiseForgottenError) -> None:
+        assert self.was_set_back_whole, str(error)
+        self._stop(error)
+
+    def _disown(self) -> None:
+        self.is_disowned = True
 
     @contextmanager
     def _torn_by_power(self) -> Iterator[None]:
@@ -268,7 +453,11 @@ class SimVoter:
             self._tables.install(source, fold.snapshot)
             source.close()
             self.waiting = {at: key for at, key in self.waiting.items() if at[0] > fold.snapshot.index}
-        folded = self._tables.fold(fold.entries) if fold.entries else []
+        try:
+            folded = self._fold(fold)
+        except SQLAlchemyError as error:
+            self._stop(error)
+            return
         self._sim_tables.note(self._world.rng)
         self._is_folding = False
         self._pipeline.folded()
@@ -278,6 +467,14 @@ class SimVoter:
                 self._world.acknowledge(self.me, key, entry, one.outcome)
         self._look()
         self._pump()
+
+    def _fold(self, fold: Fold) -> Sequence[Folded | None]:
+        if self._suffers is DiskFault.TABLES:
+            self._sim_tables.fail_after(self._world.rng.randrange(1, SQLITE_STEPS_MAX))
+        folded = self._tables.fold(fold.entries) if fold.entries else []
+        if self._suffers is DiskFault.TABLES:
+            self._sim_tables.fail_after(None)
+        return folded
 
     def _leave(self, sends: list[Send]) -> None:
         for send in sends:
@@ -309,9 +506,13 @@ class SimVoter:
             return  # a snapshot under way to somebody needs what is behind it
         if self._world.rng.random() < 0.1:
             self._files.lose_power_after(self._world.rng.randrange(STEPS_MAX))
-        with self._torn_by_power():
-            self._log.compact(mark)
-            self.durable.compact(mark)
+        try:
+            with self._torn_by_power():
+                self._log.compact(mark)
+                self.durable.compact(mark)
+        except LogFailedError as error:
+            self._stop(error)
+            return
         self._files.lose_power_after(None)
         if self._is_torn:
             self._is_writing = False  # whatever else was to be written never was

@@ -28,57 +28,15 @@ from tests.sim.linearizability import Verdict
 from tests.sim.membership_time import Schedule
 from tests.sim.raft_checks import Bystander
 from tests.sim.raft_disk import DurableLog
+from tests.sim.raft_faults import Faults
 from tests.sim.raft_history import RaftHistory
+from tests.sim.raft_misfortune import Misfortune
 from tests.sim.raft_voter import SimVoter
 
 KINDS = {kind.KIND: kind for kind in RAFT_MESSAGES}
 AGAIN = 0.2  # of commands that somebody asks again
 DELETES = 0.15  # of new ones
 NAMES = 40  # few enough that some collide, and are rejected, everywhere alike
-
-
-@dataclass(slots=True)
-class Faults:
-    """Chances by message or moment, drawn anew for each seed (swarm testing)."""
-
-    loss: float = 0.0
-    duplicate: float = 0.0
-    delay_ms: int = 5
-    slow_share: float = 0.0  # of messages that take up to ten times as long
-    fsync_ms: int = 5
-    fold_ms: int = 5
-    crash: float = 0.0  # a second, for each voter
-    torn: float = 0.0  # a write: the power fails in the middle of it
-    parted: float = 0.0  # a snapshot: the power fails when the log has it and the tables have not
-    cut: float = 0.0
-    pause: float = 0.0
-    compact: float = 0.0
-    change: float = 0.0
-    transfer: float = 0.0
-    gone: float = 0.0  # a voter hears that its leader's process ended, true or not
-
-    @classmethod
-    def drawn_from(cls, rng: Random) -> Faults:
-        def some(most: float) -> float:
-            return rng.choice((0.0, rng.uniform(0, most)))
-
-        return cls(
-            loss=some(0.3),
-            duplicate=some(0.2),
-            delay_ms=rng.choice((1, 5, 40, 150)),
-            slow_share=some(0.2),
-            fsync_ms=rng.choice((0, 5, 50)),
-            fold_ms=rng.choice((0, 5, 100)),
-            crash=some(0.4),
-            torn=some(0.02),
-            parted=some(0.8),
-            cut=some(0.5),
-            pause=some(0.4),
-            compact=some(1.0),
-            change=some(0.4),
-            transfer=some(0.4),
-            gone=some(1.0),
-        )
 
 
 @dataclass(slots=True)
@@ -100,7 +58,7 @@ class RaftWorld:
         self.bystander = Bystander()
         self.cuts: set[tuple[VoterId, VoterId]] = set()
         names = [VoterId(f"n{i}") for i in range(1, voters + spare + 1)]
-        founders = frozenset(names[:voters])
+        self.founders = Configuration(frozenset(names[:voters]))
         self.is_faulty = False
         self.sent = 0
         self.acknowledged: dict[object, Acknowledged] = {}
@@ -108,12 +66,10 @@ class RaftWorld:
         self.history = RaftHistory()
         self._numbers = itertools.count()
         self._requests: list[tuple[RequestId, Command]] = [(RequestId("q-init"), fabric_init())]
-        self.voters = {
-            name: SimVoter(self, name, Configuration(founders) if name in founders else Configuration())
-            for name in names
-        }
-        for voter in self.voters.values():
-            voter.start()
+        self.voters: dict[VoterId, SimVoter] = {}
+        for name in names:
+            self.add_voter(name)
+        self.misfortune = Misfortune(self)
 
     # ---- time
 
@@ -135,6 +91,11 @@ class RaftWorld:
         return self.now_ms - start_ms
 
     # ---- voters
+
+    def add_voter(self, name: VoterId) -> None:
+        known = self.founders if name in self.founders.voters else Configuration()
+        self.voters[name] = SimVoter(self, name, known)
+        self.start(name)
 
     def start(self, name: VoterId) -> None:
         self.voters[name].start()
@@ -258,8 +219,9 @@ class RaftWorld:
         """Faults and users, a decision for each voter each 100 ms."""
         self.is_faulty = True
         for step in range(for_ms // 100):
-            for name, voter in self.voters.items():
-                self._trouble_one(name, voter)
+            for name, voter in tuple(self.voters.items()):
+                if not voter.is_disowned:
+                    self._trouble_one(name, voter)
             if len(self.voters) > 1 and self.rng.random() < self.faults.cut / 10:
                 self._cut_something()
             if step % 3 == 0:
@@ -275,6 +237,10 @@ class RaftWorld:
         if rng.random() < faults.crash / 10:
             self.crash(name)
             return
+        if rng.random() < faults.disk / 10:
+            self.misfortune.strike(voter)
+            if voter.node is None:
+                return
         if rng.random() < faults.pause / 10:
             voter.pause(rng.choice((50, 400, 2_000)))
         if rng.random() < faults.compact / 10:
@@ -289,14 +255,17 @@ class RaftWorld:
             if rng.random() < faults.change / 10:
                 self._change_something(name)
             if rng.random() < faults.transfer / 10:
-                self.transfer(name, rng.choice(sorted(self.voters)))
+                self.transfer(name, rng.choice(sorted(self.voters)))  # also who cannot be heard
 
     def _change_something(self, leader: VoterId) -> None:
-        names = sorted(self.voters)
+        names = self._sound_names()
         self.rng.shuffle(names)
         size = self.rng.choice((1, 2, 3, 3, 5))
         cut = self.rng.randrange(len(names) + 1)
         self.change(leader, frozenset(names[:size]), frozenset(names[size:][:cut]))
+
+    def _sound_names(self) -> list[VoterId]:
+        return sorted(name for name, voter in self.voters.items() if voter.is_sound)
 
     def _cut_something(self) -> None:
         names = sorted(self.voters)
@@ -321,8 +290,9 @@ class RaftWorld:
         """All cables whole, all powered on."""
         self.is_faulty = False
         self.cuts = set()
-        for name, voter in self.voters.items():
-            if voter.node is None:
+        for name, voter in tuple(self.voters.items()):
+            voter.mend_disk()
+            if voter.node is None and not voter.is_disowned:
                 self.start(name)
 
     def is_settled(self) -> bool:
@@ -354,7 +324,10 @@ class RaftWorld:
             assert member.node.configuration == leader.node.configuration, f"{name} counts other voters"
             self.bystander.check_mark(member.node)
         self._check_acknowledged(rows)
-        for voter in self.voters.values():
+        for name, voter in self.voters.items():
+            if voter.is_disowned:
+                assert name not in leader.node.configuration.members, f"{name} is not replaced"
+                continue
             assert voter.node is not None
             assert not voter.node.counters["refused.second_leader"]
 

@@ -7,7 +7,8 @@ from random import Random
 import pytest
 
 from fabric.core.raft.node import Role
-from tests.sim.raft_world import Faults, RaftWorld
+from tests.sim.raft_faults import Faults
+from tests.sim.raft_world import RaftWorld
 from tests.sim.seeds import few_seeds, seeds
 
 TROUBLE_MS = 20_000
