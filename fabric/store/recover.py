@@ -27,14 +27,17 @@ from fabric.store.voter_tables import VoterTables
 from proto.ids import NodeId
 
 
-def recover_survivor(node_directory: Path, node_id: NodeId, *, now_ms: int) -> tuple[NewLife, Path | None]:
-    """The new life, and where the state before is. The node's lock is held.
+def recover_survivor(
+    node_directory: Path, node_id: NodeId, *, now_ms: int, source: Path | None = None
+) -> tuple[NewLife, Path | None]:
+    """The new life, and where the state before is. The node's lock is held. `source`: the voter's directory,
+    where it is not the state: one that was set aside, say.
 
     Raises StoreLockedError, LogCorruptError, SchemaVersionError, WireError (the log holds a command this
     program does not know), OSError, sqlite3.Error, SQLAlchemyError, LogFailedError; nothing is changed then.
     """
     settle(node_directory)
-    state = node_directory / STATE
+    state = source or node_directory / STATE
     restored = _mend(state)
     building = begin_building(node_directory)
     with closing(open_reader(state / DATABASE)) as tables:

@@ -15,6 +15,8 @@ from fabric.store.life_swap import NEXT, STATE, settle
 from fabric.store.looked_at import look
 from fabric.store.new_life import INDEX_LEAP
 from fabric.store.recover import recover_survivor
+from fabric.store.voter_id import disown_voter, failed_states, known_voter_id, name_voter, set_aside
+from fabric.store.voter_starts import is_older_than_its_node
 from proto.ids import RequestId
 from tests.fixtures.store_world import NODE
 from tests.unit.store.disaster_world import (
@@ -143,3 +145,33 @@ def test_without_a_voter_there_is_nothing_to_recover(tmp_path: Path) -> None:
     with pytest.raises(LogCorruptError):
         recover_survivor(tmp_path, NODE, now_ms=1)
     assert not (tmp_path / STATE).exists()
+
+
+async def test_all_disks_failed_and_the_best_of_them_goes_on(tmp_path: Path) -> None:
+    """Each was set aside when its node began anew: none has a state any more, and nothing is lost."""
+    state = make_survivor(tmp_path, folded=4, logged=9)
+    disown_voter(state)
+    aside = set_aside(state)
+    assert aside is not None
+    assert failed_states(tmp_path) == [aside]
+    assert look(aside).last_index == 9
+    life, before = recover_survivor(tmp_path, NODE, now_ms=1, source=aside)
+    assert before is None
+    assert life.voter != SURVIVOR
+    assert aside.is_dir(), "it stays as it was"
+    engine = await opened(state)
+    try:
+        assert await names(engine) == {f"n{at}" for at in range(3, 10)}
+    finally:
+        await engine.close()
+
+
+async def test_what_came_after_a_failed_disk_is_set_aside_as_at_any_recovery(tmp_path: Path) -> None:
+    state = make_survivor(tmp_path, folded=4, logged=9)
+    disown_voter(state)
+    aside = set_aside(state)
+    name_voter(state, NODE)  # it was asked to vote again, and waited for its rows
+    _, before = recover_survivor(tmp_path, NODE, now_ms=1, source=aside)
+    assert before is not None
+    assert known_voter_id(before) is not None
+    assert not is_older_than_its_node(state, tmp_path)
