@@ -59,6 +59,11 @@ def _say(found: dict[str, Any]) -> None:
         click.echo(f"changes go on without {nodes}")
     else:
         click.echo("not highly available: losing a voter stops changes until it is back")
+    for row in found["voters"]:
+        if row.get("disk_hangs_s") is not None:
+            click.echo(
+                f"{row['node']}: its disk has written nothing for {row['disk_hangs_s']:.0f} s", err=True
+            )
     if found["autopilot"]:
         click.echo(f"now: {found['autopilot']}")
     if found["seen_from"] == "here":

@@ -8,6 +8,7 @@ from typing import Any
 from fabric.runtime.mesh_view import MeshView
 from proto.ids import NodeId, VoterId, node_of
 
+HANGS_MS = 5_000
 _ORDER = ("leader", "voter", "outgoing", "learner")
 
 
@@ -22,6 +23,7 @@ def voters(view: MeshView, status: Mapping[str, Any]) -> dict[str, Any]:
             "wish": status["wishes"].get(node_of(VoterId(voter)), ""),
             "lag": status["seen"].get(voter, {}).get("lag"),
             "silent_s": _seconds(status["seen"].get(voter, {}).get("silent_ms")),
+            "disk_hangs_s": _seconds(_hanging_ms(status, voter)),
         }
         for role, members in _roles(status)
         for voter in members
@@ -48,6 +50,12 @@ def _node(view: MeshView, node_id: NodeId) -> dict[str, Any]:
     if member is None:
         return {"node": node_id, "state": "unknown", "zone": ""}
     return {"node": member.record.name, "state": member.state.value, "zone": member.record.zone}
+
+
+def _hanging_ms(status: Mapping[str, Any], voter: str) -> int | None:
+    """None also while it is no longer than a busy disk may take."""
+    hanging_ms = status["seen"].get(voter, {}).get("hanging_ms")
+    return None if hanging_ms is None or hanging_ms < HANGS_MS else int(hanging_ms)
 
 
 def _seconds(ms: int | None) -> float | None:

@@ -40,6 +40,9 @@ class FollowedMember(Protocol):
     @property
     def silent_ms(self) -> int: ...
 
+    @property
+    def hanging_ms(self) -> int: ...
+
 
 class Group(Protocol):
     """The leading voter: `fabric.store.voter_engine.VoterEngine`."""

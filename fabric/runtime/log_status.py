@@ -46,7 +46,7 @@ async def log_status(voter: SeenVoter, state: HardState, autopilot: str) -> dict
         "outgoing": sorted(configuration.outgoing),
         "learners": sorted(configuration.learners),
         "seen": {
-            member: {"lag": seen.lag, "silent_ms": seen.silent_ms}
+            member: {"lag": seen.lag, "silent_ms": seen.silent_ms, "hanging_ms": seen.hanging_ms}
             for member, seen in voter.progress().items()
         },
         "wishes": {wish.node_id: wish.wish for wish in wishes},

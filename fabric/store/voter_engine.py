@@ -95,10 +95,12 @@ class Peers(SnapshotSender, Protocol):
 @dataclass(frozen=True, slots=True)
 class Followed:
     """A member as its leader sees it. `lag`: entries it does not hold yet, as far as is known; `silent_ms`:
-    since it last said anything in this term, or since it came."""
+    since it last said anything in this term, or since it came; `hanging_ms`: since its disk last did what it
+    owes. Heartbeats are answered without a disk, so who hangs is not silent."""
 
     lag: int
     silent_ms: int
+    hanging_ms: int
 
 
 class VoterEngine:
@@ -415,6 +417,9 @@ class VoterEngine:
             member: Followed(
                 lag=0 if member == self.me else last - seen.match,
                 silent_ms=0 if member == self.me else now_ms - max(seen.answered_ms, self._led_since_ms),
+                hanging_ms=0
+                if member == self.me or seen.match >= last
+                else now_ms - max(seen.wrote_ms, self._led_since_ms),
             )
             for member, seen in node.leader.progress.items()
         }

@@ -202,7 +202,7 @@ class Leader:
         progress = self.progress.get(sender)
         if progress is None:
             return
-        progress.answered_ms = now_ms
+        progress.answered_ms = progress.wrote_ms = now_ms  # such an answer leaves behind its writes
         if not reply.matched:
             hint, _ = self._log.find_conflict(reply.hint_index, reply.hint_term)
             if progress.refused(reply.index, hint):
@@ -247,6 +247,8 @@ class Leader:
         progress.answered_ms = now_ms
         progress.round = max(progress.round, min(reply.round, self._reads.round))
         is_lagging = progress.match < self._log.last_index
+        if not is_lagging or progress.pace is Pace.SNAPSHOT:
+            progress.wrote_ms = now_ms
         if is_lagging and now_ms - progress.nudged_ms >= self._config.heartbeat_ms:
             progress.nudged_ms = now_ms  # reads send heartbeats, too: they must not open the window
             progress.is_paused = False

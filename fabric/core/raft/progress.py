@@ -32,6 +32,7 @@ class Progress:
         "pace",
         "pending_snapshot",
         "round",
+        "wrote_ms",
     )
 
     def __init__(self, next_index: int, answered_ms: int = -1) -> None:
@@ -43,6 +44,7 @@ class Progress:
         self.pending_snapshot = LogIndex(0)
         self.answered_ms = answered_ms  # when it last said anything in this term; -1: never
         self.nudged_ms = answered_ms  # when it was last asked where it is because it lags
+        self.wrote_ms = answered_ms  # when its disk last did what it owed, or owed nothing
         self.round = 0  # the latest heartbeat it answered
 
     def may_send(self, inflight_max: int) -> bool:

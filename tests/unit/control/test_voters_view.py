@@ -24,7 +24,10 @@ def status(**changes: Any) -> dict[str, Any]:
         "voters": [voter("a"), voter("b")],
         "outgoing": [],
         "learners": [],
-        "seen": {voter("a"): {"lag": 0, "silent_ms": 0}, voter("b"): {"lag": 4, "silent_ms": 1_250}},
+        "seen": {
+            voter("a"): {"lag": 0, "silent_ms": 0, "hanging_ms": 0},
+            voter("b"): {"lag": 4, "silent_ms": 1_250, "hanging_ms": 7_500},
+        },
         "wishes": {},
         "autopilot": "waits",
     }
@@ -53,8 +56,10 @@ def test_each_voter_is_shown_with_its_node_and_how_far_it_is() -> None:
         "wish": "",
         "lag": 0,
         "silent_s": 0.0,
+        "disk_hangs_s": None,
     }
     assert (b["role"], b["state"], b["lag"], b["silent_s"]) == ("voter", "host_down", 4, 1.25)
+    assert b["disk_hangs_s"] == 7.5
     assert (found["term"], found["index"], found["autopilot"]) == (3, 70, "waits")
 
 

@@ -122,7 +122,7 @@ async def test_the_status_tells_of_every_member_as_the_leader_sees_it(
     assert (told["voters"], told["outgoing"], told["learners"]) == ([one.voter], [], [learner.voter])
     assert (told["term"], told["index"]) == (one.engine.term, one.engine.applied_index)
     assert set(told["seen"]) == {one.voter, learner.voter}
-    assert told["seen"][one.voter] == {"lag": 0, "silent_ms": 0}
+    assert told["seen"][one.voter] == {"lag": 0, "silent_ms": 0, "hanging_ms": 0}
     assert told["wishes"] == {NODE: "unwanted"}
     assert told["autopilot"] == "waits"
     await until(lambda: learner.engine.leader_id == one.voter, PATIENCE_S)

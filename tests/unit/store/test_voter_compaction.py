@@ -1,4 +1,4 @@
-"""A log is cut behind what the tables made durable; a try that came to nothing is not repeated at every fold."""
+"""A log is cut behind what the tables made durable; a try that came to nothing waits before the next."""
 
 from __future__ import annotations
 

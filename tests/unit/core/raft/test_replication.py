@@ -83,6 +83,28 @@ def test_a_proposal_elsewhere_is_refused_and_told_who_leads() -> None:
     assert (refused.key, refused.leader) == ("x", "a")
 
 
+def test_a_follower_whose_disk_hangs_is_heard_and_yet_seen_to_hang() -> None:
+    """It answers heartbeats, which need no disk: another election would not make its disk write."""
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.wait(2 * CONFIG.heartbeat_ms)
+    group.slow.add(group["b"].me)
+    group.propose("a", "x")
+    group.deliver()
+    hangs_since_ms = group.now_ms
+    group.wait(5 * CONFIG.election_ms)
+    leader = group["a"].leader
+    assert leader is not None
+    b, c = (leader.progress[group[name].me] for name in "bc")
+    assert group.now_ms - b.answered_ms < 2 * CONFIG.heartbeat_ms
+    assert b.wrote_ms <= hangs_since_ms
+    assert group.now_ms - c.wrote_ms < 2 * CONFIG.heartbeat_ms, "who owes nothing hangs not"
+    group.slow.clear()
+    group.write("b")
+    group.deliver()
+    assert b.wrote_ms == group.now_ms
+
+
 def test_a_majority_on_disk_commits_and_no_less() -> None:
     group = RaftGroup("a", "b", "c")
     group.elect("a")
