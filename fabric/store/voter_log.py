@@ -118,7 +118,7 @@ class VoterLog:
         while (record := decode_record(data, offset)) is not None and self._continues(record):
             self._sequence, self._hash = record.sequence, record.hash
             unproven.append((record.sequence, offset))
-            while unproven[0][0] <= record.durable:
+            while unproven and unproven[0][0] <= record.durable:
                 unproven.popleft()
             restored.take(record.payload, name)
             segment.note(record.payload)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.mutants.autopilot_bugs import AUTOPILOT_BUGS
 from tests.mutants.bug import Bug, Harm
+from tests.mutants.disk_bugs import DISK_BUGS
 from tests.mutants.membership_bugs import MEMBERSHIP_BUGS
 from tests.mutants.raft_bugs import RAFT_BUGS
 from tests.mutants.runtime_bugs import RUNTIME_BUGS
@@ -349,6 +350,7 @@ CATALOG: tuple[Bug, ...] = (
     *MEMBERSHIP_BUGS,
     *RAFT_BUGS,
     *VOTER_BUGS,
+    *DISK_BUGS,
     *RUNTIME_BUGS,
     *AUTOPILOT_BUGS,
     *COMPUTE,
