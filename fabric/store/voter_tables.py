@@ -143,7 +143,7 @@ def check_copy(source: sqlite3.Connection, mark: SnapshotMark) -> None:
         row = source.execute(
             "SELECT applied_index, applied_term, configuration, schema_version FROM position"
         ).fetchone()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # a verdict may quote what it found
         raise SnapshotRefusedError(f"the snapshot cannot be read: {error}") from error
     if verdict != "ok":
         raise SnapshotRefusedError(f"the snapshot is damaged: {str(verdict)[:200]}")
@@ -152,7 +152,7 @@ def check_copy(source: sqlite3.Connection, mark: SnapshotMark) -> None:
             f"the snapshot has schema version {row and row[3]}, this program {SCHEMA_VERSION}"
         )
     try:
-        found = _mark_of(*row[:3])
+        found = _mark_of(*_position_of(*row[:3]))
     except WireError as error:
         raise SnapshotRefusedError(f"the snapshot's configuration is malformed: {error}") from error
     if found != mark:
@@ -160,6 +160,13 @@ def check_copy(source: sqlite3.Connection, mark: SnapshotMark) -> None:
             f"the snapshot is of entry {found.index} of term {found.term}, and should be of {mark.index} "
             f"of term {mark.term}"
         )
+
+
+def _position_of(index: object, term: object, configuration: object) -> tuple[int, int, bytes]:
+    """SQLite keeps values of any type in any column. Raises WireError."""
+    if isinstance(index, int) and isinstance(term, int) and isinstance(configuration, bytes):
+        return index, term, configuration
+    raise WireError("bad_field", "its position holds values of other types")
 
 
 def mark_of_copy(source: sqlite3.Connection) -> SnapshotMark:

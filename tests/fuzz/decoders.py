@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from contextlib import suppress
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from typing import Any
 
 from fabric.core.membership.model import Load
 from fabric.core.membership.record import read_load, read_state
-from fabric.core.raft.configuration import decode_configuration, encode_configuration
+from fabric.core.raft.configuration import Configuration, decode_configuration, encode_configuration
+from fabric.core.raft.log import SnapshotMark
 from fabric.store.command_entry import REQUEST_ID_BYTES_MAX, decode_command_entry, encode_command_entry
+from fabric.store.errors import LogCorruptError, SnapshotRefusedError
 from fabric.store.framing import HASH_BYTES, frame
 from fabric.store.voter_record import MAGIC, decode_record, encode_record
+from fabric.store.voter_tables import check_copy
 from proto import certificate as certificates
 from proto import codec as codecs
 from proto import join as joining
@@ -23,6 +27,8 @@ from proto.errors import WireError
 from proto.ids import FabricId, LogIndex, NodeId, Term
 from proto.membership import LoadState, NodeState
 from proto.records import from_wire, to_wire
+from tests.sim.raft_files import SimFiles
+from tests.sim.raft_voter import SimLog
 
 TAG = fabric_tag(FabricId("fuzz"))
 KINDS: Mapping[str, type[Any]] = {**membership.KINDS, **rpc.KINDS}
@@ -33,6 +39,8 @@ REASONS = frozenset(
     "frame_too_long malformed too_many too_deep not_a_map bad_field not_an_envelope unknown_version"
     " wrong_fabric bad_kind unknown_kind unknown_command not_a_token".split()
 )
+SEGMENT_BYTES = 16_384
+POSITION_COLUMNS = 4
 DETAIL_CHARS_MAX = 400  # an error tells the path and the rule, and never repeats what came
 
 
@@ -104,6 +112,55 @@ def voter_record(data: bytes) -> None:
         second = decode_record(again, 0)
         assert second is not None
         same(second.payload, found.payload)
+
+
+def log_segment(data: bytes) -> None:
+    """A segment whose beginning is sound, and what a disk may make of the rest: it is read and gone on from,
+    or refused, and what was read once is read again."""
+    files = SimFiles()
+    log = SimLog(files, SEGMENT_BYTES)
+    log.create(SnapshotMark(LogIndex(0), Term(0), Configuration()))
+    (name,) = files.names()
+    used = len(files.read(name).rstrip(b"\0"))
+    files.open(name).write_at(data[: SEGMENT_BYTES - used], used)
+    with suppress(LogCorruptError):
+        first = SimLog(files, SEGMENT_BYTES).open()
+        assert first is not None
+        assert SimLog(files, SEGMENT_BYTES).open() == first
+
+
+def snapshot_mark(data: bytes) -> None:
+    """What the tables of a copy say that they hold."""
+    with refusals():
+        row = codecs.unpack(data)
+        if not isinstance(row, list) or len(row) != POSITION_COLUMNS:
+            return
+        with closing(position_of(row)) as copy:
+            _check_copy(copy)
+
+
+def snapshot_copy(data: bytes) -> None:
+    """A whole copy, as it came."""
+    with closing(sqlite3.connect(":memory:")) as copy, suppress(sqlite3.Error):
+        copy.deserialize(data)
+        _check_copy(copy)
+
+
+def position_of(row: Sequence[Any]) -> sqlite3.Connection:
+    """Tables that hold their position only; values no column can hold are none."""
+    copy = sqlite3.connect(":memory:")
+    copy.execute("PRAGMA page_size = 512")
+    copy.execute("CREATE TABLE position (applied_index, applied_term, configuration, schema_version)")
+    with suppress(sqlite3.Error, OverflowError):
+        copy.execute("INSERT INTO position VALUES (?, ?, ?, ?)", row)
+    copy.commit()
+    return copy
+
+
+def _check_copy(copy: sqlite3.Connection) -> None:
+    for index, term in ((7, 3), (0, 0)):
+        with suppress(SnapshotRefusedError):
+            check_copy(copy, SnapshotMark(LogIndex(index), Term(term), Configuration()))
 
 
 def frame_of(kind: str, body: bytes) -> bytes:

@@ -4,6 +4,7 @@ goes stale."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,7 @@ from fabric.core.raft.log import SnapshotMark
 from fabric.core.raft.ready import HardState
 from fabric.store.command_entry import encode_command_entry
 from fabric.store.framing import HASH_BYTES, PREFIX_BYTES
+from fabric.store.schema import SCHEMA_VERSION
 from fabric.store.voter_record import Restart, encode_record
 from proto import join, membership, raft, raft_frames, rpc
 from proto.certificate import NodeCertificate, SignedCertificate, certificate_body, encode_signed
@@ -26,7 +28,9 @@ from proto.ids import LogIndex, RequestId, Term
 from proto.records import to_wire
 from tests.fixtures.membership_nodes import FakeNode
 from tests.fixtures.wire_values import PLAIN, VOTER_IDS, records
-from tests.fuzz.decoders import MEMBER_KINDS, RAFT_KINDS, RPC_KINDS, TAG
+from tests.fuzz.decoders import MEMBER_KINDS, RAFT_KINDS, RPC_KINDS, SEGMENT_BYTES, TAG, position_of
+from tests.sim.raft_files import SimFiles
+from tests.sim.raft_voter import SimLog
 
 EXAMPLES = 4  # of each kind
 
@@ -116,6 +120,42 @@ def voter_records() -> Iterator[bytes]:
         yield record
         yield record[PREFIX_BYTES:]
         yield record[PREFIX_BYTES + HASH_BYTES + 16 :]
+
+
+def log_segments() -> Iterator[bytes]:
+    """What follows the two records with which each segment begins; the last record of a torn group, too."""
+    files = SimFiles()
+    log = SimLog(files, SEGMENT_BYTES)
+    log.create(SnapshotMark(LogIndex(0), Term(0), Configuration()))
+    (name,) = files.names()
+    used = len(files.read(name).rstrip(b"\0"))
+    yield b""
+    for number in range(1, 4):
+        entries = [
+            raft.LogEntry(index=LogIndex(2 * number - back), term=Term(number), kind=kind, data=b"x" * 40)
+            for back, kind in ((1, raft.EntryKind.COMMAND), (0, raft.EntryKind.NOTHING))
+        ]
+        log.write(hard_state=HardState(Term(number)), entries=entries)
+        yield files.read(name)[used:].rstrip(b"\0")
+    log.compact(SnapshotMark(LogIndex(4), Term(2), Configuration()))
+    yield files.read(name)[used:].rstrip(b"\0")
+
+
+def positions() -> Iterator[list[Any]]:
+    for known in (b"", *map(encode_configuration, configurations())):
+        yield [7, 3, known, SCHEMA_VERSION]
+    yield [0, 0, b"", SCHEMA_VERSION]
+    yield [7, 3, b"", SCHEMA_VERSION + 1]
+
+
+def snapshot_marks() -> Iterator[bytes]:
+    yield from map(pack, positions())
+
+
+def snapshot_copies() -> Iterator[bytes]:
+    for row in positions():
+        with closing(position_of(row)) as copy:
+            yield copy.serialize()
 
 
 def state_bodies() -> Iterator[bytes]:

@@ -60,7 +60,7 @@ DISK_BUGS = (
         "            if later is not None:\n"
         "                offset, self._sequence, self._hash = at, later.sequence - 1, later.previous\n"
         "        self._offset = offset\n",
-        f"{LOG}::test_damage_before_the_tail_is_refused_and_never_repaired",
+        f"{LOG}::test_a_damaged_vote_between_sound_entries_is_refused",
         ANOTHER,
     ),
     bug(

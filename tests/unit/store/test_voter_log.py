@@ -176,6 +176,20 @@ def test_damage_before_the_tail_is_refused_and_never_repaired(seed: int) -> None
         VoterLog(files).open()
 
 
+def test_a_damaged_vote_between_sound_entries_is_refused() -> None:
+    """No gap in the entries would show it, and whoever skips it votes again."""
+    files, log = created()
+    log.write(entries=[entry(1)])
+    (name,) = files.names()
+    vote_offset = len(files.read(name).rstrip(b"\0"))
+    log.write(hard_state=hard(7, "b"))
+    for index in (2, 3):
+        log.write(entries=[entry(index, 7)])
+    files.rot(name, vote_offset + 50)
+    with pytest.raises(LogCorruptError, match="shows that it was durable"):
+        again(files)
+
+
 def test_a_record_of_another_history_is_refused() -> None:
     """Sound in itself, in the place and with the number of the one it replaces."""
     files, log = created()
