@@ -28,7 +28,7 @@ from proto.ids import FabricId, LogIndex, NodeId, Term
 from proto.membership import LoadState, NodeState
 from proto.records import from_wire, to_wire
 from tests.sim.raft_files import SimFiles
-from tests.sim.raft_voter import SimLog
+from tests.sim.raft_voter_disk import SimLog
 
 TAG = fabric_tag(FabricId("fuzz"))
 KINDS: Mapping[str, type[Any]] = {**membership.KINDS, **rpc.KINDS}

@@ -30,7 +30,7 @@ from tests.fixtures.membership_nodes import FakeNode
 from tests.fixtures.wire_values import PLAIN, VOTER_IDS, records
 from tests.fuzz.decoders import MEMBER_KINDS, RAFT_KINDS, RPC_KINDS, SEGMENT_BYTES, TAG, position_of
 from tests.sim.raft_files import SimFiles
-from tests.sim.raft_voter import SimLog
+from tests.sim.raft_voter_disk import SimLog
 
 EXAMPLES = 4  # of each kind
 

@@ -10,8 +10,6 @@ import sqlite3
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from errno import ENOSPC
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
@@ -33,10 +31,10 @@ from fabric.store.voter_start import found_voter, restore_voter
 from fabric.store.voter_tables import Folded
 from proto.ids import LogIndex, Term, VoterId
 from tests.sim.raft_disk import DurableLog
-from tests.sim.raft_faults import LOSING, DiskFault
-from tests.sim.raft_files import PowerLostError, SimFiles
-from tests.sim.raft_rot import rotten_places
-from tests.sim.raft_tables import SimTables, mark_of, opened_image
+from tests.sim.raft_faults import DiskFault
+from tests.sim.raft_files import PowerLostError
+from tests.sim.raft_tables import mark_of, opened_image
+from tests.sim.raft_voter_disk import SimLog, VoterDisk
 
 if TYPE_CHECKING:
     from tests.sim.raft_world import RaftWorld
@@ -47,54 +45,22 @@ STEPS_MAX = 8  # of a write, until the power fails; some writes have fewer
 SQLITE_STEPS_MAX = 300  # of a fold, until SQLite fails; some folds have fewer
 FREED = 0.3  # of the starts that find room on the disk again
 COPIED = 0.5  # of the states of a disk between two lives, that somebody keeps
-OPERATIONS = {
-    DiskFault.WRITE: ("write",),
-    DiskFault.SYNC: ("sync",),
-    DiskFault.NAMES: ("create", "rename", "sync_names", "remove"),
-}
 
 
-@dataclass(frozen=True, slots=True)
-class DiskCopy:
-    """Of who was not running."""
-
-    files: SimFiles
-    image: bytes
-    starts: int | None
-
-
-class SimLog(VoterLog):
-    """With segments of any size: nobody here has large entries."""
-
-    def __init__(self, files: SimFiles, segment_bytes: int) -> None:
-        super().__init__(files)
-        self._segment_bytes = segment_bytes
-
-
-class SimVoter:
+class SimVoter(VoterDisk):
     def __init__(self, world: RaftWorld, me: VoterId, founders: Configuration) -> None:
+        super().__init__(world)
         self.me = me
         self.life = 0
-        self.node: RaftNode | None = None
         self.is_paused = False
         self.asked: dict[object, int] = {}  # read -> highest index acknowledged before it
         self.waiting: dict[tuple[int, int], object] = {}  # (index, term) -> whose command it is
         self.confirmed: list[tuple[int, object]] = []  # reads that wait until this index is applied
         self.clock_skew_ms = world.rng.randrange(-5_000, 5_000)
-        self._world = world
-        self._files = SimFiles()
-        self._sim_tables = SimTables()
         self._snapshots: dict[SnapshotMark, bytes] = {}  # arrived, durable
         self._is_writing = self._is_folding = False
         self._inbox: deque[RaftEvent] = deque()
         self._woken_ms: int | None = None
-        self._is_torn = False  # the last life ended in the middle of a write
-        self.is_disowned = False  # its disk is not trusted any more: it never lives again
-        self._suffers: DiskFault | None = None  # waits for the next write, fold or start
-        self._starts_inside: int | None = None
-        self._starts_outside: int | None = None
-        self._copy: DiskCopy | None = None
-        self.was_set_back_whole = False  # with all that its node knows of it
         log, tables = self._open()
         mark = SnapshotMark(LogIndex(0), Term(0), founders)
         found_voter(log, tables, mark)
@@ -335,84 +301,7 @@ class SimVoter:
         self._log.write(hard_state=write.hard_state, installed=write.snapshot, entries=write.entries)
         self.durable.write(write.hard_state, write.snapshot, write.entries)
 
-    # ---- its disk
-
-    @property
-    def is_sound(self) -> bool:
-        """Its disk holds what it promised, and nothing has befallen it that would end that."""
-        return not self.is_disowned and self._suffers not in LOSING and not self._is_set_back
-
-    @property
-    def _is_set_back(self) -> bool:
-        return is_set_back(self._starts_inside, self._starts_outside)
-
-    def suffer(self, fault: DiskFault) -> bool:
-        """False: it cannot be, at the moment. Most strike at the next operation they are about."""
-        if self._suffers is not None or self.node is None:
-            return False
-        match fault:
-            case DiskFault.WRITE | DiskFault.SYNC | DiskFault.NAMES:
-                operations = OPERATIONS[fault]
-                self._files.fail_when(lambda operation: operation in operations)
-            case DiskFault.FULL:
-                self._files.free_bytes = 0
-            case DiskFault.FULL_WRITE:
-                self._files.fail_when(lambda operation: operation == "write", ENOSPC)
-            case DiskFault.UNREADABLE:
-                self.crash()
-                left = iter(range(self._world.rng.randrange(1, 4)))
-                self._files.fail_when(lambda operation: operation == "read" and next(left, None) is not None)
-            case DiskFault.TABLES:
-                pass
-            case DiskFault.ROT:
-                return self._rot()
-            case DiskFault.SET_BACK:
-                return self._set_back()
-        self._suffers = fault
-        return True
-
-    def _rot(self) -> bool:
-        """A bit of a record that some record behind it shows to have been durable."""
-        places = rotten_places(self._files)
-        if not places:
-            return False
-        name, offset, size = self._world.rng.choice(places)
-        self._files.rot(name, offset + self._world.rng.randrange(size))
-        self._suffers = DiskFault.ROT
-        return True
-
-    def _set_back(self) -> bool:
-        """Only its own directory: what is counted beside it is as it was."""
-        copy = self._copy
-        if copy is None or copy.starts == self._starts_inside:
-            return False
-        self.crash()
-        self._files, self._starts_inside = copy.files.copy(), copy.starts
-        self._sim_tables.put_back(copy.image)
-        return True
-
-    def keep_copy(self) -> None:
-        """Somebody copies its directory while it does not run."""
-        self._copy = DiskCopy(self._files.copy(), self._sim_tables.durable_image(), self._starts_inside)
-
-    def put_back_whole(self) -> bool:
-        """With all that is kept beside the directory; what it then holds is what it may promise."""
-        if not self._set_back():
-            return False
-        self._starts_outside = self._starts_inside
-        self.was_set_back_whole = self._is_torn = True
-        self.durable = DurableLog(self.durable.mark)
-        return True
-
-    def mend_disk(self) -> None:
-        """Room is made, and what strikes at some later operation never does. What is lost stays so, and is
-        found at a start."""
-        self._files.free_bytes = None
-        if self._suffers is DiskFault.ROT:
-            self.crash()
-        elif self._suffers is not None:
-            self._suffers = None
-            self._files.fail_when(lambda operation: False)
+    # ---- its end
 
     def _stop(self, error: BaseException) -> None:
         """As the agent ends after its voter stopped itself: the machine goes on."""
