@@ -22,7 +22,7 @@ from fabric.runtime.log_service import LogService
 from fabric.runtime.node_identity import Membership, NodeIdentity
 from fabric.runtime.voter_peers import MeshPeers, VoterRoute
 from fabric.runtime.voter_state import VoterState
-from fabric.store.disk_trust import may_have_lost
+from fabric.store.disk_trust import can_learn_anew, may_have_lost
 from fabric.store.errors import LogCorruptError
 from fabric.store.incarnation import read_incarnation
 from fabric.store.life_swap import STATE
@@ -141,7 +141,7 @@ class EmbeddedEngine:
         """A disk that failed may have lost what it promised: it comes back as another voter, which learns all
         from the others. One that is alone has nobody to learn from, and goes on from what is there."""
         is_lost = may_have_lost(error) or isinstance(error, RowsDifferError)
-        if is_lost and len(self._voter.last_configuration.all_voters) > 1:
+        if is_lost and can_learn_anew(self._voter.me, self._voter.last_configuration):
             self._disown(error)
         self._told_failure(error)
 

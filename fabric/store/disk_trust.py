@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 
+from fabric.core.raft.configuration import Configuration
 from fabric.core.raft.errors import PromiseForgottenError
 from fabric.store.errors import LogCorruptError, LogFailedError
+from proto.ids import VoterId
 
 LOSING = (errno.EIO, errno.ENXIO, errno.ENODEV)  # the disk, not the way to it
 
@@ -22,6 +24,12 @@ def may_have_lost(error: BaseException) -> bool:
         return True
     cause = error.__cause__ if isinstance(error, LogFailedError) else None
     return isinstance(cause, OSError) and cause.errno in LOSING
+
+
+def can_learn_anew(me: VoterId, configuration: Configuration) -> bool:
+    """Whether somebody else has what this voter would lose with its name. Who is alone has nobody to learn
+    from, and goes on from what is there."""
+    return bool(configuration.all_voters - {me})
 
 
 def is_set_back(inside: int | None, outside: int | None) -> bool:

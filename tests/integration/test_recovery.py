@@ -101,6 +101,25 @@ def test_the_survivor_of_three_goes_on_and_the_others_become_voters_again(fabric
     assert list(fabric.node("h3").dir.glob("state.former-*")), "its former voter is set aside"
 
 
+def test_a_voter_whose_state_was_put_back_from_a_copy_comes_back_as_another(
+    fabric: Running, tmp_path: Path
+) -> None:
+    state = fabric.node("h2").dir / "state"
+    kill(fabric, "h2")
+    shutil.copytree(state, tmp_path / "copy")
+    fabric.cli("dev", "start", "h2")
+    until_whole(fabric)
+    flavor(until_cloud(fabric, "h1"), "since")
+    kill(fabric, "h2")
+    former = (state / "voter.id").read_text()
+    shutil.rmtree(state)
+    shutil.copytree(tmp_path / "copy", state)
+    fabric.cli("dev", "start", "h2")
+    until_whole(fabric, "before", "alone", "since")
+    assert (state / "voter.id").read_text() != former
+    assert list(fabric.node("h2").dir.glob("state.failed-*")), "the older copy is set aside"
+
+
 def test_a_backup_brings_all_back_but_what_came_after_it(fabric: Running, tmp_path: Path) -> None:
     server = fabric.create("kept")
     fabric.wait_status(server, "ACTIVE")

@@ -24,7 +24,7 @@ from fabric.core.raft.log import SnapshotMark
 from fabric.core.raft.node import RaftNode, Role
 from fabric.core.raft.pipeline import Fold, Pipeline, Write
 from fabric.core.raft.ready import Ready, Send
-from fabric.store.disk_trust import is_set_back, may_have_lost
+from fabric.store.disk_trust import can_learn_anew, is_set_back, may_have_lost
 from fabric.store.errors import LogCorruptError, LogFailedError
 from fabric.store.voter_log import Restored, VoterLog
 from fabric.store.voter_start import found_voter, restore_voter
@@ -306,12 +306,12 @@ class SimVoter(VoterDisk):
     def _stop(self, error: BaseException) -> None:
         """As the agent ends after its voter stopped itself: the machine goes on."""
         assert self.node is not None
-        is_alone = len(self.node.configuration.all_voters) <= 1
+        can_learn = can_learn_anew(self.me, self.node.configuration)
         self._is_torn = True
         self._files.process_ends()
         self._sim_tables.process_ends()
         self._end()
-        if may_have_lost(error) and not is_alone:
+        if may_have_lost(error) and can_learn:
             self._disown()
 
     def _forgot(self, error: PromiseForgottenError) -> None:

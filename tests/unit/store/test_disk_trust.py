@@ -6,9 +6,11 @@ import errno
 
 import pytest
 
+from fabric.core.raft.configuration import Configuration
 from fabric.core.raft.errors import PromiseForgottenError
-from fabric.store.disk_trust import may_have_lost
+from fabric.store.disk_trust import can_learn_anew, may_have_lost
 from fabric.store.errors import LogCorruptError, LogFailedError
+from proto.ids import VoterId
 
 
 def log_failed(number: int) -> LogFailedError:
@@ -30,3 +32,12 @@ def log_failed(number: int) -> LogFailedError:
 )
 def test_only_the_logs_own_failure_may_have_lost_a_promise(error: BaseException, expected: bool) -> None:
     assert may_have_lost(error) is expected
+
+
+def test_who_is_alone_keeps_its_name() -> None:
+    a, b = VoterId("a"), VoterId("b")
+    alone = Configuration(frozenset({a}))
+    assert not can_learn_anew(a, alone)
+    assert can_learn_anew(b, Configuration(frozenset({a}), learners=frozenset({b}))), "a standby has one"
+    assert can_learn_anew(a, Configuration(frozenset({a}), outgoing=frozenset({a, b})))
+    assert not can_learn_anew(b, Configuration()), "it has nothing yet, and nobody to get it from"
