@@ -261,13 +261,14 @@ def test_what_a_failed_sync_dropped_is_written_again_by_the_next_life() -> None:
     """The kernel calls it clean, so a sync alone would leave a hole in front of all that comes after it."""
     files, log = created()
     log.write(entries=[entry(1)])
+    group = [entry(2, size=3_000), entry(3)]
     files.fail_when(lambda operation: operation == "sync")
     with pytest.raises(LogFailedError):
-        log.write(entries=[entry(2, size=3_000)])
+        log.write(entries=group)
     files.process_ends()
-    assert again(files).entries == [entry(1), entry(2, size=3_000)], "they are in the kernel's cache still"
+    assert again(files).entries == [entry(1), *group], "they are in the kernel's cache still"
     files.crash(Random(1))
-    assert again(files).entries == [entry(1), entry(2, size=3_000), entry(3, 99)]
+    assert again(files).entries == [entry(1), *group, entry(4, 99)]
 
 
 def test_a_segment_whose_name_was_not_synced_is_kept_by_the_next_life() -> None:
