@@ -41,5 +41,13 @@ def unframe(magic: bytes, data: bytes, offset: int) -> bytes | None:
     return body if _crc(body) == crc else None
 
 
+def body_bytes(magic: bytes, prefix: bytes) -> int | None:
+    """How long the body is of the record that begins so; None when none does. It is not checked yet."""
+    if len(prefix) < PREFIX_BYTES:
+        return None
+    found, length, _ = _PREFIX.unpack_from(prefix)
+    return int(length) if found == magic else None
+
+
 def _crc(body: bytes) -> int:
     return zlib.crc32(body, zlib.crc32(_LENGTH.pack(len(body))))

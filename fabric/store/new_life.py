@@ -45,6 +45,17 @@ def copy_tables(source: sqlite3.Connection, building: Path, name: str = DATABASE
     copy_database(source, path)
 
 
+def next_numbers(old_incarnation: int, after: int, now_ms: int) -> tuple[int, LogIndex]:
+    """The new life's incarnation, and the index it begins at, where the old one is known up to `after`."""
+    return max(old_incarnation + 1, now_ms // 1_000), LogIndex(max(after + INDEX_LEAP, now_ms))
+
+
+def raise_fences(connection: Connection, index: LogIndex) -> None:
+    """Raised, not deleted: where nobody holds a role, any fence would do. In the transaction that moves the
+    position."""
+    connection.execute(update(t.role_grants).values(fence=index))
+
+
 def begin_new_life(
     connection: Connection,
     building: Path,
@@ -62,14 +73,12 @@ def begin_new_life(
 
     Raises OSError, SQLAlchemyError, LogFailedError.
     """
-    incarnation = max(old_incarnation + 1, now_ms // 1_000)
-    index = LogIndex(max(after.index + INDEX_LEAP, now_ms))
+    incarnation, index = next_numbers(old_incarnation, after.index, now_ms)
     me = name_voter(building, node_id)
     write_incarnation(building, incarnation)
     mark = SnapshotMark(index, Term(max(last_term, after.term) + 1), Configuration(frozenset({me})))
     with connection.begin():
-        # raised, not deleted: where nobody holds a role, any fence would do
-        connection.execute(update(t.role_grants).values(fence=index))
+        raise_fences(connection, index)
         advance_to(connection, mark, time_ms)
     if not checkpoint(connection):
         raise LogFailedError(f"{building / DATABASE} is in use by somebody else")

@@ -7,11 +7,14 @@ contradict one that was. What only the lost voters had is lost.
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
+from fabric.core.raft.log import SnapshotMark
 from fabric.store import tables as t
 from fabric.store.errors import LogCorruptError
 from fabric.store.files import OsFiles
@@ -24,7 +27,7 @@ from fabric.store.sqlite import DATABASE, open_reader, opened_writer
 from fabric.store.voter_log import Restored, VoterLog
 from fabric.store.voter_start import restore_voter
 from fabric.store.voter_tables import VoterTables
-from proto.ids import NodeId
+from proto.ids import NodeId, Term
 
 
 def recover_survivor(
@@ -38,8 +41,37 @@ def recover_survivor(
     """
     settle(node_directory)
     state = source or node_directory / STATE
+    with all_it_has(state, lambda: begin_building(node_directory)) as found:
+        life = begin_new_life(
+            found.connection,
+            found.building,
+            node_id,
+            after=found.mark,
+            last_term=found.last_term,
+            old_incarnation=read_incarnation(state),
+            time_ms=found.time_ms,
+            now_ms=now_ms,
+        )
+    return life, commit(node_directory)
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Tables of their own in `building`, with every entry of a stopped voter's log folded in."""
+
+    building: Path
+    connection: Connection
+    mark: SnapshotMark
+    last_term: Term  # the highest that voter ever heard of
+    time_ms: int
+
+
+@contextmanager
+def all_it_has(state: Path, build: Callable[[], Path]) -> Iterator[Gathered]:
+    """`build` makes the directory to gather in, when the log is known to be sound. The node's lock is held.
+    Raises as `recover_survivor`."""
     restored = _mend(state)
-    building = begin_building(node_directory)
+    building = build()
     with closing(open_reader(state / DATABASE)) as tables:
         copy_tables(tables, building)
     with opened_writer(building / DATABASE) as connection:
@@ -47,17 +79,7 @@ def recover_survivor(
         folded.fold_in_groups(restored.entries[folded.mark.index - restored.mark.index :])
         with connection.begin():
             time_ms = connection.execute(select(t.position.c.time_ms)).scalar_one()
-        life = begin_new_life(
-            connection,
-            building,
-            node_id,
-            after=folded.mark,
-            last_term=restored.hard_state.term,
-            old_incarnation=read_incarnation(state),
-            time_ms=time_ms,
-            now_ms=now_ms,
-        )
-    return life, commit(node_directory)
+        yield Gathered(building, connection, folded.mark, restored.hard_state.term, time_ms)
 
 
 def _mend(state: Path) -> Restored:
