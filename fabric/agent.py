@@ -20,6 +20,7 @@ from typing import Any
 from fabric import __version__
 from fabric.agent_api import ApiSide
 from fabric.agent_conductor import Work
+from fabric.agent_copies import AgentCopies
 from fabric.agent_host import make_address_plug, make_driver, make_plug
 from fabric.agent_identity import IdentitySide
 from fabric.agent_nodes import AgentNodes, where_to_ask
@@ -398,6 +399,7 @@ class Agent:
                 scrape=self._operator.scrape,
                 note=lambda: self._who.not_admitted,
                 voters=AgentVotersDesk(self._fleet, self._rpc, lambda: self.voter),
+                copies=AgentCopies(self._config, lambda: self.voter, self._clock, self._events),
                 nodes=AgentNodes(
                     self._fleet,
                     self._clock,

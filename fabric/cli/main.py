@@ -29,6 +29,7 @@ COMMANDS = (
     "ping",
     "recover",
     "restore",
+    "state",
     "token",
     "version",
     "voters",

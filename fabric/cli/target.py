@@ -11,6 +11,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import click
 
 from fabric import config as configuration
+from fabric.config import Config
 from fabric.dev.layout import FILE_NAME, DevLayout, LayoutError
 from fabric.runtime.local_socket import AgentNotRunningError, AgentSilentError, LocalClient
 
@@ -23,6 +24,12 @@ NODE_CHARS_MAX = 64
 
 def state_dir_of(directory: str | None, node: str | None) -> Path:
     """The state directory of the agent meant. Raises click.ClickException with the next step."""
+    state_dir, path = _place_of(directory, node)
+    return configuration.load(path).config.state_dir if state_dir is None else state_dir
+
+
+def _place_of(directory: str | None, node: str | None) -> tuple[Path | None, Path]:
+    """The state directory, None where only the configuration knows it, and the configuration's file."""
     chosen = Path(directory) if directory else None
     if chosen is None and (DEV_DIR / FILE_NAME).exists():
         chosen = DEV_DIR
@@ -36,10 +43,10 @@ def state_dir_of(directory: str | None, node: str | None) -> Path:
             f"no fabric here: neither {DEV_DIR}/fabric.json nor {path} exists\n"
             "hint: `fabric dev up` starts one to try; --dir DIR names another"
         )
-    return configuration.load(path).config.state_dir
+    return None, path
 
 
-def _in_dev_fabric(directory: Path, node: str | None) -> Path:
+def _in_dev_fabric(directory: Path, node: str | None) -> tuple[Path, Path]:
     layout = DevLayout.read(directory)
     if layout is None:
         raise click.ClickException(
@@ -47,10 +54,11 @@ def _in_dev_fabric(directory: Path, node: str | None) -> Path:
         )
     if node is None:
         running = [entry for entry in layout.nodes if entry.is_running()]
-        return (running or list(layout.nodes))[0].dir
+        chosen = (running or list(layout.nodes))[0]
+        return chosen.dir, chosen.config
     for entry in layout.nodes:
         if entry.name == node:
-            return entry.dir
+            return entry.dir, entry.config
     names = ", ".join(entry.name for entry in layout.nodes)
     raise click.ClickException(f"no node {node!r} in {directory}; there are: {names}")
 
@@ -100,6 +108,19 @@ def with_state_dir(function: Callable[Concatenate[Path, P], R]) -> Callable[P, R
     def wrapped(*args: P.args, **options: P.kwargs) -> R:
         directory, node = options.pop("directory"), options.pop("node")
         return function(state_dir_of(_text(directory), _text(node)), *args, **options)
+
+    return wrapped
+
+
+def with_config(function: Callable[Concatenate[Config, P], R]) -> Callable[P, R]:
+    """Adds --dir and --node, and gives the command the configuration of the node they name."""
+
+    @_node_options("The node meant.")
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **options: P.kwargs) -> R:
+        directory, node = options.pop("directory"), options.pop("node")
+        path = _place_of(_text(directory), _text(node))[1]
+        return function(configuration.load(path).config, *args, **options)
 
     return wrapped
 

@@ -14,13 +14,14 @@ import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fabric.errors import FabricError, Outcome
 
 SOCKET_NAME = "agent.sock"
 ANSWER_BYTES_MAX = 64 << 20
 LINE_BYTES_MAX = 1 << 20
+CHUNK_BYTES = 1 << 20
 READ_TIMEOUT_S = 5.0  # what a node answers from memory takes milliseconds; a longer silence is none of load
 
 
@@ -94,6 +95,30 @@ class LocalClient:
         self._exchange("GET", "/status", None, self._read_timeout_s)
         return self._ask("POST", path, body, self._timeout_s)
 
+    def download(self, path: str, body: dict[str, Any], out: IO[bytes], *, timeout_s: float) -> None:
+        """All of an answer that is a file, into `out`; `timeout_s` is for its first byte, and each after it.
+        Asks as `post` does. Raises AgentNotRunningError where less comes than was announced."""
+        self._exchange("GET", "/status", None, self._read_timeout_s)
+        connection = self._connect(timeout_s)
+        stream = connection.sock
+        try:
+            connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            if answer.status >= 400:
+                self._value_of(answer.status, answer.read(ANSWER_BYTES_MAX))
+            left = int(answer.headers["Content-Length"])
+            while left and (chunk := answer.read(min(left, CHUNK_BYTES))):
+                out.write(chunk)
+                left -= len(chunk)
+            if left:
+                raise self._stopped(f"{left} bytes are missing")
+        except TimeoutError as error:
+            raise self._silent(stream) from error
+        except (ConnectionError, http.client.HTTPException) as error:
+            raise self._stopped(str(error) or type(error).__name__) from error
+        finally:
+            connection.close()
+
     def lines(self, path: str) -> Iterator[Any]:
         """One JSON value a line, until the reader goes away.
 
@@ -123,7 +148,10 @@ class LocalClient:
             raise self._stopped("its last line is incomplete") from error
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None, timeout_s: float) -> Any:
-        status, text = self._exchange(method, path, body, timeout_s)
+        return self._value_of(*self._exchange(method, path, body, timeout_s))
+
+    def _value_of(self, status: int, text: bytes) -> Any:
+        """Raises AgentRefusedError."""
         try:
             value = json.loads(text) if text else None
         except ValueError as error:

@@ -6,6 +6,7 @@ SQLite's backup interface copies in one read, so it may be taken beside an agent
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -20,7 +21,7 @@ from typing import IO
 
 from fabric import __version__
 from fabric.store.errors import SnapshotRefusedError
-from fabric.store.files import fsync_directory
+from fabric.store.files import new_private_file
 from fabric.store.snapshot_files import open_copy
 from fabric.store.sqlite import copy_database, open_reader
 from fabric.store.voter_tables import check_copy, mark_of_copy
@@ -52,32 +53,38 @@ def write_backup(
 ) -> Manifest:
     """Whole or not at all, 0600. Raises FileExistsError unless `force`, SnapshotRefusedError, OSError,
     sqlite3.Error."""
-    if to.exists() and not force:
-        raise FileExistsError(17, "exists already; --force replaces it", str(to))
-    copy, fresh = to.with_name(f"{to.name}.tables.tmp"), to.with_name(f"{to.name}.tmp")
+    with new_private_file(to, force=force) as out:
+        scratch = to.with_name(f"{to.name}.tables.tmp")
+        return put_backup(database, out, scratch, incarnation=incarnation, now_ms=now_ms, root_key=root_key)
+
+
+def put_backup(
+    database: Path, out: IO[bytes], scratch: Path, *, incarnation: int, now_ms: int, root_key: bytes = b""
+) -> Manifest:
+    """Into `out`, from its beginning; `scratch` is made on the way and gone after it. Raises
+    SnapshotRefusedError, OSError, sqlite3.Error."""
     try:
-        _private(copy).close()
+        _private(scratch).close()
         with closing(open_reader(database)) as source:
-            copy_database(source, copy)
-        manifest = _describe(copy, incarnation, now_ms)
-        with _private(fresh) as out:
-            with tarfile.open(fileobj=out, mode="w") as tar:
-                _add(tar, MANIFEST, json.dumps(asdict(manifest), indent=2).encode(), now_ms)
-                if root_key:
-                    _add(tar, ROOT, root_key, now_ms)
-                with copy.open("rb") as tables:
-                    tar.addfile(_info(TABLES, copy.stat().st_size, now_ms), tables)
-            out.flush()
-            os.fsync(out.fileno())
-        if force:
-            fresh.rename(to)
-        else:
-            os.link(fresh, to)  # unlike a rename, it never replaces what came meanwhile
-        fsync_directory(to.absolute().parent)
+            copy_database(source, scratch)
+        manifest = _describe(scratch, incarnation, now_ms)
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            _add(tar, MANIFEST, json.dumps(asdict(manifest), indent=2).encode(), now_ms)
+            if root_key:
+                _add(tar, ROOT, root_key, now_ms)
+            with scratch.open("rb") as tables:
+                tar.addfile(_info(TABLES, scratch.stat().st_size, now_ms), tables)
     finally:
-        copy.unlink(missing_ok=True)
-        fresh.unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)
     return manifest
+
+
+def read_manifest(source: IO[bytes]) -> Manifest:
+    """Of a backup whose tables are those that it says. Raises SnapshotRefusedError, OSError."""
+    try:
+        return _unpack(source, None)[0]
+    except (tarfile.TarError, ValueError, TypeError, EOFError) as error:
+        raise SnapshotRefusedError(f"this is no backup of a fabric, or damaged: {error}") from error
 
 
 @contextmanager
@@ -85,7 +92,8 @@ def opened_backup(path: Path, tables: Path) -> Iterator[tuple[Manifest, bytes, s
     """The manifest, the root's key or b"", and the tables, checked; they are in the file `tables` then, which
     is made for it. Raises SnapshotRefusedError, OSError."""
     try:
-        manifest, root_key = _unpack(path, tables)
+        with path.open("rb") as file:
+            manifest, root_key = _unpack(file, tables)
     except (tarfile.TarError, ValueError, TypeError, EOFError) as error:
         raise SnapshotRefusedError(f"{path} is no backup of a fabric, or damaged: {error}") from error
     with closing(open_copy(tables)) as source:
@@ -99,9 +107,10 @@ def opened_backup(path: Path, tables: Path) -> Iterator[tuple[Manifest, bytes, s
         yield manifest, root_key, source
 
 
-def _unpack(path: Path, tables: Path) -> tuple[Manifest, bytes]:
+def _unpack(source: IO[bytes], tables: Path | None) -> tuple[Manifest, bytes]:
+    """`tables`: where to put them."""
     manifest, root_key, digest = None, b"", ""
-    with tarfile.open(path, mode="r:") as tar:
+    with tarfile.open(fileobj=source, mode="r:") as tar:
         for member in tar:
             content = tar.extractfile(member)
             if content is None:
@@ -111,7 +120,7 @@ def _unpack(path: Path, tables: Path) -> tuple[Manifest, bytes]:
             elif member.name == ROOT:
                 root_key = content.read(ROOT_BYTES_MAX)
             elif member.name == TABLES:
-                with _private(tables) as out:
+                with contextlib.nullcontext() if tables is None else _private(tables) as out:
                     digest = _copy_and_digest(content, out)
     if manifest is None or not digest:
         raise ValueError("a part is missing")

@@ -6,8 +6,10 @@ Paths are names within one directory. Whoever opens a file closes it.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 DISK_FREE_BYTES_MIN = 64 << 20  # below it nothing new is taken: logs, rows and images need room to end well
 
@@ -31,6 +33,29 @@ def write_private(path: Path, data: bytes) -> None:
         os.fsync(out.fileno())
     os.replace(fresh, path)
     fsync_directory(path.parent)
+
+
+@contextmanager
+def new_private_file(to: Path, *, force: bool) -> Iterator[IO[bytes]]:
+    """To write from its beginning; there under its name, durable and readable by its owner only, when the
+    block ends well, and not at all when it does not. Raises FileExistsError unless `force`, OSError."""
+    if to.exists() and not force:
+        raise FileExistsError(17, "exists already; --force replaces it", str(to))
+    fresh = to.with_name(f"{to.name}.tmp")
+    fresh.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w+b") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        if force:
+            fresh.rename(to)
+        else:
+            os.link(fresh, to)  # unlike a rename, it never replaces what came meanwhile
+        fsync_directory(to.absolute().parent)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def write_at(descriptor: int, data: bytes, offset: int) -> None:

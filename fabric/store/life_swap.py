@@ -25,15 +25,28 @@ def settle(node_directory: Path) -> Path | None:
     state, following = node_directory / STATE, node_directory / NEXT
     if not following.exists():
         return None
-    aside = node_directory / f"{STATE}.before-{read_incarnation(following)}"
-    had_one = state.exists()
-    if had_one:
-        state.rename(aside)
-        fsync_directory(node_directory)
+    incarnation = read_incarnation(following)
+    had_one = set_state_aside(node_directory, incarnation) is not None
+    aside = _aside(node_directory, incarnation)
     following.rename(state)
     fsync_directory(node_directory)
     log.warning("the state was made anew", extra={"before": str(aside) if had_one else ""})
     return aside if aside.exists() else None
+
+
+def set_state_aside(node_directory: Path, incarnation: int) -> Path | None:
+    """For a life that begins now. The node's lock is held. Gives where it is, None when there was none.
+    Raises OSError."""
+    state, aside = node_directory / STATE, _aside(node_directory, incarnation)
+    if not state.exists():
+        return None
+    state.rename(aside)
+    fsync_directory(node_directory)
+    return aside
+
+
+def _aside(node_directory: Path, incarnation: int) -> Path:
+    return node_directory / f"{STATE}.before-{incarnation}"
 
 
 def begin_building(node_directory: Path) -> Path:

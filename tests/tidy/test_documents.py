@@ -41,7 +41,7 @@ ALL_COMMANDS = list(commands(cli))
 
 def test_every_file_of_the_command_line_is_reachable() -> None:
     files = {path.stem for path in (ROOT / "fabric" / "cli").glob("*.py")}
-    helpers = {"__init__", "main", "lazy_group", "output", "screen", "target", "cut_off", "look"}
+    helpers = {"__init__", "main", "lazy_group", "output", "screen", "target", "cut_off", "look", "copying"}
     assert files - helpers == set(COMMANDS)
 
 

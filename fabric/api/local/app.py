@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from fabric.api.local.copies import CopyDesk, copy_routes
 from fabric.api.local.mesh import MeshParts, mesh_routes
 from fabric.api.local.metrics import metrics_route
 from fabric.api.local.nodes import NodeDesk, node_routes
@@ -43,6 +44,7 @@ class LocalParts:
     scrape: Callable[[], str]
     nodes: NodeDesk
     voters: VoterDesk
+    copies: CopyDesk
     note: Callable[[], str] = str
 
 
@@ -98,6 +100,7 @@ def build_local_app(parts: LocalParts) -> web.Application:
             *mesh_routes(parts.mesh),
             *node_routes(parts.nodes),
             *voter_routes(parts.voters),
+            *copy_routes(parts.copies),
         ]
     )
     return app
