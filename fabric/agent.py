@@ -57,6 +57,7 @@ from fabric.runtime.group_watch import GROUP_LABEL
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.host_calls import RpcHostCalls
 from fabric.runtime.invitation import InvitationService
+from fabric.runtime.lease_status import LeaseSeen, ask_leases
 from fabric.runtime.membership_loop import MembershipLoop
 from fabric.runtime.node_identity import IdentityError
 from fabric.runtime.remote_state import RemoteState
@@ -395,6 +396,7 @@ class Agent:
                 status=self._status,
                 create_token=self._create_token,
                 host_network=self._host_network,
+                leases=self._leases,
                 mesh=self._operator.mesh,
                 scrape=self._operator.scrape,
                 note=lambda: self._who.not_admitted,
@@ -450,6 +452,12 @@ class Agent:
         if self.voter is None:
             raise IdentityError(where_to_ask(self._fleet, "join tokens are made"))
         return await self.voter.create_token(ttl_s=ttl_s, uses=uses)
+
+    async def _leases(self) -> tuple[LeaseSeen, ...]:
+        if self.voter is not None and self.voter.leads:
+            return self.voter.leases()
+        conductor = conductor_of(self._fleet)
+        return () if conductor in (None, self._fleet.me) else await ask_leases(self._rpc, conductor)
 
     def _any_state(self) -> HardState | None:
         """Rows of this node's own, or the way to who has them; None while the agent starts."""

@@ -22,6 +22,8 @@ from fabric.runtime.events import EventLog
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.host_calls import HostNudger
 from fabric.runtime.invitation import Inviter
+from fabric.runtime.lead_loop import CONDUCTOR
+from fabric.runtime.lease_status import LeaseSeen, LeaseStatus
 from fabric.runtime.reaper import Reaper
 from fabric.runtime.role_keeper import RoleKeeper
 from proto.ids import NodeId, node_of
@@ -53,14 +55,17 @@ class ConductorDuties:
         self._inviter = inviter
         self._readmit = readmit
         self._more = more
+        self._keepers: tuple[RoleKeeper, ...] = ()
         self.autopilot_says = ""  # in one sentence, as of the time this node last led
 
     def duties(self) -> Sequence[Work]:
         state = self._engine.state
+        self._keepers = (self._scheduler_lease(),)
         works = [
             ("host nudger", HostNudger(state, self._rpc, self._fleet).run()),
             ("reaper", Reaper(state, self._fleet, self._clock).run()),
-            ("scheduler's lease", self._scheduler_lease().run()),
+            *((f"{keeper.role}'s lease", keeper.run()) for keeper in self._keepers),
+            ("lease status", LeaseStatus(self._rpc, self.leases, self._is_member).run()),
             ("readmission", self._tell_once()),
             *self._more(),
         ]
@@ -79,6 +84,16 @@ class ConductorDuties:
             works.append(("autopilot", autopilot.run()))
             works.append(("digest clock", DigestClock(voter, self._clock).run()))
         return works
+
+    def leases(self) -> tuple[LeaseSeen, ...]:
+        """Of the roles that have one, while this node leads."""
+        left_ms = self._engine.lead_left_ms()
+        lead = LeaseSeen(role=CONDUCTOR, node_id=self._fleet.me, left_ms=left_ms or 0)
+        kept = (keeper.lease() for keeper in self._keepers)
+        return (*((lead,) if left_ms is not None else ()), *(each for each in kept if each is not None))
+
+    def _is_member(self, node_id: NodeId) -> bool:
+        return self._fleet.member(node_id) is not None
 
     def _scheduler_lease(self) -> RoleKeeper:
         return RoleKeeper(

@@ -55,7 +55,7 @@ class NodeEngine(Protocol):
     """The rows on this node. `open` before use, `close` after."""
 
     is_founding: bool  # no rows yet, and this node is to make the first
-    incarnation: int  # of the group of voters; 0 where there are none
+    incarnation: int  # of the group of voters; 0 where there never was one
 
     @property
     def state(self) -> HardState: ...
@@ -66,6 +66,10 @@ class NodeEngine(Protocol):
     @property
     def voter(self) -> VoterEngine | None:
         """None where there are no voters."""
+        ...
+
+    def lead_left_ms(self) -> int | None:
+        """For how long nobody else can lead; None where that is not known, or nobody else could."""
         ...
 
     async def open(self) -> None: ...
@@ -95,7 +99,7 @@ def make_engine(
     if is_embedded(config.state.url):
         return EmbeddedEngine(config, member, identity, route, rpc, clock, on_failure, others_vote)
     engine = engine_for(config.state.url, config.state_dir / STATE, clock=clock)
-    return SharedEngine(engine, is_founding=member.founder)
+    return SharedEngine(engine, config.state.url, is_founding=member.founder)
 
 
 class EmbeddedEngine:
@@ -164,6 +168,9 @@ class EmbeddedEngine:
     def voter(self) -> VoterEngine:
         return self._voter
 
+    def lead_left_ms(self) -> int | None:
+        return self._voter.lead_left_ms()
+
     async def open(self) -> None:
         """What was damaged on the disk is found here. Where others have it all, it is theirs to give: the
         next start is another voter's, and the files are set aside for whoever wants to look at them."""
@@ -195,10 +202,11 @@ class SharedEngine:
     """A database somewhere else: nobody votes, and whoever is configured to use it leads."""
 
     voter = None
-    incarnation = 0
 
-    def __init__(self, engine: Engine, *, is_founding: bool) -> None:
+    def __init__(self, engine: Engine, url: str, *, is_founding: bool) -> None:
         self.is_founding = is_founding
+        self.incarnation = 0  # what it is where rows were brought here is known when it is open
+        self._url = url
         self._engine = engine
 
     @property
@@ -209,8 +217,14 @@ class SharedEngine:
     def leading(self) -> Leading:
         return _AlwaysLeading(self._engine)
 
+    def lead_left_ms(self) -> int | None:
+        return None
+
     async def open(self) -> None:
+        from fabric.store.rows_export import incarnation_of_database  # only here, as above
+
         await self._engine.open()
+        self.incarnation = await asyncio.to_thread(incarnation_of_database, self._url)
 
     def serve(self) -> None:
         pass

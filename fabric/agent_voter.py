@@ -39,6 +39,7 @@ from fabric.runtime.invitation import Inviter
 from fabric.runtime.join import Admission, create_token
 from fabric.runtime.join_door import DoorServer
 from fabric.runtime.lead_loop import CONDUCTOR, LeadLoop
+from fabric.runtime.lease_status import LeaseSeen
 from fabric.runtime.log_status import LogStatusService, log_status
 from fabric.runtime.membership_loop import MembershipLoop
 from fabric.runtime.node_admin import NodeAdmin
@@ -246,7 +247,7 @@ class VoterSide:
 
     @property
     def incarnation(self) -> int:
-        """Of the group of voters; 0 where there are none."""
+        """Which life of the group these rows are of; 0 where there never was a group."""
         return self._engine.incarnation
 
     # ---- life
@@ -311,6 +312,10 @@ class VoterSide:
     @property
     def leads(self) -> bool:
         return self._engine.leading.is_leader
+
+    def leases(self) -> tuple[LeaseSeen, ...]:
+        """As this node knows them, which leads."""
+        return self._conductor.leases()
 
     async def log_status(self) -> dict[str, Any]:
         """See `fabric.runtime.log_status`. Raises NoVotersError."""

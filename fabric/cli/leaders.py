@@ -13,7 +13,7 @@ from fabric.cli.screen import coloured
 from fabric.cli.target import with_client
 from fabric.runtime.local_socket import LocalClient
 
-HEAD = ("ROLE", "NODE", "STATE", "SINCE", "FENCE", "COULD TAKE OVER")
+HEAD = ("ROLE", "NODE", "STATE", "SINCE", "FENCE", "LEASE", "COULD TAKE OVER")
 NOBODY = "no node that this node believes to be there holds a role"
 
 
@@ -29,7 +29,8 @@ NOBODY = "no node that this node believes to be there holds a role"
 @json_option
 @with_client
 def leaders(client: LocalClient, watch: bool, interval: float, as_json: bool) -> None:
-    """List the holders of the fabric's roles, since when, the fence of each grant, and who could take over.
+    """List the holders of the fabric's roles, since when, the fence of each grant, how long it lasts if
+    nobody renews it, as who leads knows it, and who could take over.
 
     With --watch --json: one JSON object a line."""
     look = Look(client, "/leaders", _lines, _doubt, as_json)
@@ -52,6 +53,7 @@ def _lines(rows: Sequence[Row]) -> list[str]:
                 row["state"],
                 datetime.fromtimestamp(row["since"], UTC).strftime("%Y-%m-%d %H:%M:%SZ"),
                 row["fence"],
+                "-" if row["lease_s"] is None else f"{row['lease_s']:.1f} s",
                 ", ".join(row["candidates"]) or "-",
             )
             for row in rows

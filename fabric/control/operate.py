@@ -5,7 +5,7 @@ The JSON shapes here are stable (issue 2): later work may add keys, never rename
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from fabric.runtime.clock import Clock
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.lead_loop import CONDUCTOR
+from fabric.runtime.lease_status import LeaseSeen
 from fabric.runtime.mesh_view import MeshView, is_cut_off
 from fabric.runtime.unstarted import is_unstarted
 from fabric.runtime.virtual_address import VIP_LABEL
@@ -140,9 +141,11 @@ def health(view: MeshView) -> dict[str, Any]:
     }
 
 
-def leaders(fleet: Fleet) -> list[dict[str, Any]]:
+def leaders(fleet: Fleet, leases: Sequence[LeaseSeen] = ()) -> list[dict[str, Any]]:
     """Who holds which role, as the holders themselves say; of two claims the higher fence is newer. A stalled
-    holder is shown: it still holds the role, and its state says why nothing moves."""
+    holder is shown: it still holds the role, and its state says why nothing moves. `leases`: as who leads
+    knows them."""
+    left_s = {(each.role, each.node_id): each.left_ms / 1_000 for each in leases}
     rows: list[dict[str, Any]] = []
     for member in fleet.members():
         if member.state in ANSWERING_STATES or member.state is MemberState.STALLED:
@@ -152,6 +155,7 @@ def leaders(fleet: Fleet) -> list[dict[str, Any]]:
                     "node": member.record.name,
                     "since": claim.since_ms / 1000,
                     "fence": claim.fence,
+                    "lease_s": left_s.get((claim.role, member.record.node_id)),
                     "state": member.state.value,
                     "virtual_address": virtual_address(member) if claim.role == CONDUCTOR else "",
                 }

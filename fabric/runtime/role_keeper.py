@@ -20,6 +20,7 @@ from fabric.errors import CommandRejectedError, FabricError, NoQuorumError
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.clock import Clock
 from fabric.runtime.hard_state import HardState
+from fabric.runtime.lease_status import LeaseSeen
 from proto.codec import Plain
 from proto.commands import Command
 from proto.commands.nodes import RoleHold
@@ -53,7 +54,7 @@ class RoleKeeper:
     ) -> None:
         """`candidates`: who is there and could hold it now. `is_alive`: in the fabric's eyes; a holder
         that is not is not waited for."""
-        self._role = role
+        self.role = role
         self._voter = voter
         self._state = state
         self._rpc = rpc
@@ -71,10 +72,19 @@ class RoleKeeper:
                 try:
                     await self.look()
                 except FabricError as error:
-                    log.info("role not looked after", extra={"role": self._role, "reason": str(error)})
+                    log.info("role not looked after", extra={"role": self.role, "reason": str(error)})
                 await asyncio.sleep(LOOK_S)
         finally:
             self._rpc.unserve(RENEW)
+
+    def lease(self) -> LeaseSeen | None:
+        """None: nobody holds the role, or this keeper has not looked yet."""
+        if self._leases is None:
+            return None
+        held = self._leases.left_ms(self.role, self._clock.monotonic_ms())
+        if held is None:
+            return None
+        return LeaseSeen(role=self.role, node_id=held[0].holder, left_ms=held[1])
 
     async def look(self) -> None:
         """Grants the role where nobody holds it any more. Raises FabricError."""
@@ -92,29 +102,29 @@ class RoleKeeper:
         holder = choose_scheduler(candidates, self._me, None)
         if holder is None:
             return
-        command = RoleHold(role=self._role, node_id=holder)
+        command = RoleHold(role=self.role, node_id=holder)
         applied = await self._voter.propose(command, request_id=new_request_id())
         assert self._leases is not None
         if row is not None:
-            self._leases.end(self._role, row.node_id)
-        grant = Grant(role=self._role, holder=holder, fence=Fence(applied.index))
+            self._leases.end(self.role, row.node_id)
+        grant = Grant(role=self.role, holder=holder, fence=Fence(applied.index))
         self._leases.grant(grant, self._clock.monotonic_ms())
-        log.info("role granted", extra={"role": self._role, "node": holder, "fence": applied.index})
+        log.info("role granted", extra={"role": self.role, "node": holder, "fence": applied.index})
 
     async def _row(self) -> RoleGrant | None:
         grants = await self._state.read(ListRoleGrants())
-        return next((grant for grant in grants if grant.role == self._role), None)
+        return next((grant for grant in grants if grant.role == self.role), None)
 
     async def _renew(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
         fence = body.get("fence")
         if type(fence) is not int:
             raise WireError("bad_field", "fence: must be a whole number")
-        if body.get("role") != self._role:
+        if body.get("role") != self.role:
             raise CommandRejectedError("not_found", "Nobody leases that role.")
         now_ms = self._clock.monotonic_ms()
         if self._leases is None:
             raise NoQuorumError("the conductor has just begun and has not looked yet; ask again")
-        held = self._leases.renew(self._role, peer, Fence(fence), now_ms)
+        held = self._leases.renew(self.role, peer, Fence(fence), now_ms)
         return {"held": held}
 
 

@@ -97,6 +97,15 @@ def export_database(url: str, out: IO[bytes], *, now_ms: int) -> Exported:
             raise StoreStoppedError(f"the database did not answer: {plain(error)}") from error
 
 
+def incarnation_of_database(url: str) -> int:
+    """Which life of the fabric it holds. Raises StoreStoppedError."""
+    with connected(url) as connection:
+        try:
+            return read_shared_incarnation(connection)
+        except SQLAlchemyError as error:
+            raise StoreStoppedError(f"the database did not answer: {plain(error)}") from error
+
+
 @contextmanager
 def connected(url: str, **options: object) -> Iterator[Connection]:
     """Raises StoreStoppedError: it cannot be reached, or not so."""

@@ -41,6 +41,7 @@ from fabric.core.raft.events import (
     Transfer,
     Woke,
 )
+from fabric.core.raft.lease import lead_left_ms
 from fabric.core.raft.log import SnapshotMark
 from fabric.core.raft.node import RaftNode, Role
 from fabric.core.raft.pipeline import Fold, Pipeline, Write
@@ -423,6 +424,11 @@ class VoterEngine:
             )
             for member, seen in node.leader.progress.items()
         }
+
+    def lead_left_ms(self) -> int | None:
+        """For how long nobody else can lead. None: this voter does not lead, or is its whole group."""
+        silent_ms = {member: seen.silent_ms for member, seen in self.progress().items()}
+        return lead_left_ms(self.configuration, silent_ms, self._config.election_ms) if silent_ms else None
 
     def furthest_other(self) -> VoterId | None:
         """Whom to hand the lead to: the voter that has most of the log. None: there is no other."""

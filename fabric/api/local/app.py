@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from fabric.control import operate
 from fabric.errors import FabricError
 from fabric.runtime.clock import Clock
 from fabric.runtime.events import EventLog
+from fabric.runtime.lease_status import LeaseSeen
 from fabric.runtime.mesh_view import MeshView
 
 log = logging.getLogger(__name__)
@@ -31,8 +32,9 @@ USES_MAX = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalParts:
-    """`create_token` (ttl_s, uses) gives the token's text; it refuses where this node may not. `scrape` gives
-    the metrics' text, `note` what this node has to say about itself among the members, or ""."""
+    """`create_token` (ttl_s, uses) gives the token's text; it refuses where this node may not. `leases` are
+    those that who leads knows, or nothing where it cannot be asked. `scrape` gives the metrics' text, `note`
+    what this node has to say about itself among the members, or ""."""
 
     fleet: MeshView
     clock: Clock
@@ -40,6 +42,7 @@ class LocalParts:
     status: Callable[[], dict[str, Any]]
     create_token: Callable[[int, int], Awaitable[str]]
     host_network: Callable[[], Awaitable[dict[str, Any]]]
+    leases: Callable[[], Awaitable[Sequence[LeaseSeen]]]
     mesh: MeshParts
     scrape: Callable[[], str]
     nodes: NodeDesk
@@ -59,7 +62,7 @@ def build_local_app(parts: LocalParts) -> web.Application:
         return web.json_response(rows)
 
     async def leaders(_: web.Request) -> web.Response:
-        return web.json_response(operate.leaders(parts.fleet))
+        return web.json_response(operate.leaders(parts.fleet, await parts.leases()))
 
     async def capacity(_: web.Request) -> web.Response:
         return web.json_response(operate.capacity(parts.fleet))

@@ -48,6 +48,14 @@ class LeaseTable:
         """The log took it, or gave it to another."""
         self._leases.pop((role, holder), None)
 
+    def left_ms(self, role: str, now_ms: int) -> tuple[Grant, int] | None:
+        """The newest grant of that role, and how long it lasts if nobody renews it; None: there is none."""
+        held = [(grant, until_ms) for grant, until_ms in self._leases.values() if grant.role == role]
+        if not held:
+            return None
+        grant, until_ms = max(held, key=lambda each: each[0].fence)
+        return grant, max(0, until_ms - now_ms)
+
     def expired(self, now_ms: int) -> list[Grant]:
         """Nobody renewed these in time, oldest grant first. They stay until the log ends them."""
         late = [grant for grant, until_ms in self._leases.values() if now_ms >= until_ms]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
+from fabric.agent_engine import SharedEngine
 from fabric.core.identity.queries import GetFabric
 from fabric.core.nodes.queries import ListRoleGrants
 from fabric.core.servers.queries import GetServer
@@ -107,7 +108,9 @@ async def test_what_came_is_there_and_the_fabric_goes_on(
     file, _, _ = exported(lived)
     shared, _ = import_into_database(io.BytesIO(file), empty_postgres, now_ms=NOW_MS)
     engine = PostgresState(empty_postgres, clock=ManualClock(NOW_MS))
-    await engine.open()
+    shared_engine = SharedEngine(engine, empty_postgres, is_founding=False)
+    await shared_engine.open()
+    assert shared_engine.incarnation == shared.incarnation  # so that voters of before end
     try:
         await _goes_on(StoreWorld(engine, ManualClock()), shared.index)
     finally:
