@@ -46,14 +46,21 @@ def writer_of_record(kind: type, write: Writer) -> Writer:
     items = []
     for field in dataclasses.fields(kind):
         name, hint = field.name, _bare(hints[field.name])
+        maybe = _optional(hint)
         if hint in _INLINE:
             items.append(f"{name!r}: x if type(x := record.{name}) is {hint.__name__} else write(x)")
+        elif maybe is not None:
+            items.append(f"{name!r}: None if (x := record.{name}) is None else {_written(maybe)}")
         elif typing.get_origin(hint) is tuple and _bare(typing.get_args(hint)[0]) in _INLINE:
             items.append(f"{name!r}: list(x) if type(x := record.{name}) is tuple else write(x)")
         else:
             items.append(f"{name!r}: write(record.{name})")
     source = "def write_record(record):\n    return {" + ", ".join(items) + "}\n"
     return _compiled(source, kind, {"write": write})
+
+
+def _written(hint: Any) -> str:
+    return f"x if type(x) is {hint.__name__} else write(x)" if hint in _INLINE else "write(x)"
 
 
 def reader_of_record(kind: type, reader_of: Callable[[Any], Reader]) -> Reader:
@@ -109,6 +116,9 @@ def _field_lines(i: int, field: dataclasses.Field[Any], hint: Any, store: str) -
     check = f"x = read_{i}(x)"
     if bare in _INLINE:
         check = f"if type(x) is not {bare.__name__}: {check}"
+    elif (maybe := _optional(bare)) is not None:
+        differs = f" and type(x) is not {maybe.__name__}" if maybe in _INLINE else ""
+        check = f"if x is not None{differs}: {check}"
     if field.default is _ABSENT and field.default_factory is _ABSENT:
         return [
             f"        at = {name!r}",
@@ -134,6 +144,14 @@ def _compiled(source: str, kind: type, names: dict[str, Any]) -> Callable[[Any],
     exec(code, names, made)  # noqa: S102  # source of our own making, see the module's docstring
     (function,) = made.values()
     return typing.cast(Callable[[Any], Any], function)
+
+
+def _optional(hint: Any) -> Any | None:
+    """X of `X | None`; None for what is no such type."""
+    if typing.get_origin(hint) not in (types.UnionType, typing.Union):
+        return None
+    inner = [one for one in typing.get_args(hint) if one is not type(None)]
+    return _bare(inner[0]) if len(inner) == 1 else None
 
 
 def _bare(kind: Any) -> Any:

@@ -9,6 +9,7 @@ S, L = Harm.SAFETY, Harm.LIVENESS
 ENGINE, SERVERS = "tests/contract/store/test_engine.py", "tests/contract/store/test_servers.py"
 NETWORKS, NODES = "tests/contract/store/test_networks.py", "tests/contract/store/test_nodes.py"
 SERVER_QUERIES = "tests/contract/store/test_server_queries.py"
+PREPARED, FOLD = "tests/unit/store/test_prepared.py", "tests/property/test_store_fold.py"
 
 
 def bug(name: str, harm: Harm, file: str, old: str, new: str, *tests: str) -> Bug:
@@ -20,7 +21,7 @@ STORE_BUGS = (
         "no request row is written, so a retry happens twice",
         S,
         "apply/entry.py",
-        "        connection.execute(_INSERT_REQUEST, new_requests)\n",
+        "        rows.write(_INSERT_REQUEST, new_requests)\n",
         "",
         ENGINE,
     ),
@@ -43,11 +44,53 @@ STORE_BUGS = (
     bug(
         "what a rejected command wrote stays",
         S,
-        "apply/entry.py",
-        '    connection.exec_driver_sql("ROLLBACK TO SAVEPOINT entry")\n',
+        "apply/rows.py",
+        '            self._driver.run("ROLLBACK TO SAVEPOINT entry", ())\n',
         "",
         SERVERS,
         ENGINE,
+    ),
+    bug(
+        "an entry sees what was there before another entry of its group wrote",
+        S,
+        "apply/rows.py",
+        "        self._forget_readers(statement.tables)\n",
+        "",
+        PREPARED,
+        FOLD,
+    ),
+    bug(
+        "an entry sees what an undone one had written",
+        S,
+        "apply/rows.py",
+        '            self._driver.run("RELEASE SAVEPOINT entry", ())\n            self._forget()\n',
+        '            self._driver.run("RELEASE SAVEPOINT entry", ())\n',
+        PREPARED,
+    ),
+    bug(
+        "what a statement made on the way writes does not end what is kept",
+        S,
+        "apply/rows.py",
+        "            self._forget_readers(tables_of(statement))\n",
+        "",
+        PREPARED,
+        FOLD,
+    ),
+    bug(
+        "one undo for two entries",
+        S,
+        "apply/rows.py",
+        "        self._is_in_entry = self._is_saved = False\n\n    def undo",
+        "        self._is_in_entry = False\n\n    def undo",
+        PREPARED,
+    ),
+    bug(
+        "truth is written as it comes, and read as a number",
+        S,
+        "prepared.py",
+        '(process := column["type"].dialect_impl(dialect).result_processor(dialect, None)) is not None',
+        "(process := None) is not None",
+        PREPARED,
     ),
     bug(
         "the server quota lets one too many in",
@@ -125,7 +168,7 @@ STORE_BUGS = (
         "two ports may get one address",
         S,
         "apply/ports.py",
-        "        if subnet.port_id is not None:\n",
+        '        if context.exists(_HOLDER, {"subnet_id": choice.subnet_id, "address": address}):\n',
         "        if False:\n",
         NETWORKS,
     ),

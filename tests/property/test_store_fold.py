@@ -22,7 +22,7 @@ from fabric.store.framing import hash_bytes
 from fabric.store.query import answer
 from fabric.store.schema import create_schema
 from proto.commands import Command, decode_command, encode_command
-from proto.commands.catalog import FlavorCreate
+from proto.commands.catalog import FlavorCreate, FlavorDelete, FlavorUpdate, ImageDelete
 from proto.commands.identity import ProjectCreate, UserCreate
 from proto.commands.networks import (
     FixedIpChoice,
@@ -327,6 +327,19 @@ class StoreMachine(RuleBasedStateMachine):
         self.do(SecurityGroupDelete(security_group_id=SecurityGroupId(GROUP)))
         self.do(SecurityGroupCreate(security_group_id=GROUP, project_id=PROJECT, name="g"))
 
+    @rule(server_id=servers, number=small)
+    def change_what_a_create_names(self, server_id: ServerId, number: int) -> None:
+        """In front of it and behind it, so that in a group it may not see what the one before it saw."""
+        self.do(FlavorUpdate(flavor_id=FLAVOR, extra_specs_set={"number": str(number)}))
+        self.made(server_id, FLAVOR, number, number, False)
+        for taken, again in (
+            (FlavorDelete(flavor_id=FLAVOR), flavor_create()),
+            (ImageDelete(image_id=IMAGE), image_create()),
+        ):
+            self.do(taken)
+            self.made(server_id, FLAVOR, number, number, False)
+            self.do(again)
+
     @rule(data=st.data())
     def ask_again(self, data: st.DataObject) -> None:
         entry = data.draw(st.sampled_from(self.log))
@@ -392,7 +405,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert (server.host_id is None) or server.server_id in told[server.host_id]
 
     def replay_gives_the_same_rows(self) -> None:
-        for size in (1, 7):
+        for size in (1, 7, len(self.log)):
             again = Fold()
             try:
                 for start in range(0, len(self.log), size):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 from fabric.store.apply.context import reject
+
+CIDRS_MAX = 1_024  # remembered: most ports of a group are in few subnets
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+@lru_cache(CIDRS_MAX)
 def parse_cidr(text: str) -> Network:
     """Rejects `invalid`; host bits must be zero."""
     try:
@@ -28,9 +32,14 @@ def parse_address(text: str) -> Address:
 def address_in(text: str, subnet: Network, what: str) -> Address:
     """Rejects `invalid` when it is malformed or outside the subnet. `what` names the field."""
     address = parse_address(text)
-    if address not in subnet:
-        reject("invalid", f"{what} {text} is not in the subnet {subnet}.")
+    need_in(address, subnet, what)
     return address
+
+
+def need_in(address: Address, subnet: Network, what: str) -> None:
+    """Rejects `invalid`. `what` names the field."""
+    if address not in subnet:
+        reject("invalid", f"{what} {address} is not in the subnet {subnet}.")
 
 
 def overlaps(one: Network, other: Network) -> bool:

@@ -8,54 +8,59 @@ because it can give one row at most.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import NoReturn
 
-from sqlalchemy import Connection, Executable, Row, Select
+from sqlalchemy import Connection
+from sqlalchemy.sql.dml import UpdateBase
 
 from fabric.errors import CommandRejectedError
+from fabric.store.apply.rows import GroupRows
+from fabric.store.prepared import AnyRow, AnySelect, Params, Prepared
 from proto.ids import LogIndex, RequestId
 
 Result = Mapping[str, object]
-Params = Mapping[str, Any]
-if TYPE_CHECKING:  # of any number of columns
-    AnySelect = Select[*tuple[Any, ...]]
-    AnyRow = Row[*tuple[Any, ...]]
-else:
-    AnySelect, AnyRow = Select, Row
+NONE: Params = {}
 
 
 @dataclass(slots=True)
 class ApplyContext:
-    """One entry being applied, inside its savepoint."""
+    """One entry being applied. What it writes is kept or undone as a whole."""
 
-    connection: Connection
+    rows_of_group: GroupRows
     index: LogIndex
     time_ms: int  # leader's stamp, never goes back
     request_id: RequestId
     project_id: str | None = field(default=None)  # for the audit trail; handlers that load it note it
 
-    def row(self, statement: AnySelect, params: Params | None = None) -> AnyRow | None:
+    @property
+    def connection(self) -> Connection:
+        """For what no method here does. Ask for it each time."""
+        return self.rows_of_group.connection
+
+    def row(self, statement: AnySelect | Prepared, params: Params = NONE) -> AnyRow | None:
         """The one row of a `single` statement, or None."""
-        return self.connection.execute(statement, params).first()
+        rows = self.rows_of_group.select(statement, params)
+        return rows[0] if rows else None
 
-    def exists(self, statement: AnySelect, params: Params | None = None) -> bool:
-        return self.connection.execute(statement, params).first() is not None
+    def exists(self, statement: AnySelect | Prepared, params: Params = NONE) -> bool:
+        return bool(self.rows_of_group.select(statement, params))
 
-    def number(self, statement: AnySelect, params: Params | None = None) -> int:
+    def number(self, statement: AnySelect | Prepared, params: Params = NONE) -> int:
         """The one number of a `single` statement over an aggregate; 0 for an empty sum."""
-        return int(self.connection.execute(statement, params).scalar_one() or 0)
+        ((number,),) = self.rows_of_group.select(statement, params)
+        return int(number or 0)
 
-    def rows(self, statement: AnySelect, params: Params | None = None) -> list[AnyRow]:
+    def rows(self, statement: AnySelect | Prepared, params: Params = NONE) -> Sequence[AnyRow]:
         """All rows of an ordered statement."""
-        return list(self.connection.execute(statement, params))
+        return self.rows_of_group.select(statement, params)
 
-    def write(self, statement: Executable, params: Params | list[Params] | None = None) -> int:
+    def write(self, statement: UpdateBase | Prepared, params: Params | list[Params] = NONE) -> int:
         """Runs an insert, update or delete; gives how many rows it touched. An empty list does nothing."""
         if params == []:
             return 0
-        return self.connection.execute(statement, params).rowcount
+        return self.rows_of_group.write(statement, params)
 
 
 def single(statement: AnySelect) -> AnySelect:

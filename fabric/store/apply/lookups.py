@@ -5,19 +5,22 @@ from __future__ import annotations
 from sqlalchemy import bindparam, select
 
 from fabric.store import tables as t
-from fabric.store.apply.context import AnyRow, ApplyContext, reject, single
+from fabric.store.apply.context import ApplyContext, reject, single
+from fabric.store.prepared import AnyRow, kept, prepared
 
-_PROJECT = single(select(t.projects).where(t.projects.c.project_id == bindparam("id")))
-_USER = single(select(t.users).where(t.users.c.user_id == bindparam("id")))
-_ROLE = single(select(t.roles).where(t.roles.c.role_id == bindparam("id")))
-_FLAVOR = single(select(t.flavors).where(t.flavors.c.flavor_id == bindparam("id")))
-_IMAGE = single(select(t.images).where(t.images.c.image_id == bindparam("id")))
-_NETWORK = single(select(t.networks).where(t.networks.c.network_id == bindparam("id")))
-_SUBNET = single(select(t.subnets).where(t.subnets.c.subnet_id == bindparam("id")))
-_PORT = single(select(t.ports).where(t.ports.c.port_id == bindparam("id")))
-_GROUP = single(select(t.security_groups).where(t.security_groups.c.security_group_id == bindparam("id")))
-_HOST = single(select(t.hosts).where(t.hosts.c.host_id == bindparam("id")))
-_SERVER = single(select(t.servers).where(t.servers.c.server_id == bindparam("id")))
+_PROJECT = kept(single(select(t.projects).where(t.projects.c.project_id == bindparam("id"))))
+_USER = prepared(single(select(t.users).where(t.users.c.user_id == bindparam("id"))))
+_ROLE = prepared(single(select(t.roles).where(t.roles.c.role_id == bindparam("id"))))
+_FLAVOR = kept(single(select(t.flavors).where(t.flavors.c.flavor_id == bindparam("id"))))
+_IMAGE = kept(single(select(t.images).where(t.images.c.image_id == bindparam("id"))))
+_NETWORK = kept(single(select(t.networks).where(t.networks.c.network_id == bindparam("id"))))
+_SUBNET = kept(single(select(t.subnets).where(t.subnets.c.subnet_id == bindparam("id"))))
+_PORT = prepared(single(select(t.ports).where(t.ports.c.port_id == bindparam("id"))))
+_GROUP = kept(
+    single(select(t.security_groups).where(t.security_groups.c.security_group_id == bindparam("id")))
+)
+_HOST = kept(single(select(t.hosts).where(t.hosts.c.host_id == bindparam("id"))))
+_SERVER = prepared(single(select(t.servers).where(t.servers.c.server_id == bindparam("id"))))
 
 
 def need_project(context: ApplyContext, project_id: str) -> AnyRow:

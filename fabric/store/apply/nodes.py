@@ -5,9 +5,10 @@ from __future__ import annotations
 from sqlalchemy import delete, insert, select, update
 
 from fabric.store import tables as t
-from fabric.store.apply.context import AnyRow, ApplyContext, Result, reject, single
+from fabric.store.apply.context import ApplyContext, Result, reject, single
 from fabric.store.apply.lookups import need_host
 from fabric.store.apply.registry import handles
+from fabric.store.prepared import AnyRow
 from proto.commands.nodes import (
     HostRegister,
     HostUpdate,

@@ -12,56 +12,55 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from fabric.store import tables as t
-from fabric.store.apply.addresses import address_in, parse_address, parse_cidr
-from fabric.store.apply.context import AnyRow, ApplyContext, Result, reject, single
+from fabric.store.apply.addresses import need_in, parse_address, parse_cidr
+from fabric.store.apply.context import ApplyContext, Result, reject, single
 from fabric.store.apply.lookups import (
     is_server,
     need_group,
     need_network,
     need_port,
     need_project,
+    need_subnet,
 )
 from fabric.store.apply.quota import check_network_quota
 from fabric.store.apply.registry import handles
+from fabric.store.prepared import AnyRow, prepared
 from proto.commands.networks import PortCreate, PortDelete, PortSpec, PortUpdate
 
 ACTIVE, DOWN, BUILD = "ACTIVE", "DOWN", "BUILD"
 
 _COUNT = func.count()
-_NAMED = single(  # the network, the id, the MAC: looked up at once
-    select(
-        select(_COUNT).where(t.networks.c.network_id == bindparam("network_id")).scalar_subquery(),
-        select(_COUNT).where(t.ports.c.port_id == bindparam("port_id")).scalar_subquery(),
-        select(_COUNT)
-        .where(t.ports.c.network_id == bindparam("network_id"), t.ports.c.mac == bindparam("mac"))
-        .scalar_subquery(),
-    )
-)
-_SUBNET = single(  # with the port that has the address, if one has
-    select(t.subnets.c.network_id, t.subnets.c.cidr, t.fixed_ips.c.port_id)
-    .select_from(
-        t.subnets.outerjoin(
-            t.fixed_ips,
-            (t.fixed_ips.c.subnet_id == t.subnets.c.subnet_id)
-            & (t.fixed_ips.c.address == bindparam("address")),
+_TAKEN = prepared(  # the id, the MAC: looked up at once
+    single(
+        select(
+            select(_COUNT).where(t.ports.c.port_id == bindparam("port_id")).scalar_subquery(),
+            select(_COUNT)
+            .where(t.ports.c.network_id == bindparam("network_id"), t.ports.c.mac == bindparam("mac"))
+            .scalar_subquery(),
         )
     )
-    .where(t.subnets.c.subnet_id == bindparam("subnet_id"))
 )
-_INSERT_PORT = insert(t.ports)
-_INSERT_ADDRESS = insert(t.fixed_ips)
-_INSERT_GROUP = insert(t.port_security_groups)
-_BY_SERVER = (
+_HOLDER = prepared(
+    single(
+        select(t.fixed_ips.c.port_id).where(
+            t.fixed_ips.c.subnet_id == bindparam("subnet_id"), t.fixed_ips.c.address == bindparam("address")
+        )
+    )
+)
+_INSERT_PORT = prepared(insert(t.ports))
+_INSERT_ADDRESS = prepared(insert(t.fixed_ips))
+_INSERT_GROUP = prepared(insert(t.port_security_groups))
+_BY_SERVER = prepared(
     select(t.ports)
     .where(t.ports.c.device_id == bindparam("server_id"), t.ports.c.nic.is_not(None))
     .order_by(t.ports.c.nic, t.ports.c.port_id)
 )
-_DELETE_ADDRESSES = delete(t.fixed_ips).where(t.fixed_ips.c.port_id == bindparam("port_id"))
-_DELETE_GROUPS = delete(t.port_security_groups).where(
-    t.port_security_groups.c.port_id == bindparam("port_id")
+_DELETE_ADDRESSES = prepared(delete(t.fixed_ips).where(t.fixed_ips.c.port_id == bindparam("port_id")))
+_DELETE_GROUPS = prepared(
+    delete(t.port_security_groups).where(t.port_security_groups.c.port_id == bindparam("port_id"))
 )
-_DELETE_PORT = delete(t.ports).where(t.ports.c.port_id == bindparam("port_id"))
-_UPDATE_PORT = update(t.ports).where(t.ports.c.port_id == bindparam("key"))
+_DELETE_PORT = prepared(delete(t.ports).where(t.ports.c.port_id == bindparam("port_id")))
+_UPDATE_PORT = prepared(update(t.ports).where(t.ports.c.port_id == bindparam("key")))
 
 
 @handles(PortCreate, lambda command: command.port.port_id)
@@ -130,11 +129,10 @@ def insert_port(
     Rejects `not_found`, `conflict` (the id), `mac_taken`, `address_taken`, `invalid`.
     """
     mac = spec.mac.lower()
-    row = context.row(_NAMED, {"network_id": spec.network_id, "port_id": spec.port_id, "mac": mac})
+    need_network(context, spec.network_id)
+    row = context.row(_TAKEN, {"network_id": spec.network_id, "port_id": spec.port_id, "mac": mac})
     assert row is not None
-    networks, ports, macs = row
-    if not networks:
-        need_network(context, spec.network_id)
+    ports, macs = row
     if ports:
         reject("conflict", f"Port {spec.port_id} already exists.")
     if macs:
@@ -170,14 +168,13 @@ def insert_port(
 
 def _insert_addresses(context: ApplyContext, spec: PortSpec) -> None:
     for position, choice in enumerate(spec.fixed_ips):
-        address = str(parse_address(choice.address))
-        subnet = context.row(_SUBNET, {"subnet_id": choice.subnet_id, "address": address})
-        if subnet is None:
-            reject("not_found", f"Subnet {choice.subnet_id} could not be found.")
+        parsed = parse_address(choice.address)
+        subnet = need_subnet(context, choice.subnet_id)
         if subnet.network_id != spec.network_id:
             reject("invalid", f"Subnet {choice.subnet_id} is not part of network {spec.network_id}.")
-        address_in(address, parse_cidr(subnet.cidr), "IP address")
-        if subnet.port_id is not None:
+        need_in(parsed, parse_cidr(subnet.cidr), "IP address")
+        address = str(parsed)
+        if context.exists(_HOLDER, {"subnet_id": choice.subnet_id, "address": address}):
             reject("address_taken", f"IP address {address} already allocated in subnet {choice.subnet_id}")
         context.write(
             _INSERT_ADDRESS,
@@ -198,7 +195,7 @@ def _insert_groups(context: ApplyContext, port_id: str, group_ids: Sequence[str]
         )
 
 
-def ports_of_server(context: ApplyContext, server_id: str) -> list[AnyRow]:
+def ports_of_server(context: ApplyContext, server_id: str) -> Sequence[AnyRow]:
     """In NIC order."""
     return context.rows(_BY_SERVER, {"server_id": server_id})
 

@@ -9,22 +9,25 @@ from sqlalchemy import ColumnElement, Table, bindparam, func, select
 from fabric.core.quotas.model import DEFAULT_LIMITS
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, reject, single
+from fabric.store.prepared import kept, prepared
 
 DEFAULTS_PROJECT = ""  # the row owner of the fabric's default limits
 UNLIMITED = -1
 
-_LIMITS = (
+_LIMITS = kept(
     select(t.quota_limits.c.project_id, t.quota_limits.c.resource, t.quota_limits.c.hard_limit)
     .where(t.quota_limits.c.project_id.in_((DEFAULTS_PROJECT, bindparam("project_id"))))
     .order_by(t.quota_limits.c.project_id, t.quota_limits.c.resource)  # defaults first: "" sorts lowest
 )
-_USED = single(
-    select(
-        func.count(),
-        func.sum(t.servers.c.vcpus),
-        func.sum(t.servers.c.memory_mb),
-        select(func.count()).where(t.ports.c.project_id == bindparam("project_id")).scalar_subquery(),
-    ).where(t.servers.c.project_id == bindparam("project_id"))
+_USED = prepared(
+    single(
+        select(
+            func.count(),
+            func.sum(t.servers.c.vcpus),
+            func.sum(t.servers.c.memory_mb),
+            select(func.count()).where(t.ports.c.project_id == bindparam("project_id")).scalar_subquery(),
+        ).where(t.servers.c.project_id == bindparam("project_id"))
+    )
 )
 
 

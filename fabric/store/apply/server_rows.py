@@ -8,14 +8,15 @@ from sqlalchemy import bindparam, delete, update
 
 from fabric.core.servers.states import LEGAL, VmState
 from fabric.store import tables as t
-from fabric.store.apply.context import AnyRow, ApplyContext, reject
+from fabric.store.apply.context import ApplyContext, reject
 from fabric.store.apply.ports import ACTIVE, DOWN, ports_of_server, release_ports, write_port
+from fabric.store.prepared import AnyRow, prepared
 
 FAULT_CODE = 500  # Nova's code for what went wrong on our side
 NO_FAULT = {"fault_code": None, "fault_message": None, "fault_details": None, "fault_ms": None}
 
-_UPDATE = update(t.servers).where(t.servers.c.server_id == bindparam("key"))
-_DELETE = delete(t.servers).where(t.servers.c.server_id == bindparam("key"))
+_UPDATE = prepared(update(t.servers).where(t.servers.c.server_id == bindparam("key")))
+_DELETE = prepared(delete(t.servers).where(t.servers.c.server_id == bindparam("key")))
 
 
 def write_server(context: ApplyContext, row: AnyRow, values: dict[str, Any]) -> int:

@@ -6,25 +6,28 @@ from sqlalchemy import bindparam, func, select
 
 from fabric.core.servers.states import ALLOWED, DESIRED_OF, TASK_OF, TaskState, Verb, VmState
 from fabric.store import tables as t
-from fabric.store.apply.context import AnyRow, ApplyContext, Result, reject, single
+from fabric.store.apply.context import ApplyContext, Result, reject, single
 from fabric.store.apply.lookups import need_host, need_server
 from fabric.store.apply.ports import BUILD, ports_of_server, write_port
 from fabric.store.apply.registry import handles
 from fabric.store.apply.server_rows import fault, need_generation, remove_server, write_server
+from fabric.store.prepared import AnyRow, kept, prepared
 from proto.commands.servers import ServerAct, ServerExpire, ServerPlace, ServerUnplaceable
 
 SCHEDULER = "scheduler"
 MILLI = 1_000
 
 _SPOKEN = {Verb.REBOOT_SOFT: "reboot", Verb.REBOOT_HARD: "reboot"}  # what Nova calls the action
-_GRANT = single(select(t.role_grants.c.fence).where(t.role_grants.c.role == bindparam("role")))
-_CLAIMS = single(
-    select(
-        func.sum(t.servers.c.vcpus),
-        func.sum(t.servers.c.memory_mb),
-        func.sum(t.servers.c.root_gb + t.servers.c.ephemeral_gb),
-        func.sum(t.servers.c.swap_mb),
-    ).where(t.servers.c.host_id == bindparam("host_id"))
+_GRANT = kept(single(select(t.role_grants.c.fence).where(t.role_grants.c.role == bindparam("role"))))
+_CLAIMS = prepared(
+    single(
+        select(
+            func.sum(t.servers.c.vcpus),
+            func.sum(t.servers.c.memory_mb),
+            func.sum(t.servers.c.root_gb + t.servers.c.ephemeral_gb),
+            func.sum(t.servers.c.swap_mb),
+        ).where(t.servers.c.host_id == bindparam("host_id"))
+    )
 )
 
 

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select
+from sqlalchemy import bindparam, insert, select
 
 from fabric.core.servers.states import Desired, PowerState, TaskState, VmState
 from fabric.store import tables as t
-from fabric.store.apply.context import AnyRow, ApplyContext, Result, reject, single
-from fabric.store.apply.lookups import need_flavor, need_port, need_project, need_server
+from fabric.store.apply.context import ApplyContext, Result, reject, single
+from fabric.store.apply.lookups import is_image, need_flavor, need_port, need_project, need_server
 from fabric.store.apply.ports import insert_port, write_port
 from fabric.store.apply.quota import UNLIMITED, check_server_quota, limits_of
 from fabric.store.apply.registry import handles
 from fabric.store.apply.server_rows import write_server
+from fabric.store.prepared import AnyRow, prepared
 from proto.commands.servers import ServerCreate, ServerUpdate
 
 UNPLACED_OWNER = "compute:nova"  # device_owner until the zone is known; Nova writes "compute:<zone>"
 
-_INSERT_SERVER = insert(t.servers)
-_COUNT = func.count()
-_NAMED = single(  # what the command names, looked up at once: this is the hottest command
-    select(
-        select(_COUNT).where(t.projects.c.project_id == bindparam("project_id")).scalar_subquery(),
-        select(_COUNT).where(t.servers.c.server_id == bindparam("server_id")).scalar_subquery(),
-        select(_COUNT).where(t.images.c.image_id == bindparam("image_id")).scalar_subquery(),
-    )
+_INSERT_SERVER = prepared(insert(t.servers))
+_EXISTS = prepared(  # and no more of it: this is the hottest command
+    single(select(t.servers.c.server_id).where(t.servers.c.server_id == bindparam("id")))
 )
 
 
@@ -49,20 +45,11 @@ def create_server(context: ApplyContext, command: ServerCreate) -> Result:
 
 def _check_named(context: ApplyContext, command: ServerCreate) -> AnyRow:
     """The flavor. Rejects `not_found`, `conflict`."""
-    ids = {
-        "project_id": command.project_id,
-        "server_id": command.server_id,
-        "image_id": command.image_id,
-    }
-    row = context.row(_NAMED, ids)
-    assert row is not None
-    projects, servers, images = row
-    if not projects:
-        need_project(context, command.project_id)
-    if servers:
+    need_project(context, command.project_id)
+    if context.exists(_EXISTS, {"id": command.server_id}):
         reject("conflict", f"Instance {command.server_id} already exists.")
     flavor = need_flavor(context, command.flavor_id)
-    if command.image_id and not images:
+    if command.image_id and not is_image(context, command.image_id):
         reject("not_found", f"Image {command.image_id} could not be found.")
     return flavor
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from fabric.core.servers.states import Desired, PowerState, VmState
-from fabric.store.apply.context import AnyRow, ApplyContext, Result, reject
+from fabric.store.apply.context import ApplyContext, Result, reject
 from fabric.store.apply.lookups import need_server
 from fabric.store.apply.registry import handles
 from fabric.store.apply.server_rows import NO_FAULT, fault, remove_server, set_port_status, write_server
+from fabric.store.prepared import AnyRow
 from proto.commands.servers import ServerObserved, ServerRemoved
 
 RUNS = (PowerState.RUNNING, PowerState.PAUSED)  # a guest exists and holds its memory

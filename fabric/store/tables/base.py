@@ -23,6 +23,9 @@ TEXT: TypeEngine[str] = Text().with_variant(Text(collation="C"), "postgresql")
 INT = BigInteger()
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
 class JsonText(TypeDecorator[Any]):
     """A plain value as canonical JSON text: equal values are equal bytes, whatever order they came in."""
 
@@ -37,4 +40,4 @@ class JsonText(TypeDecorator[Any]):
 
 
 def canonical_json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return "{}" if value == {} else _ENCODER.encode(value)
