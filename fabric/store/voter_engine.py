@@ -153,6 +153,7 @@ class VoterEngine:
         self._lead_listeners: list[Callable[[], None]] = []
         self._told_lead: tuple[Term, VoterId | None, bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms = 0  # when it fires, while there is one
         self._handed_over_ms: int | None = None
 
     # ---- what others may know
@@ -500,15 +501,28 @@ class VoterEngine:
                 self._peers.send(send.to, send.message)
 
     def _arm(self) -> None:
+        """Nearly every event moves what is due to later: a timer for an earlier moment stays, and looks
+        again when it fires."""
         if self._node is None or self._failure is not None:
             return
         due_ms = self._node.due_ms
+        if due_ms is None:
+            return
         if self._timer is not None:
+            if self._timer_ms <= due_ms:
+                return
             self._timer.cancel()
-            self._timer = None
-        if due_ms is not None:
-            wait_s = max(0, due_ms - self._clock.monotonic_ms()) / 1_000
-            self._timer = asyncio.get_running_loop().call_later(wait_s, self._handle, Woke())
+        wait_s = max(0, due_ms - self._clock.monotonic_ms()) / 1_000
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._look)
+        self._timer_ms = due_ms
+
+    def _look(self) -> None:
+        self._timer = None
+        due_ms = None if self._node is None else self._node.due_ms
+        if due_ms is not None and due_ms <= self._clock.monotonic_ms():
+            self._handle(Woke())
+        else:
+            self._arm()
 
     # ---- the two threads
 
