@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 RENEW_S = TTL_MS / 1_000 / 4
 CALL_TIMEOUT_MS = 1_000
+LOOK_S = 2.0  # although told: rows that come as a whole, or after a long absence, tell of no entry
 
 
 class RoleHolder:
@@ -62,9 +63,9 @@ class RoleHolder:
         try:
             while True:
                 self._changed.clear()
-                fence = await self._granted()
+                fence = await self._granted_or_none()
                 if fence is None or fence == lost:
-                    await self._changed.wait()
+                    await self._wait(LOOK_S)
                     continue
                 await self._hold(fence)
                 lost = fence
@@ -74,6 +75,22 @@ class RoleHolder:
     def _on_applied(self, entry: AppliedEntry) -> None:
         if isinstance(entry.command, RoleHold) and entry.command.role == self._role:
             self._changed.set()
+
+    async def _wait(self, pause_s: float) -> bool:
+        """Whether there was word of a grant meanwhile."""
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _granted_or_none(self) -> Fence | None:
+        try:
+            return await self._granted()
+        except FabricError as error:
+            log.info("grant not read", extra={"role": self._role, "reason": str(error)})
+            return None
 
     async def _granted(self) -> Fence | None:
         grants = await self._state.read(ListRoleGrants())
@@ -108,14 +125,14 @@ class RoleHolder:
                 until_ms = asked_ms + TTL_MS
             except FabricError as error:
                 log.debug("role not renewed", extra={"role": self._role, "reason": str(error)})
-            try:
-                async with asyncio.timeout(RENEW_S):
-                    await self._changed.wait()
-            except TimeoutError:
+            if not await self._wait(RENEW_S):
                 continue
             self._changed.clear()
-            if await self._granted() != fence:
-                return
+            try:
+                if await self._granted() != fence:
+                    return
+            except FabricError:  # whether it still is, its renewal tells
+                continue
 
     async def _renew(self, fence: Fence) -> bool:
         """Raises FabricError: nobody answered, or who was asked leads no more."""

@@ -417,3 +417,41 @@ async def test_work_that_ends_by_itself_is_a_failure_too(holder: Holder) -> None
     await holder.world.grant(holder.me)
     with pytest.raises(DutyEndedError, match="ended: by itself"):
         await asyncio.wait_for(holder.run(), 20)
+
+
+async def test_rows_that_cannot_be_read_for_a_while_end_no_holder(
+    holder: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that is away: before it holds the role, and while it does."""
+    monkeypatch.setattr(role_holder, "LOOK_S", 0.005)
+    read, failed = holder.world.rows.read, 0
+
+    async def away(*args: Any, **kwargs: Any) -> Any:
+        nonlocal failed
+        failed += 1
+        raise NoQuorumError("away")
+
+    fence = await holder.world.grant(holder.me)
+    monkeypatch.setattr(holder.world.rows, "read", away)
+    async with cancelled_after(holder.run()):
+        await until(lambda: failed > 2)
+        monkeypatch.setattr(holder.world.rows, "read", read)
+        await until(lambda: holder.at_work == [fence])
+        monkeypatch.setattr(holder.world.rows, "read", away)
+        before = failed
+        await holder.world.grant(holder.world.conductor)
+        await until(lambda: failed > before)
+        asked = len(holder.asked)
+        await until(lambda: len(holder.asked) > asked)
+        assert holder.at_work == [fence]
+
+
+async def test_a_grant_of_which_no_entry_told_is_found(
+    holder: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came with a snapshot, or was pruned from the feed while this node was away."""
+    monkeypatch.setattr(role_holder, "LOOK_S", 0.005)
+    monkeypatch.setattr(holder.world.rows, "subscribe", lambda listener: lambda: None)
+    async with cancelled_after(holder.run()):
+        fence = await holder.world.grant(holder.me)
+        await until(lambda: holder.at_work == [fence])
