@@ -56,6 +56,11 @@ def engine_for(
     """
     if is_embedded(state_url):
         return lone_voter(directory, clock=clock, segment_bytes=segment_bytes, on_failure=on_failure)
+    return database_for(state_url)
+
+
+def database_for(state_url: str) -> PostgresState:
+    """Raises ConfigError for a URL that is none of a database."""
     if state_url.startswith(POSTGRES_SCHEME):
         return PostgresState(state_url)
     raise ConfigError(

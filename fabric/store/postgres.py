@@ -1,42 +1,52 @@
-"""The same handlers in PostgreSQL: one SERIALIZABLE transaction for each command.
+"""The same handlers in PostgreSQL: one SERIALIZABLE transaction for each command, whoever proposes it.
 
-The position row is the sequence: each command takes the next index from it and holds the row until it
-commits, so indices become visible in order, as the log's do. A conflict with another process (40001,
-40P01) is tried again with jitter; a connection lost at commit is settled by the request row, which says
-whether the command was applied. Reads are REPEATABLE READ, READ ONLY. Time is the database's own clock
-unless one is given: several agents then share one clock (DESIGN section 5).
+Several agents share one database and are equal. The position row is the sequence: each command takes the next
+index from it. A transaction first waits for its turn and only then sees the rows: two that saw the same
+position could not both be committed, and the later one would have to begin again. Where tables cannot be
+locked, that happens. What is lost at COMMIT is settled by the request row, which says whether the command was
+applied.
 
-Listeners hear of commands proposed here. Telling other processes (LISTEN/NOTIFY) comes when more than
-one conductor shares a database.
+Listeners hear every command in the order of its index, once, whoever proposed it: those of this process at
+once, others from the feed, which NOTIFY says has grown. Reads are REPEATABLE READ, READ ONLY, and current.
+Time is the database's own clock unless one is given: all agents then share one clock (DESIGN section 5).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
+import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
-import sqlalchemy
-from sqlalchemy import BigInteger, Connection, Engine, cast, extract, func, text, update
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import BigInteger, Connection, Engine, func, literal, text, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from fabric.core.queries import Applied, AppliedEntry, Consistency, Listener, Query
-from fabric.errors import CommandRejectedError
+from fabric.errors import CommandRejectedError, NotLeaderError
+from fabric.store import role_lease
 from fabric.store import tables as t
+from fabric.store.abilities import TAKE_TURN, Abilities, abilities_of
 from fabric.store.apply import Entry, Outcome, apply_group
 from fabric.store.command_entry import REQUEST_ID_BYTES_MAX
+from fabric.store.database import DEADLINE_MS, Database, plain
 from fabric.store.errors import StoreBusyError, StoreFailedError, StoreStoppedError
+from fabric.store.feed_follower import LOOK_S, FeedFollower
 from fabric.store.framing import hash_bytes
+from fabric.store.held_lease import HeldLease, LeaseSeen
+from fabric.store.in_order import InOrder
 from fabric.store.listeners import Listeners
+from fabric.store.notifications import Notifications
 from fabric.store.query import answer
+from fabric.store.role_lease import Now
 from fabric.store.schema import create_schema
+from fabric.store.shared_feed import CHANNEL, FeedPage, read_feed, read_position, write_feed
 from proto.commands import Command, decode_command, encode_command
 from proto.errors import WireError
-from proto.ids import LogIndex, RequestId
+from proto.ids import LogIndex, NodeId, RequestId
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +54,11 @@ T = TypeVar("T")
 
 IN_FLIGHT_MAX = 8_192
 READERS = 4
-ATTEMPTS_MAX = 20  # of one command
-BACKOFF_MS = 2  # before the second attempt, doubled each time, with full jitter
-BACKOFF_MS_MAX = 200
-CONNECT_TIMEOUT_S = 10
-STATEMENT_TIMEOUT_MS = 30_000
-RETRIED = frozenset({"40001", "40P01"})  # serialization failure, deadlock
+WRITERS = 3  # commands, leases, and the one that listens
+LEASED_ROLES = ("conductor",)
+LEASE_DEADLINE_MS = 2_000  # of one question about a lease: asked again soon anyway
+LEASE_TIMEOUT = text("SET LOCAL statement_timeout = 2000")
+LEASE_WORD = "lease"  # said when one was given up
 SCHEMA_LOCK = 0x46414252  # advisory: one process at a time makes the tables
 
 
@@ -61,18 +70,32 @@ class PostgresState:
     """A HardState in a PostgreSQL database. `open` before use, `close` after. One event loop."""
 
     def __init__(
-        self, url: str, *, clock: WallClock | None = None, in_flight_max: int = IN_FLIGHT_MAX
+        self,
+        url: str,
+        *,
+        clock: WallClock | None = None,
+        in_flight_max: int = IN_FLIGHT_MAX,
+        abilities: Abilities | None = None,
     ) -> None:
-        """`url`: "postgresql+psycopg://USER@HOST/DATABASE". `clock` None: the database's."""
+        """`url`: "postgresql+psycopg://USER@HOST/DATABASE". `clock` None: the database's. `abilities` None:
+        the database is asked what it can."""
         self._url = url
         self._clock = clock
         self._in_flight_max = in_flight_max
         self._in_flight = 0
         self._listeners = Listeners()
+        self._order = InOrder(self._listeners)
+        self._follower = FeedFollower(self._order, self._feed_after)
+        self._lease_listeners: list[Callable[[], None]] = []
         self._applied_index = LogIndex(0)
-        self._engine: Engine | None = None
+        self._abilities = abilities or Abilities(can_notify=False, can_lock_tables=False)
+        self._asks_abilities = abilities is None
+        self._tag = secrets.token_hex(4)  # what this process says is not news to it
+        self._database: Database | None = None
         self._writer: ThreadPoolExecutor | None = None
+        self._leaser: ThreadPoolExecutor | None = None
         self._readers: ThreadPoolExecutor | None = None
+        self._following: list[asyncio.Task[None]] = []
 
     @property
     def applied_index(self) -> LogIndex:
@@ -85,49 +108,52 @@ class PostgresState:
         Raises: StoreStoppedError (the database cannot be used), SchemaVersionError.
         """
         self._loop = asyncio.get_running_loop()
-        engine = sqlalchemy.create_engine(
-            self._url,
-            pool_size=READERS + 1,
-            max_overflow=0,
-            pool_pre_ping=True,
-            hide_parameters=True,  # errors reach the log, and parameters hold hashes, keys and user data
-            connect_args={
-                "connect_timeout": CONNECT_TIMEOUT_S,
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
-            },
-        )
-        self._write_engine = engine.execution_options(isolation_level="SERIALIZABLE")
-        self._read_engine = engine.execution_options(
-            isolation_level="REPEATABLE READ", postgresql_readonly=True
-        )
+        database = Database(self._url, writers=WRITERS, readers=READERS)
         try:
-            await asyncio.to_thread(self._prepare, engine)
+            await asyncio.to_thread(self._prepare, database.engine)
         except SQLAlchemyError as error:
-            engine.dispose()
-            raise StoreStoppedError(f"the database cannot be used: {_plain(error)}") from error
+            database.close()
+            raise StoreStoppedError(f"the database cannot be used: {plain(error)}") from error
         except BaseException:
-            engine.dispose()
+            database.close()
             raise
-        self._engine = engine
+        self._database = database
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="postgres-writer")
+        self._leaser = ThreadPoolExecutor(1, thread_name_prefix="postgres-lease")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="postgres-reader")
+        self._order.begin(self._applied_index)
+        self._following = [asyncio.create_task(self._follower.run(), name="feed follower")]
+        if self._abilities.can_notify:
+            listening = Notifications(
+                database.engine, CHANNEL, self._readers, listening=self._on_listening, heard=self._on_word
+            )
+            self._following.append(asyncio.create_task(listening.run(), name="database notifications"))
 
     def _prepare(self, engine: Engine) -> None:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK})
             create_schema(connection)
-            row = connection.execute(sqlalchemy.select(t.position.c.applied_index)).one()
-        self._applied_index = LogIndex(row.applied_index)
+            t.shared_metadata.create_all(connection)
+            for role in LEASED_ROLES:
+                role_lease.make_role(connection, role)
+            self._applied_index = read_position(connection)
+        if self._asks_abilities:
+            self._abilities = abilities_of(engine)
 
     async def close(self) -> None:
         """Ends what is in flight. Calling it twice is the same as once."""
-        for pool in (self._writer, self._readers):
+        following, self._following = self._following, []
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
+        pools = (self._writer, self._leaser, self._readers)
+        self._writer = self._leaser = self._readers = None
+        for pool in pools:
             if pool is not None:
                 await asyncio.to_thread(pool.shutdown)
-        self._writer = self._readers = None
-        if self._engine is not None:
-            await asyncio.to_thread(self._engine.dispose)
-            self._engine = None
+        if self._database is not None:
+            await asyncio.to_thread(self._database.close)
+            self._database = None
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         return self._listeners.add(listener)
@@ -138,6 +164,13 @@ class PostgresState:
         Raises: CommandRejectedError, StoreBusyError and StoreStoppedError (not done),
         StoreFailedError (unknown).
         """
+        return await self._propose(command, request_id, None)
+
+    async def propose_under(self, lease: HeldLease, command: Command, *, request_id: RequestId) -> Applied:
+        """As `propose`, and refused with NotLeaderError (not done) once another took that role."""
+        return await self._propose(command, request_id, lease)
+
+    async def _propose(self, command: Command, request_id: RequestId, lease: HeldLease | None) -> Applied:
         if self._writer is None:
             raise StoreStoppedError("the store is closed")
         if len(request_id.encode()) > REQUEST_ID_BYTES_MAX:
@@ -151,7 +184,8 @@ class PostgresState:
                 "invalid", f"The request is too large or malformed ({error})."
             ) from error
         self._in_flight += 1
-        future = self._loop.run_in_executor(self._writer, self._commit, body, request_id)
+        until = time.monotonic() + DEADLINE_MS / 1_000
+        future = self._loop.run_in_executor(self._writer, self._commit, body, request_id, lease, until)
         future.add_done_callback(lambda done: self._done(done, command))
         # A cancelled caller does not cancel its command.
         outcome = await asyncio.shield(future)
@@ -163,95 +197,144 @@ class PostgresState:
         """On the loop, in commit order, before the proposer goes on."""
         self._in_flight -= 1
         if future.cancelled() or future.exception() is not None:
+            self._follower.wake()  # it may have been committed: then the feed has it
             return
         outcome = future.result()
         self._applied_index = max(self._applied_index, outcome.index)
-        if outcome.rejection is None and not outcome.replayed:
-            applied = Applied(outcome.index, outcome.result)
-            self._listeners.tell([AppliedEntry(outcome.index, command, applied)])
+        if outcome.replayed:
+            return
+        entry = None
+        if outcome.rejection is None:
+            entry = AppliedEntry(outcome.index, command, Applied(outcome.index, outcome.result))
+        if not self._order.bring(outcome.index, entry):
+            self._follower.wake()
 
     async def read(self, query: Query[T], *, consistency: Consistency = Consistency.SESSION) -> T:
         """Every consistency reads the database itself. Raises MarkerNotFoundError, BadFilterError,
         StoreStoppedError."""
-        if self._readers is None:
+        return await self._on_reader(lambda connection: answer(connection, query))
+
+    async def _on_reader(self, work: Callable[[Connection], T]) -> T:
+        if self._readers is None or self._database is None:
             raise StoreStoppedError("the store is closed")
-        try:
-            return await self._loop.run_in_executor(self._readers, self._read, query)
-        except SQLAlchemyError as error:
-            raise StoreStoppedError(f"the database did not answer: {_plain(error)}") from error
+        return await self._loop.run_in_executor(self._readers, self._database.read, work)
 
-    def _read(self, query: Query[T]) -> T:
-        with self._read_engine.connect() as connection, connection.begin():
-            return answer(connection, query)
+    # ---- what other agents commit
 
-    # The writer thread.
+    async def _feed_after(self, index: LogIndex) -> FeedPage:
+        page = await self._on_reader(lambda connection: read_feed(connection, index))
+        self._applied_index = max(self._applied_index, page.position)
+        return page
 
-    def _commit(self, body: bytes, request_id: RequestId) -> Outcome:
-        """One command, as many attempts as it takes up to ATTEMPTS_MAX.
+    def _on_listening(self) -> None:
+        self._follower.look_s = LOOK_S
+        self._follower.wake()
 
-        Raises: StoreBusyError (not done), StoreFailedError (unknown).
-        """
-        in_doubt = False  # an earlier attempt may have been committed
-        for attempt in range(ATTEMPTS_MAX):
-            if attempt:
-                ceiling = min(BACKOFF_MS << min(attempt - 1, 16), BACKOFF_MS_MAX)
-                time.sleep(random.uniform(0, ceiling) / 1_000)  # noqa: S311  # jitter, not a secret
-            try:
-                outcome = self._attempt(body, request_id)
-            except DBAPIError as error:
-                code = getattr(error.orig, "sqlstate", None)
-                if code in RETRIED:
-                    continue
-                log.warning("database error", extra={"sqlstate": code, "attempt": attempt})
-                if not _is_lost(error):
-                    raise _failed(in_doubt, error) from error
-                in_doubt = True
-                continue
-            except SQLAlchemyError as error:
-                raise _failed(in_doubt, error) from error
-            if in_doubt and outcome.replayed:  # it was our own attempt that was committed
-                return Outcome(outcome.index, outcome.result, outcome.rejection)
+    def _on_word(self, word: str) -> None:
+        if word == LEASE_WORD:
+            for listener in tuple(self._lease_listeners):
+                listener()
+        elif not word.endswith(self._tag):
+            self._follower.wake()
+
+    # ---- leases
+
+    async def take_lease(self, role: str, node_id: NodeId, ttl_ms: int) -> LeaseSeen:
+        """See `role_lease.take`. Raises StoreStoppedError, StoreFailedError."""
+        now = self._now()
+        return await self._on_leaser(
+            lambda connection: role_lease.take(connection, role, node_id, ttl_ms, now)
+        )
+
+    async def renew_lease(self, lease: HeldLease, ttl_ms: int) -> bool:
+        """See `role_lease.renew`. Raises StoreStoppedError, StoreFailedError."""
+        now = self._now()
+        return await self._on_leaser(lambda connection: role_lease.renew(connection, lease, ttl_ms, now))
+
+    async def give_up_lease(self, lease: HeldLease) -> None:
+        """Others hear of it at once. Raises StoreStoppedError, StoreFailedError."""
+
+        def give_up(connection: Connection) -> bool:
+            was_held = role_lease.give_up(connection, lease)
+            if was_held and self._abilities.can_notify:
+                connection.execute(func.pg_notify(CHANNEL, LEASE_WORD).select())
+            return was_held
+
+        await self._on_leaser(give_up)
+
+    def watch_leases(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Calls `listener` on the loop when one was given up. Returns the unsubscriber."""
+        self._lease_listeners.append(listener)
+        return lambda: self._lease_listeners.remove(listener)
+
+    async def _on_leaser(self, work: Callable[[Connection], T]) -> T:
+        if self._leaser is None or self._database is None:
+            raise StoreStoppedError("the store is closed")
+        database, until = self._database, time.monotonic() + LEASE_DEADLINE_MS / 1_000
+
+        def run() -> T:
+            def limited(connection: Connection) -> T:
+                connection.execute(LEASE_TIMEOUT)
+                return work(connection)
+
+            return database.plain(limited, until=until)
+
+        return await self._loop.run_in_executor(self._leaser, run)
+
+    def _now(self) -> Now:
+        """The time in milliseconds, of whoever's clock it is."""
+        if self._clock is None:
+            return role_lease.database_now()
+        return literal(self._clock.wall_ms(), BigInteger)
+
+    # ---- the writer thread
+
+    def _commit(self, body: bytes, request_id: RequestId, lease: HeldLease | None, until: float) -> Outcome:
+        """Raises as `propose_under`."""
+        assert self._database is not None
+        if time.monotonic() >= until:  # behind others that waited for the database
+            raise StoreBusyError("the database was away for too long")
+        outcome: Outcome | None = None
+
+        def work(connection: Connection) -> Outcome | None:
+            nonlocal outcome
+            outcome = self._apply(connection, body, request_id, lease)
+            if outcome is None or outcome.replayed:
+                return None  # nothing happened: no index is used up
             return outcome
-        if in_doubt:
-            raise StoreFailedError("the database connection was lost; the command may have been done")
-        raise StoreBusyError(f"the command met {ATTEMPTS_MAX} conflicts with others")
 
-    def _attempt(self, body: bytes, request_id: RequestId) -> Outcome:
-        with self._write_engine.connect() as connection, connection.begin() as transaction:
-            index, time_ms = self._take_index(connection)
-            entry = Entry(index, time_ms, request_id, hash_bytes(body), decode_command(body))
-            outcome = apply_group(connection, [entry])[0]
-            if outcome.replayed:
-                transaction.rollback()  # nothing happened: no index is used up
-            return outcome
+        _, is_in_doubt = self._database.serializable(work, until=until)
+        if outcome is None:
+            taken = "another node took the role"
+            raise (
+                StoreFailedError(f"{taken}; it may have been done") if is_in_doubt else NotLeaderError(taken)
+            )
+        if is_in_doubt and outcome.replayed:  # it was our own attempt that was committed
+            return replace(outcome, replayed=False)
+        return outcome
+
+    def _apply(
+        self, connection: Connection, body: bytes, request_id: RequestId, lease: HeldLease | None
+    ) -> Outcome | None:
+        """None: that lease is not held any more."""
+        if self._abilities.can_lock_tables:
+            connection.execute(TAKE_TURN)
+        if lease is not None and not role_lease.is_held(connection, lease):
+            return None
+        index, time_ms = self._take_index(connection)
+        entry = Entry(index, time_ms, request_id, hash_bytes(body), decode_command(body))
+        outcome = apply_group(connection, [entry])[0]
+        if not outcome.replayed:
+            result = None if outcome.rejection else outcome.result
+            word = f"{index} {self._tag}" if self._abilities.can_notify else None
+            write_feed(connection, index, body, result, word)
+        return outcome
 
     def _take_index(self, connection: Connection) -> tuple[LogIndex, int]:
-        now = (
-            cast(extract("epoch", func.clock_timestamp()) * 1_000, BigInteger)
-            if self._clock is None
-            else self._clock.wall_ms()
-        )
         p = t.position.c
         row = connection.execute(
             update(t.position)
-            .values(applied_index=p.applied_index + 1, time_ms=func.greatest(p.time_ms, now))
+            .values(applied_index=p.applied_index + 1, time_ms=func.greatest(p.time_ms, self._now()))
             .returning(p.applied_index, p.time_ms)
         ).one()
         return LogIndex(row.applied_index), int(row.time_ms)
-
-
-def _is_lost(error: DBAPIError) -> bool:
-    """The connection went, perhaps after the commit: no SQL state, connection (08) or operator (57)."""
-    code = getattr(error.orig, "sqlstate", None)
-    return error.connection_invalidated or code is None or code.startswith(("08", "57"))
-
-
-def _failed(in_doubt: bool, error: SQLAlchemyError) -> Exception:
-    if in_doubt:
-        return StoreFailedError(f"the database failed: {_plain(error)}")
-    return StoreStoppedError(f"the database refused: {_plain(error)}")
-
-
-def _plain(error: SQLAlchemyError) -> str:
-    """The first line of it: no statement and no parameters, which may hold secrets."""
-    return str(getattr(error, "orig", None) or type(error).__name__).splitlines()[0][:200]

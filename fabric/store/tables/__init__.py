@@ -27,6 +27,7 @@ from fabric.store.tables.networks import (
 )
 from fabric.store.tables.nodes import hosts, join_tokens, nodes, removed_nodes, role_grants, voter_wishes
 from fabric.store.tables.servers import servers
+from fabric.store.tables.shared import feed, role_leases, shared_metadata
 
 __all__ = [
     "assignments",
@@ -34,6 +35,7 @@ __all__ = [
     "canonical_json",
     "counters",
     "fabric",
+    "feed",
     "fixed_ips",
     "flavor_access",
     "flavors",
@@ -53,10 +55,12 @@ __all__ = [
     "requests",
     "revoked_tokens",
     "role_grants",
+    "role_leases",
     "roles",
     "security_groups",
     "security_rules",
     "servers",
+    "shared_metadata",
     "subnets",
     "users",
     "voter_wishes",

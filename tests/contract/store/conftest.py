@@ -29,6 +29,7 @@ def postgres_url() -> Iterator[str]:
 def empty_postgres(postgres_url: str) -> str:
     engine = sqlalchemy.create_engine(postgres_url)
     t.metadata.drop_all(engine)
+    t.shared_metadata.drop_all(engine)
     engine.dispose()
     return postgres_url
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import sqlalchemy
+from sqlalchemy import event
 
-import fabric.store.postgres as postgres
 from fabric.core.identity.queries import ListProjects
 from fabric.core.queries import AppliedEntry
 from fabric.errors import ConfigError
-from fabric.store.apply.entry import Outcome as EntryOutcome
 from fabric.store.engine import engine_for
-from fabric.store.errors import StoreBusyError, StoreStoppedError
+from fabric.store.errors import StoreStoppedError
 from fabric.store.postgres import PostgresState
 from fabric.store.voter_engine import VoterEngine
 from proto.commands.identity import ProjectCreate
@@ -74,45 +74,49 @@ async def test_a_lost_connection_is_made_again(
 
 
 async def test_a_commit_whose_answer_was_lost_is_not_a_replay(
-    two: tuple[PostgresState, PostgresState], monkeypatch: pytest.MonkeyPatch
+    two: tuple[PostgresState, PostgresState],
 ) -> None:
     """It was committed, the connection broke before we heard: the second attempt finds our own row."""
     state = two[0]
     heard: list[AppliedEntry] = []
     state.subscribe(heard.append)
-    real = PostgresState._attempt
-    calls = 0
+    database = state._database
+    assert database is not None
+    lost = 0
 
-    def loses_the_answer(self: PostgresState, body: bytes, request_id: RequestId) -> EntryOutcome:
-        nonlocal calls
-        calls += 1
-        outcome = real(self, body, request_id)
-        if calls == 1:
+    def lose_the_answer(connection: sqlalchemy.Connection) -> None:
+        nonlocal lost
+        if lost == 0:
+            lost += 1
+            driver: Any = connection.connection.driver_connection
+            driver.commit()
             raise sqlalchemy.exc.OperationalError("COMMIT", {}, Exception("connection lost"))
-        return outcome
 
-    monkeypatch.setattr(PostgresState, "_attempt", loses_the_answer)
+    event.listen(database.engine, "commit", lose_the_answer)
     assert await put(state, "once") is False
-    assert calls == 2
+    assert lost == 1
     assert [entry.command.KIND for entry in heard] == ["project.create"]
     assert len(await state.read(ListProjects())) == 3
 
 
-async def test_conflicts_without_end_are_given_up(
+async def test_a_server_that_is_away_for_a_moment_costs_a_moment(
     two: tuple[PostgresState, PostgresState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Conflict(Exception):
-        sqlstate = "40001"
+    """Connections are refused, then taken: whoever waits sees a delay."""
+    database = two[0]._database
+    assert database is not None
+    refused = 0
 
-    def conflict(self: PostgresState, body: bytes, request_id: RequestId) -> EntryOutcome:
-        raise sqlalchemy.exc.OperationalError("UPDATE", {}, Conflict())
+    def refuse(dialect: object, record: object, args: object, kwargs: object) -> None:
+        nonlocal refused
+        if refused < 3:
+            refused += 1
+            raise sqlalchemy.exc.OperationalError("connect", {}, Exception("connection refused"))
 
-    monkeypatch.setattr(postgres, "BACKOFF_MS_MAX", 1)
-    with monkeypatch.context() as always:
-        always.setattr(PostgresState, "_attempt", conflict)
-        with pytest.raises(StoreBusyError):
-            await put(two[0], "never")
-    assert await put(two[0], "never") is False
+    database.engine.dispose()
+    event.listen(database.engine, "do_connect", refuse)
+    assert await put(two[0], "later") is False
+    assert refused == 3
 
 
 async def test_a_database_that_is_not_there(tmp_path: object) -> None:

@@ -168,7 +168,7 @@ async def test_a_list_is_a_handful_of_statements_however_long(world: StoreWorld)
     for number in range(60):
         await world.server(f"s{number}")
     engine = world.engine
-    reads = engine._rows.engine if isinstance(engine, VoterEngine) else engine._read_engine  # type: ignore[attr-defined]
+    reads = engine._rows.engine if isinstance(engine, VoterEngine) else engine._database._snapshot  # type: ignore[attr-defined]
     with counted_statements(reads) as seen:
         assert len(await ids(world, project_id=PROJECT)) == 60
     assert len([statement for statement in seen if statement.startswith("SELECT")]) <= 6

@@ -441,7 +441,7 @@ async def test_nothing_is_left_of_a_deleted_server_but_audit_and_requests(world:
         connect = engine._rows.engine.connect
     else:
         assert isinstance(engine, PostgresState)
-        connect = engine._read_engine.connect
+        connect = engine._database._snapshot.connect
     with connect() as connection:
         for table in t.metadata.sorted_tables:
             if table.name in ("audit", "requests"):
@@ -465,7 +465,7 @@ async def test_refusals_are_audited_too(world: StoreWorld) -> None:
         await world.do(world.act(NONE, "stop"), request="req-refused")
     engine = world.engine
     connect = (
-        engine._rows.engine.connect if isinstance(engine, VoterEngine) else engine._read_engine.connect  # type: ignore[attr-defined]
+        engine._rows.engine.connect if isinstance(engine, VoterEngine) else engine._database._snapshot.connect  # type: ignore[attr-defined]
     )
     with connect() as connection:
         row = connection.execute(select(t.audit).where(t.audit.c.request_id == "req-refused")).one()
