@@ -59,6 +59,17 @@ class FirstRows:
                 )
             await self._state.propose(first, request_id=RequestId(f"init/{member.fabric_id}"))
 
+    async def need_fabric(self, member: Membership) -> None:
+        """In a database that another node filled. Raises ConfigError: the rows are another fabric's, or there
+        are none."""
+        rows = await self._state.read(GetFabric())
+        found = None if rows is None else rows.fabric_id
+        if found != member.fabric_id:
+            raise ConfigError(
+                f"state.url: that database holds {'no fabric' if found is None else f'fabric {found}'}, but "
+                f"this node is a member of {member.fabric_id}; name the database its founder uses"
+            )
+
     async def enter_own(self, member: Membership) -> None:
         """The row of this node, with the certificate it has. Raises FabricError."""
         row = await self._state.read(GetNode(node_id=self._identity.node_id))

@@ -53,7 +53,7 @@ class Inviter:
     async def invite(self, node_id: NodeId) -> VoterId:
         """The voter that node has opened, or had already. It belongs to no configuration yet. Again is safe.
         Raises FabricError."""
-        certificate = await self._certify(node_id)
+        certificate = await self.certify(node_id)
         body: dict[str, Plain] = {
             "certificate": certificate,
             "root_key": self._authority.private_bytes(),
@@ -77,7 +77,9 @@ class Inviter:
         if set(read_own(row.certificate).roles) - set(HOST_ROLES):
             await self._issue(row, HOST_ROLES)
 
-    async def _certify(self, node_id: NodeId) -> bytes:
+    async def certify(self, node_id: NodeId) -> bytes:
+        """Its certificate that lets it conduct: the one it has, or a newer one, which the rows hold when
+        this returns. Raises FabricError."""
         row = await self._need_row(node_id)
         if set(FOUNDER_ROLES) <= set(read_own(row.certificate).roles):
             return row.certificate
@@ -145,7 +147,7 @@ class InvitationService:
         if type(incarnation) is not int or not FIRST_INCARNATION <= incarnation <= INCARNATION_MAX:
             raise WireError("bad_field", "incarnation: must be a number from 1")
         member = self._member()
-        self._check(member, signed, root_key)
+        check_trust(member, self._identity, signed, root_key, now_ms=self._clock.wall_ms())
         newer = replace(member, certificate=signed)
         return {"voter_id": await self._accept(newer, root_key, incarnation)}
 
@@ -161,18 +163,21 @@ class InvitationService:
         if not self._may_invite(peer):
             raise CommandRejectedError("forbidden", "Only the conductor chooses voters.")
 
-    def _check(self, member: Membership, signed: bytes, root_key: bytes) -> None:
-        """Raises WireError."""
-        certificate = read_certificate(
-            signed, root_public=member.root_public, fabric_id=member.fabric_id, now_ms=self._clock.wall_ms()
-        )
-        mine = (self._identity.node_id, self._identity.curve_public, self._identity.sign_public)
-        if (certificate.node_id, certificate.curve_public, certificate.sign_public) != mine:
-            raise WireError("wrong_owner", "the certificate is of another node, or of other keys")
-        if certificate.generation < read_own(member.certificate).generation:
-            raise WireError("bad_certificate", "this node has a newer one")
-        if not set(FOUNDER_ROLES) <= set(certificate.roles):
-            raise WireError("bad_certificate", "it does not let this node conduct")
-        authority = Authority.of(root_key, FabricId(member.fabric_id))
-        if not hmac.compare_digest(authority.root_public, member.root_public):
-            raise WireError("bad_field", "root_key: is not this fabric's")
+
+def check_trust(
+    member: Membership, identity: NodeIdentity, signed: bytes, root_key: bytes, *, now_ms: int
+) -> None:
+    """Whether that certificate and that key make this node one that conducts. Raises WireError."""
+    certificate = read_certificate(
+        signed, root_public=member.root_public, fabric_id=member.fabric_id, now_ms=now_ms
+    )
+    mine = (identity.node_id, identity.curve_public, identity.sign_public)
+    if (certificate.node_id, certificate.curve_public, certificate.sign_public) != mine:
+        raise WireError("wrong_owner", "the certificate is of another node, or of other keys")
+    if certificate.generation < read_own(member.certificate).generation:
+        raise WireError("bad_certificate", "this node has a newer one")
+    if not set(FOUNDER_ROLES) <= set(certificate.roles):
+        raise WireError("bad_certificate", "it does not let this node conduct")
+    authority = Authority.of(root_key, FabricId(member.fabric_id))
+    if not hmac.compare_digest(authority.root_public, member.root_public):
+        raise WireError("bad_field", "root_key: is not this fabric's")

@@ -54,6 +54,21 @@ async def log_status(voter: SeenVoter, state: HardState, autopilot: str) -> dict
     }
 
 
+def nobody_votes(state: HardState) -> dict[str, Any]:
+    """The same of a fabric whose rows live in a database of their own."""
+    return {
+        "leader": "",
+        "term": 0,
+        "index": state.applied_index,
+        "voters": [],
+        "outgoing": [],
+        "learners": [],
+        "seen": {},
+        "wishes": {},
+        "autopilot": "",
+    }
+
+
 class LogStatusService:
     """Serves `log.status` until `close`. It tells nothing that a member may not know."""
 
