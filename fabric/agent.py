@@ -21,6 +21,7 @@ from fabric import __version__
 from fabric.agent_api import ApiSide
 from fabric.agent_conductor import Work
 from fabric.agent_copies import AgentCopies
+from fabric.agent_database import DatabaseSide
 from fabric.agent_host import make_address_plug, make_driver, make_plug
 from fabric.agent_identity import IdentitySide
 from fabric.agent_nodes import AgentNodes, where_to_ask
@@ -111,7 +112,8 @@ class Agent:
         self._virtual: VirtualAddress | None = None
         self._remote: RemoteState | None = None
         self._slot: VoterSlot | None = None
-        self._labels = {} if config.voters.eligible else {VOTES_LABEL: NEVER}
+        votes = config.voters.eligible and not config.state.is_shared
+        self._labels = {} if votes else {VOTES_LABEL: NEVER}
 
     @property
     def begins_anew(self) -> bool:
@@ -193,7 +195,9 @@ class Agent:
             self._make_voter, config=self._config, who=self._who, supervisor=self._supervisor, stack=stack
         )
         stack.push_async_callback(slot.close)
-        if holds_rows(
+        if self._config.state.is_shared:
+            await self._start_database(stack, slot)
+        elif holds_rows(
             self._config,
             is_founder=self._member.founder,
             others_vote=others_may_vote(self._fleet, self._who.trust),
@@ -309,6 +313,23 @@ class Agent:
             duties=self._own_duties,
         )
         return voter
+
+    async def _start_database(self, stack: contextlib.AsyncExitStack, slot: VoterSlot) -> None:
+        database = DatabaseSide(
+            self._config.state.url,
+            self._directory,
+            self._identity,
+            self._rpc,
+            self._clock,
+            member=lambda: self._who.member,
+            adopt=self._who.adopt,
+            may_entrust=lambda node_id: conducts(self._fleet, node_id),
+            may_conduct=self._config.voters.eligible,
+            label=self._label,
+            open_rows=slot.start,
+        )
+        await database.begin()
+        self._supervisor.supervise(stack, "database", database.run())
 
     def _label(self, labels: dict[str, str]) -> None:
         """ "" takes a label off."""

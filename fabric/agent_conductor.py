@@ -6,6 +6,7 @@ Each is a loop that begins when this node begins to lead and is cancelled when i
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
@@ -14,10 +15,12 @@ from fabric.config import Config
 from fabric.core.membership.model import MemberState
 from fabric.core.voters.config import VotersConfig
 from fabric.core.voters.roles import SCHEDULER
+from fabric.errors import FabricError
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.autopilot_loop import AutopilotLoop
 from fabric.runtime.clock import Clock
 from fabric.runtime.digest_watch import DigestClock
+from fabric.runtime.entrusting_loop import OPEN, ROWS_LABEL, EntrustingLoop
 from fabric.runtime.events import EventLog
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.host_calls import HostNudger
@@ -27,6 +30,10 @@ from fabric.runtime.lease_status import LeaseSeen, LeaseStatus
 from fabric.runtime.reaper import Reaper
 from fabric.runtime.role_keeper import RoleKeeper
 from proto.ids import NodeId, node_of
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0
 
 Work = tuple[str, Coroutine[Any, Any, None]]
 
@@ -42,10 +49,13 @@ class ConductorDuties:
         clock: Clock,
         events: EventLog,
         inviter: Inviter,
+        entrust: Callable[[NodeId], Awaitable[None]],
+        may_conduct: Callable[[NodeId], bool],
         readmit: Callable[[], Awaitable[None]],
         more: Callable[[], Sequence[Work]],
     ) -> None:
-        """`readmit` tells the mesh what the rows say of its members; `more` are duties of the agent's own."""
+        """`entrust` the root to a node that uses the same database; `may_conduct`, by its certificate;
+        `readmit` tells the mesh what the rows say of its members; `more` are duties of the agent's own."""
         self._engine = engine
         self._config = config
         self._fleet = fleet
@@ -53,6 +63,8 @@ class ConductorDuties:
         self._clock = clock
         self._events = events
         self._inviter = inviter
+        self._entrust = entrust
+        self._may_conduct = may_conduct
         self._readmit = readmit
         self._more = more
         self._keepers: tuple[RoleKeeper, ...] = ()
@@ -83,6 +95,9 @@ class ConductorDuties:
             )
             works.append(("autopilot", autopilot.run()))
             works.append(("digest clock", DigestClock(voter, self._clock).run()))
+        else:
+            entrusting = EntrustingLoop(self._fleet, self._clock, self._events, entrust=self._entrust)
+            works.append(("entrusting", entrusting.run()))
         return works
 
     def leases(self) -> tuple[LeaseSeen, ...]:
@@ -108,10 +123,16 @@ class ConductorDuties:
         )
 
     def _may_schedule(self) -> frozenset[NodeId]:
-        """Voters that are there: they have the rows, and their certificates allow it."""
+        """Whoever is there, has the rows, and is allowed to by its certificate."""
         voter = self._engine.voter
         if voter is None:
-            return frozenset({self._fleet.me})
+            return frozenset(
+                member.record.node_id
+                for member in self._fleet.members()
+                if member.state is MemberState.ALIVE
+                and member.record.labels.get(ROWS_LABEL) == OPEN
+                and self._may_conduct(member.record.node_id)
+            )
         nodes = {node_of(each) for each in voter.configuration.voters}
         return frozenset(node_id for node_id in nodes if self._is_well(node_id))
 
@@ -124,5 +145,11 @@ class ConductorDuties:
 
     async def _tell_once(self) -> None:
         """What the conductor before may have written and not told."""
-        await self._readmit()
+        while True:
+            try:
+                await self._readmit()
+                break
+            except FabricError as error:  # the rows are elsewhere, and away
+                log.info("mesh not told of the rows", extra={"reason": str(error)})
+                await asyncio.sleep(RETRY_S)
         await asyncio.Event().wait()

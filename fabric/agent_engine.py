@@ -10,7 +10,6 @@ from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 from fabric.config import Config
-from fabric.core.queries import Applied
 from fabric.core.raft.configuration import Configuration
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.clock import Clock
@@ -20,6 +19,7 @@ from fabric.runtime.hard_state import HardState
 from fabric.runtime.lead_loop import Leading
 from fabric.runtime.log_service import LogService
 from fabric.runtime.node_identity import Membership, NodeIdentity
+from fabric.runtime.shared_lead import SharedLead
 from fabric.runtime.voter_peers import MeshPeers, VoterRoute
 from fabric.runtime.voter_state import VoterState
 from fabric.store.disk_trust import can_learn_anew, may_have_lost
@@ -28,11 +28,9 @@ from fabric.store.incarnation import read_incarnation
 from fabric.store.life_swap import STATE
 from fabric.store.voter_id import disown_voter, voter_here
 from fabric.store.voter_starts import count_start
-from proto.commands import Command
-from proto.ids import RequestId
+from proto.ids import NodeId
 
 if TYPE_CHECKING:
-    from fabric.store.engine import Engine
     from fabric.store.voter_engine import VoterEngine
 
 log = logging.getLogger(__name__)
@@ -75,7 +73,12 @@ class NodeEngine(Protocol):
     async def open(self) -> None: ...
 
     def serve(self) -> None:
-        """The rows are there: other voters may ask."""
+        """The rows are there: other voters may ask, and this node may lead."""
+        ...
+
+    async def stand_back(self) -> None:
+        """Before a planned stop: another may lead at once. Voters have a leader of their own to hand over
+        to. Raises FabricError: another has to wait."""
         ...
 
     async def close(self) -> None: ...
@@ -94,12 +97,11 @@ def make_engine(
 ) -> NodeEngine:
     """`others_vote`: other nodes may, so a disk that is not trusted any more has somebody to learn from.
     Waits for the disk a moment. Raises ConfigError, LogCorruptError, OSError."""
-    from fabric.store.engine import engine_for, is_embedded  # only here: hosts do without SQLAlchemy
+    from fabric.store.engine import is_embedded  # only here: hosts do without SQLAlchemy
 
     if is_embedded(config.state.url):
         return EmbeddedEngine(config, member, identity, route, rpc, clock, on_failure, others_vote)
-    engine = engine_for(config.state.url, config.state_dir / STATE, clock=clock)
-    return SharedEngine(engine, config.state.url, is_founding=member.founder)
+    return SharedEngine(config.state.url, identity.node_id, clock, on_failure, is_founding=member.founder)
 
 
 class EmbeddedEngine:
@@ -187,6 +189,9 @@ class EmbeddedEngine:
         self._digests = DigestWatch(self._voter, self._state, self._rpc)
         self._comparing = asyncio.create_task(self._digests.run(), name="digest watch")
 
+    async def stand_back(self) -> None:
+        pass
+
     async def close(self) -> None:
         if self._log_service is not None:
             self._log_service.close()
@@ -199,49 +204,61 @@ class EmbeddedEngine:
 
 
 class SharedEngine:
-    """A database somewhere else: nobody votes, and whoever is configured to use it leads."""
+    """A database somewhere else: nobody votes, and one of those that use it conducts by a lease."""
 
     voter = None
 
-    def __init__(self, engine: Engine, url: str, *, is_founding: bool) -> None:
+    def __init__(
+        self,
+        url: str,
+        me: NodeId,
+        clock: Clock,
+        on_failure: Callable[[BaseException], None],
+        *,
+        is_founding: bool,
+    ) -> None:
+        from fabric.store.engine import database_for  # only here, as above
+
         self.is_founding = is_founding
         self.incarnation = 0  # what it is where rows were brought here is known when it is open
         self._url = url
-        self._engine = engine
+        self._told_failure = on_failure
+        self._database = database_for(url)
+        self._lead = SharedLead(self._database, me, clock)
+        self._leading: asyncio.Task[None] | None = None
 
     @property
     def state(self) -> HardState:
-        return self._engine
+        return self._database
 
     @property
     def leading(self) -> Leading:
-        return _AlwaysLeading(self._engine)
+        return self._lead
 
     def lead_left_ms(self) -> int | None:
-        return None
+        return self._lead.left_ms()
 
     async def open(self) -> None:
         from fabric.store.rows_export import incarnation_of_database  # only here, as above
 
-        await self._engine.open()
+        await self._database.open()
         self.incarnation = await asyncio.to_thread(incarnation_of_database, self._url)
 
     def serve(self) -> None:
-        pass
+        self._leading = asyncio.create_task(self._lead.run(), name="lease")
+        self._leading.add_done_callback(self._ended)
+
+    def _ended(self, leading: asyncio.Task[None]) -> None:
+        error = None if leading.cancelled() else leading.exception()
+        if error is not None:
+            self._told_failure(error)
+
+    async def stand_back(self) -> None:
+        await self._lead.stand_back()
 
     async def close(self) -> None:
-        await self._engine.close()
-
-
-class _AlwaysLeading:
-    is_leader = True
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def watch_lead(self, listener: Callable[[], None]) -> Callable[[], None]:
-        del listener
-        return lambda: None
-
-    async def propose(self, command: Command, *, request_id: RequestId) -> Applied:
-        return await self._engine.propose(command, request_id=request_id)
+        leading, self._leading = self._leading, None
+        if leading is not None:
+            leading.cancel()
+            await asyncio.wait((leading,))
+        await self._database.close()

@@ -29,6 +29,7 @@ from fabric.runtime.authority import ROOT_FILE, NodeTrust, load_authority, read_
 from fabric.runtime.certificate_service import CertificateService
 from fabric.runtime.clock import Clock
 from fabric.runtime.control_story import ControlStory
+from fabric.runtime.entrusting import Entruster
 from fabric.runtime.events import EventLog
 from fabric.runtime.first_rows import FirstRows
 from fabric.runtime.former_watch import FormerWatch
@@ -40,7 +41,7 @@ from fabric.runtime.join import Admission, create_token
 from fabric.runtime.join_door import DoorServer
 from fabric.runtime.lead_loop import CONDUCTOR, LeadLoop
 from fabric.runtime.lease_status import LeaseSeen
-from fabric.runtime.log_status import LogStatusService, log_status
+from fabric.runtime.log_status import LogStatusService, log_status, nobody_votes
 from fabric.runtime.membership_loop import MembershipLoop
 from fabric.runtime.node_admin import NodeAdmin
 from fabric.runtime.node_identity import IdentityError, Membership, NodeIdentity
@@ -85,9 +86,9 @@ class Service(Protocol):
 def holds_rows(
     config: Config, *, is_founder: bool, others_vote: bool, tell: Callable[[str, str], None]
 ) -> bool:
-    """Whether this node has the rows from its start on: a voter of an earlier life, or who founds. `tell`
-    hears, as an event, that they were set back. Raises IdentityError where they are gone, LogCorruptError,
-    OSError."""
+    """Whether this node has rows of its own from its start on: a voter of an earlier life, or who founds.
+    `tell` hears, as an event, that they were set back. Raises IdentityError where they are gone,
+    LogCorruptError, OSError."""
     settle(config.state_dir)  # a recovery or restoration that a crash cut short
     directory = config.state_dir / STATE
     if (directory / VOTER_ID_FILE).exists() and is_older_than_its_node(directory, config.state_dir):
@@ -100,7 +101,7 @@ def holds_rows(
         return True
     if not is_founder or not (config.state_dir / ROOT_FILE).exists():
         return False
-    if config.state.url or first_entry(config.state_dir) is not None:
+    if first_entry(config.state_dir) is not None:
         return True
     if others_vote and failed_states(config.state_dir):
         return False  # set aside at an earlier start, and not asked to vote again yet
@@ -201,6 +202,7 @@ class VoterSide:
         self._serving = asyncio.Event()
         self.door_endpoint = ""  # "" until the door is open
         self.admin = NodeAdmin(self._state, authority, fleet, rpc, clock, votes=self._votes)
+        inviter = Inviter(self._state, authority, rpc, clock, incarnation=self._engine.incarnation)
         self._conductor = ConductorDuties(
             self._engine,
             config=config,
@@ -208,7 +210,9 @@ class VoterSide:
             rpc=rpc,
             clock=clock,
             events=events,
-            inviter=Inviter(self._state, authority, rpc, clock, incarnation=self._engine.incarnation),
+            inviter=inviter,
+            entrust=Entruster(self._state, authority, rpc, certify=inviter.certify).entrust,
+            may_conduct=lambda node_id: may_vote(fleet, trust, node_id),
             readmit=self._readmit,
             more=duties,
         )
@@ -262,6 +266,8 @@ class VoterSide:
         if self._engine.is_founding:
             await self._first_rows.found(self._member())
             await self._first_rows.enter_own(self._member())
+        elif self._engine.voter is None:
+            await self._first_rows.need_fabric(self._member())
         if await self._is_filled():
             await self._serve()
 
@@ -300,7 +306,7 @@ class VoterSide:
     def _leader_node(self) -> NodeId | None:
         voter = self._engine.voter
         if voter is None:
-            return self._identity.node_id
+            return conductor_of(self._fleet)
         return None if voter.leader_id is None else node_of(voter.leader_id)
 
     @property
@@ -318,17 +324,17 @@ class VoterSide:
         return self._conductor.leases()
 
     async def log_status(self) -> dict[str, Any]:
-        """See `fabric.runtime.log_status`. Raises NoVotersError."""
+        """See `fabric.runtime.log_status`. Raises StoreStoppedError."""
         voter = self._engine.voter
         if voter is None:
-            raise NoVotersError("this fabric's rows live in a database of their own: nobody votes")
+            return nobody_votes(self._state)
         return await log_status(voter, self._state, self._conductor.autopilot_says)
 
     async def hand_over_to(self, node_id: NodeId) -> None:
         """Lets the voter on that node lead. Only where this node leads; raises NoVotersError."""
         voter = self._engine.voter
         if voter is None:
-            raise NoVotersError("this fabric's rows live in a database of their own: nobody leads")
+            raise NoVotersError("this fabric's rows live in a database of their own: nobody votes")
         if not voter.is_leader:
             leader = voter.leader_id
             where = "nobody leads now" if leader is None else f"ask on {self._named(node_of(leader))}"
@@ -341,6 +347,11 @@ class VoterSide:
 
     async def hand_over(self) -> None:
         """Before a planned stop: whoever is furthest along leads on, within a moment or not at all."""
+        try:
+            async with asyncio.timeout(HAND_OVER_S):
+                await self._engine.stand_back()
+        except (FabricError, TimeoutError) as error:
+            log.warning("lead not given up", extra={"reason": str(error) or "the database is slow"})
         voter = self._engine.voter
         heir = None if voter is None or not voter.is_leader else voter.furthest_other()
         if voter is not None and heir is not None and not await self._transfer(voter, heir):
@@ -405,9 +416,8 @@ class VoterSide:
                 self._clock,
                 rotated=self._tell_new_keys,
             ),
+            LogStatusService(self._rpc, self.log_status, self._is_member),
         ]
-        if self._engine.voter is not None:
-            self._services.append(LogStatusService(self._rpc, self.log_status, self._is_member))
         await self._readmit()
         try:
             await self._open_door()

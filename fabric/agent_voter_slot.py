@@ -118,6 +118,8 @@ class VoterSlot:
             log.error("not become a voter", extra={"reason": str(opening.exception())})
 
     async def _open(self, member: Membership, root_key: bytes, incarnation: int) -> VoterId:
+        if self._config.state.is_shared:
+            raise NotInvitedError("this node's rows live in a database that knows no voters")
         async with self._opening:
             self._need_to_run()
             if self._voter is not None:
@@ -127,10 +129,9 @@ class VoterSlot:
                 save_authority(self._config.state_dir, Authority.of(root_key, member.fabric_id))
                 self._who.adopt(member)
                 await self.start()
-        voter_id = None if self._voter is None else self._voter.voter_id
-        if voter_id is None:
-            raise NotInvitedError("this node's rows live in a database that knows no voters")
-        return voter_id
+        assert self._voter is not None
+        assert self._voter.voter_id is not None
+        return self._voter.voter_id
 
     def _need_same_group(self, voter: VoterSide, incarnation: int) -> None:
         """Raises NotInvitedError: the voter here is of another life of the group. If it is of an earlier one,

@@ -69,6 +69,8 @@ class AgentVotersDesk:
         voter = self._voter()
         if voter is None:
             raise NodeRefusedError("ask a node that holds the log: `fabric voters` lists them")
+        if voter.voter_id is None:
+            raise NodeRefusedError("nobody votes: this fabric's rows live in a database of their own")
         return voter
 
     def _view(self, status: dict[str, Any], seen_from: str) -> dict[str, Any]:

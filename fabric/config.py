@@ -76,10 +76,16 @@ class ApiSection:
 class StateSection:
     url: str = _doc(
         "Where the control plane's rows live. Empty: the embedded log and SQLite in state_dir. "
-        "postgresql+psycopg://USER@HOST/DB: a PostgreSQL database.",
+        "postgresql+psycopg://USER@HOST/DB: a PostgreSQL database, the same on every node that is to conduct "
+        "and serve the API.",
         "",
     )
     segment_bytes: int = _doc("Size of one log segment file, preallocated.", 8 << 20)
+
+    @property
+    def is_shared(self) -> bool:
+        """The rows live in a database that several nodes use."""
+        return self.url not in ("", "sqlite")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,10 @@ from fabric.runtime.local_socket import LocalClient
 
 _node = click.argument("target", metavar="NODE", type=NodeName(), shell_complete=node_names)
 
+NOBODY = (
+    "there are no voters: this fabric's rows live in a database of their own, which is to be kept available"
+)
+
 
 @click.group()
 def voters() -> None:
@@ -27,6 +31,9 @@ def list_voters(client: LocalClient, as_json: bool) -> None:
     found = client.get("/voters")
     if as_json:
         print_json(found)
+        return
+    if not found["voters"]:
+        click.echo(NOBODY)
         return
     print_table(
         ("NODE", "ROLE", "STATE", "ZONE", "BEHIND", "SILENT", "WISH"),

@@ -33,7 +33,7 @@ def voters(view: MeshView, status: Mapping[str, Any]) -> dict[str, Any]:
         "voters": rows,
         "term": status["term"],
         "index": status["index"],
-        "may_fail": (len(status["voters"]) - 1) // 2,
+        "may_fail": max(0, (len(status["voters"]) - 1) // 2),
         "autopilot": status["autopilot"],
     }
 

@@ -63,6 +63,10 @@ class SharedLead:
     def is_leader(self) -> bool:
         return self._lease is not None and self._clock.monotonic_ms() < self._until_ms
 
+    def left_ms(self) -> int | None:
+        """Until this node leads no more without another word; None while it does not lead."""
+        return self._until_ms - self._clock.monotonic_ms() if self.is_leader else None
+
     def watch_lead(self, listener: Callable[[], None]) -> Callable[[], None]:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)

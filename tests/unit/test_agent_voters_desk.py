@@ -15,7 +15,7 @@ from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.log_status import STATUS
 from fabric.runtime.node_admin import NodeRefusedError
 from proto.commands.nodes import VoterWish
-from proto.ids import NodeId, voter_of
+from proto.ids import NodeId, VoterId, voter_of
 from tests.fixtures.mesh_nodes import RpcEnd, loopback_transports, rpc_ends
 from tests.fixtures.mesh_view_double import MeshDouble, member_named
 from tests.unit.runtime.voter_group import renamed
@@ -43,6 +43,7 @@ class Side:
     rows: dict[str, NodeId]
     leads: bool = False
     is_serving: bool = True
+    voter_id: VoterId | None = field(default_factory=lambda: VoterId("me"))
     proposed: list[VoterWish] = field(default_factory=list)
     handed_to: list[NodeId] = field(default_factory=list)
 
@@ -188,3 +189,12 @@ async def test_who_holds_no_part_of_the_log_says_where_to_ask(world: World) -> N
     for asking in (world.desk().wish("me", ""), world.desk().promote("me"), world.desk().lead("me")):
         with pytest.raises(NodeRefusedError, match="`fabric voters` lists them"):
             await asking
+
+
+async def test_where_nobody_votes_nobody_is_wished_to(world: World) -> None:
+    side = world.be_voter(leads=True)
+    side.voter_id = None
+    for asking in (world.desk().wish("me", "wanted"), world.desk().lead("me")):
+        with pytest.raises(NodeRefusedError, match="nobody votes"):
+            await asking
+    assert side.proposed == []

@@ -127,3 +127,10 @@ def test_what_was_done_is_told_and_what_was_refused_fails(
     assert desk.asked == [asked_for]
     assert refused.returncode != 0
     assert "ask somebody else" in refused.stderr
+
+
+def test_where_nobody_votes_it_says_why(asked: Asked) -> None:
+    said = listed(asked, Desk(rows=[]))
+    assert "no voters" in said
+    assert "database" in said
+    assert "highly available" not in said
