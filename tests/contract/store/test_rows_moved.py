@@ -107,10 +107,14 @@ async def test_what_came_is_there_and_the_fabric_goes_on(
 ) -> None:
     file, _, _ = exported(lived)
     shared, _ = import_into_database(io.BytesIO(file), empty_postgres, now_ms=NOW_MS)
+    failures: list[BaseException] = []
+    agents = SharedEngine(empty_postgres, NODE, ManualClock(NOW_MS), failures.append, is_founding=False)
+    await agents.open()
+    assert agents.incarnation == shared.incarnation  # so that voters of before end
+    await agents.close()
+    assert failures == []
     engine = PostgresState(empty_postgres, clock=ManualClock(NOW_MS))
-    shared_engine = SharedEngine(engine, empty_postgres, is_founding=False)
-    await shared_engine.open()
-    assert shared_engine.incarnation == shared.incarnation  # so that voters of before end
+    await engine.open()
     try:
         await _goes_on(StoreWorld(engine, ManualClock()), shared.index)
     finally:
