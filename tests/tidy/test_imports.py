@@ -53,6 +53,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         "fabric/runtime/join_door.py",
     ),
     "sqlalchemy": ("fabric/store/",),
+    "alembic": ("fabric/store/revision.py", "fabric/store/revisions/"),
     "aiohttp": ("fabric/api/", "fabric/compute/metadata/"),
     "numpy": ("fabric/core/placement/",),
     "click": ("fabric/cli/",),
