@@ -26,7 +26,7 @@ from fabric.agent_host import make_address_plug, make_driver, make_plug
 from fabric.agent_identity import IdentitySide
 from fabric.agent_nodes import AgentNodes, where_to_ask
 from fabric.agent_operator import OperatorSide
-from fabric.agent_roles import conductor_of, conducts, may_ask_hosts, may_vote
+from fabric.agent_roles import conductor_of, conducts, may_ask_hosts, may_vote, wishes_of
 from fabric.agent_voter import VoterSide, holds_rows, others_may_vote
 from fabric.agent_voter_slot import LetGo, VoterSlot
 from fabric.agent_voters_desk import AgentVotersDesk
@@ -48,7 +48,6 @@ from fabric.mesh.switchboard import Switchboard
 from fabric.runtime import local_socket
 from fabric.runtime.addresses import default_address, endpoint_of
 from fabric.runtime.admission_watch import DOOR_LABEL
-from fabric.runtime.autopilot_loop import NEVER, VOTES_LABEL
 from fabric.runtime.blob_store import FileBlobStore
 from fabric.runtime.blob_sweep import BlobSweeper
 from fabric.runtime.blob_transfer import BlobFetcher, serve_blobs
@@ -112,8 +111,7 @@ class Agent:
         self._virtual: VirtualAddress | None = None
         self._remote: RemoteState | None = None
         self._slot: VoterSlot | None = None
-        votes = config.voters.eligible and not config.state.is_shared
-        self._labels = {} if votes else {VOTES_LABEL: NEVER}
+        self._labels = wishes_of(config)
 
     @property
     def begins_anew(self) -> bool:

@@ -17,7 +17,7 @@ from fabric.core.voters.config import VotersConfig
 from fabric.core.voters.roles import SCHEDULER
 from fabric.errors import FabricError
 from fabric.mesh.rpc_contract import Rpc
-from fabric.runtime.autopilot_loop import AutopilotLoop
+from fabric.runtime.autopilot_loop import NEVER, AutopilotLoop
 from fabric.runtime.clock import Clock
 from fabric.runtime.digest_watch import DigestClock
 from fabric.runtime.entrusting_loop import OPEN, ROWS_LABEL, EntrustingLoop
@@ -28,7 +28,7 @@ from fabric.runtime.invitation import Inviter
 from fabric.runtime.lead_loop import CONDUCTOR
 from fabric.runtime.lease_status import LeaseSeen, LeaseStatus
 from fabric.runtime.reaper import Reaper
-from fabric.runtime.role_keeper import RoleKeeper
+from fabric.runtime.role_keeper import SCHEDULES_LABEL, RoleKeeper
 from proto.ids import NodeId, node_of
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class ConductorDuties:
                 self._inviter,
                 self._clock,
                 self._events,
-                VotersConfig(target=self._config.voters.target),
+                VotersConfig(target=self._config.voters.target, serving=self._config.api.count),
                 told=self._hear_autopilot,
             )
             works.append(("autopilot", autopilot.run()))
@@ -120,7 +120,17 @@ class ConductorDuties:
             me=self._fleet.me,
             candidates=self._may_schedule,
             is_alive=self._fleet.is_alive,
+            zone_of=self._zone_of,
+            is_spared=self._is_spared,
         )
+
+    def _zone_of(self, node_id: NodeId) -> str:
+        member = self._fleet.member(node_id)
+        return "" if member is None else member.record.zone
+
+    def _is_spared(self, node_id: NodeId) -> bool:
+        member = self._fleet.member(node_id)
+        return member is not None and member.record.labels.get(SCHEDULES_LABEL) == NEVER
 
     def _may_schedule(self) -> frozenset[NodeId]:
         """Whoever is there, has the rows, and is allowed to by its certificate."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from fabric.config import Config
 from fabric.runtime.authority import NodeTrust
+from fabric.runtime.autopilot_loop import NEVER, VOTES_LABEL
 from fabric.runtime.fleet import Fleet
+from fabric.runtime.role_keeper import SCHEDULES_LABEL
 from proto.ids import NodeId
 
 ASKING_ROLES = ("conductor", "api")  # the one nudges hosts, the other shows their guests' consoles
@@ -13,6 +16,13 @@ def may_ask_hosts(fleet: Fleet, node_id: NodeId) -> bool:
     """Whether hosts owe that node an answer: it says that it conducts or serves the API, and its
     certificate lets it say so (membership refuses the claim otherwise)."""
     return _claims(fleet, node_id, ASKING_ROLES)
+
+
+def wishes_of(config: Config) -> dict[str, str]:
+    """What this node's operator keeps it out of, as labels of its record."""
+    votes = config.voters.eligible and not config.state.is_shared
+    wishes = {VOTES_LABEL: votes, SCHEDULES_LABEL: config.roles.scheduler}
+    return {label: NEVER for label, may in wishes.items() if not may}
 
 
 def conducts(fleet: Fleet, node_id: NodeId) -> bool:

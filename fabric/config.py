@@ -26,6 +26,7 @@ CONFIG_BYTES_MAX = 1 << 20
 _NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")  # what a certificate takes
 _INTERFACE_NAME = re.compile(r"(?!\.{1,2}$)[^\s/:]{1,15}")  # what the kernel takes
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+API_COUNT_MAX = 21  # `fabric.core.voters.config` says why
 DEFAULT_PATH = Path("/etc/fabric/fabric.toml")
 
 
@@ -59,6 +60,12 @@ class ApiSection:
     listen: str = _doc("Address of the API.", "0.0.0.0")  # noqa: S104  # an API is there to be reached
     port: int = _doc("TCP port of the API. 0: any free port.", 8774)
     public_url: str = _doc("What members show as the API's address. Empty: http://ADDRESS:PORT.", "")
+    count: int = _doc(
+        "How many nodes serve the API at least, with the embedded state: voters and standbys do, and more "
+        "stand by for it; each is sent all that is written. 0: as many as there are. At most 21. Counts on "
+        "the node that leads.",
+        0,
+    )
     virtual_address: str = _doc(
         "Address with prefix length that is always on the node that leads, e.g. 10.0.0.100/24; the same on "
         "every node. Empty: none.",
@@ -96,6 +103,15 @@ class VotersSection:
     target: int = _doc(
         "How many nodes vote: 1, 3 or 5. 0: by the number of eligible nodes. Counts on the node that leads.",
         0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolesSection:
+    """What this node does for the fabric beside conducting."""
+
+    scheduler: bool = _doc(
+        "Whether this node may be the scheduler while another one that holds the log can be.", True
     )
 
 
@@ -154,6 +170,7 @@ class Config:
     api: ApiSection = field(default_factory=ApiSection)
     state: StateSection = field(default_factory=StateSection)
     voters: VotersSection = field(default_factory=VotersSection)
+    roles: RolesSection = field(default_factory=RolesSection)
     compute: ComputeSection = field(default_factory=ComputeSection)
     network: NetworkSection = field(default_factory=NetworkSection)
     metrics: MetricsSection = field(default_factory=MetricsSection)
@@ -289,6 +306,10 @@ def _check(config: Config) -> None:
         ("metrics.port", config.metrics.port),
     ):
         need(0 <= port <= 65_535, f"{where}: {port} is not a TCP port (0 to 65535)")
+    need(
+        0 <= config.api.count <= API_COUNT_MAX,
+        f"api.count: {config.api.count} is not 0 to {API_COUNT_MAX}",
+    )
     if config.mesh.address:
         try:
             address = ipaddress.ip_address(config.mesh.address)

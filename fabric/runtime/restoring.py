@@ -15,17 +15,63 @@ from fabric.runtime.node_identity import (
     save_membership,
 )
 from fabric.runtime.rotation import settle
+from proto.ids import FabricId
 
 
 def own(directory: Path) -> tuple[Membership, NodeIdentity]:
     """Who the node in that directory is. Its lock is held. Raises IdentityError."""
-    settle(directory)
-    member = load_membership(directory)
-    if member is None:
+    found = known(directory)
+    if found is None:
         raise IdentityError(
             f"this node belongs to no fabric (state in {directory}): ask a node that was a member of it"
         )
-    return member, load_or_create(directory)
+    return found
+
+
+def known(directory: Path) -> tuple[Membership, NodeIdentity] | None:
+    """As `own`; None: the node was never a member of a fabric."""
+    settle(directory)
+    member = load_membership(directory)
+    return None if member is None else (member, load_or_create(directory))
+
+
+def root_of(root_key: bytes, fabric_id: FabricId) -> Authority:
+    """Of a backup, for a machine that has none of its own. Raises IdentityError: the backup lacks it;
+    WireError: `root_key` is no key."""
+    if not root_key:
+        raise IdentityError(
+            "this machine was no member of that fabric, and the backup lacks the root's key, with which it "
+            "could become one: restore on a machine that was a member, or from a backup made with "
+            "`fabric backup --with-root-key`"
+        )
+    return Authority.of(root_key, fabric_id)
+
+
+def become_founder(
+    directory: Path,
+    identity: NodeIdentity,
+    authority: Authority,
+    fabric_id: FabricId,
+    *,
+    name: str,
+    now_ms: int,
+) -> None:
+    """A machine that was no member of the fabric is its first node from now on. Durable when this returns.
+    Raises OSError."""
+    certificate = authority.issue(
+        curve_public=identity.curve_public,
+        sign_public=identity.sign_public,
+        name=name,
+        now_ms=now_ms,
+        roles=FOUNDER_ROLES,
+    )
+    save_authority(directory, authority)
+    save_membership(
+        directory,
+        Membership(
+            fabric_id=fabric_id, root_public=authority.root_public, certificate=certificate, founder=True
+        ),
+    )
 
 
 def equip(

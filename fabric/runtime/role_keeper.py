@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 RENEW = "role.renew"
 LOOK_S = 0.5
+SCHEDULES_LABEL = "schedules"  # in a node's record: "never" for one whose operator would spare it
 
 
 class Proposer(Protocol):
@@ -51,9 +52,11 @@ class RoleKeeper:
         me: NodeId,
         candidates: Callable[[], frozenset[NodeId]],
         is_alive: Callable[[NodeId], bool],
+        zone_of: Callable[[NodeId], str] = lambda node_id: "",
+        is_spared: Callable[[NodeId], bool] = lambda node_id: False,
     ) -> None:
-        """`candidates`: who is there and could hold it now. `is_alive`: in the fabric's eyes; a holder
-        that is not is not waited for."""
+        """`candidates`: who is there and could hold it now; who `is_spared` only where nobody else can.
+        `is_alive`: in the fabric's eyes; a holder that is not is not waited for."""
         self.role = role
         self._voter = voter
         self._state = state
@@ -62,6 +65,8 @@ class RoleKeeper:
         self._me = me
         self._candidates = candidates
         self._is_alive = is_alive
+        self._zone_of = zone_of
+        self._is_spared = is_spared
         self._leases: LeaseTable | None = None
 
     async def run(self) -> None:
@@ -99,7 +104,8 @@ class RoleKeeper:
             await self._grant(self._candidates() - late or self._candidates(), row)
 
     async def _grant(self, candidates: frozenset[NodeId], row: RoleGrant | None) -> None:
-        holder = choose_scheduler(candidates, self._me, None)
+        spared = [node_id for node_id in candidates if self._is_spared(node_id)]
+        holder = choose_scheduler(candidates, self._me, None, zone_of=self._zone_of, spared=spared)
         if holder is None:
             return
         command = RoleHold(role=self.role, node_id=holder)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import Connection, select, update
+
+from fabric.store import tables as t
 from fabric.store.backup import Manifest, opened_backup
 from fabric.store.errors import SnapshotRefusedError
 from fabric.store.incarnation import read_incarnation
@@ -15,6 +19,14 @@ from fabric.store.voter_tables import VoterTables
 from proto.ids import NodeId
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Newcomer:
+    """A machine that was no member, with the root's key out of the backup, and what it is to be called."""
+
+    name: str
+    root_public: bytes
+
+
 def restore_backup(
     path: Path,
     node_directory: Path,
@@ -22,10 +34,11 @@ def restore_backup(
     *,
     now_ms: int,
     force: bool,
+    newcomer: Newcomer | None = None,
     equip: Callable[[], None] = lambda: None,
 ) -> tuple[NewLife, Manifest, Path | None]:
     """The new life, what it was made from, and where the state before is. The node's lock is held. `equip` is
-    called when all is built, before it is the state.
+    called when all is built, before it is the state. `newcomer`: this node was no member.
 
     Raises SnapshotRefusedError: the file is damaged or of another schema, or there is a state already and not
     `force`. OSError, sqlite3.Error, SQLAlchemyError, LogFailedError. Nothing is changed then.
@@ -41,6 +54,8 @@ def restore_backup(
     unpacked.unlink()
     with opened_writer(building / DATABASE) as connection:
         tables = VoterTables(connection)
+        if newcomer is not None:
+            _found_anew(connection, node_id, newcomer)
         life = begin_new_life(
             connection,
             building,
@@ -53,3 +68,18 @@ def restore_backup(
         )
     equip()
     return life, manifest, commit(node_directory)
+
+
+def _found_anew(connection: Connection, node_id: NodeId, newcomer: Newcomer) -> None:
+    """Only the founder is admitted without a token that somebody made. Raises SnapshotRefusedError."""
+    with connection.begin():
+        root_public = connection.execute(select(t.fabric.c.root_public)).scalar_one()
+        if bytes(root_public) != newcomer.root_public:
+            raise SnapshotRefusedError("the root's key in the backup is not that of its rows")
+        others = (t.nodes.c.name == newcomer.name) & (t.nodes.c.node_id != node_id)
+        if connection.execute(select(t.nodes.c.node_id).where(others)).first() is not None:
+            raise SnapshotRefusedError(
+                f"a node of that fabric is called {newcomer.name}, and this machine is another: set another "
+                "node.name here, and remove the former one when it is lost"
+            )
+        connection.execute(update(t.fabric).values(founder_id=node_id))

@@ -70,6 +70,10 @@ def flavors(cloud: CloudClient) -> set[str]:
     return {row["name"] for row in cloud.get("/compute/v2.1/flavors")["flavors"]}
 
 
+def hosts(cloud: CloudClient) -> set[str]:
+    return {row["hypervisor_hostname"] for row in cloud.get("/compute/v2.1/os-hypervisors")["hypervisors"]}
+
+
 def until_whole(fabric: Running, *wanted: str) -> None:
     """All three vote, and each has all of it."""
     eventually(lambda: voting(fabric) == set(NAMES), timeout_s=WAIT_S, what="three voters again")
@@ -142,3 +146,27 @@ def test_a_backup_brings_all_back_but_what_came_after_it(fabric: Running, tmp_pa
     fabric.act(server, {"os-stop": None})  # its host takes the word of the restored rows
     fabric.wait_status(server, "SHUTOFF")
     until_whole(fabric, "before", "alone", "next")
+
+
+def test_a_new_machine_brings_it_back_where_no_member_is_left(fabric: Running, tmp_path: Path) -> None:
+    flavor(until_cloud(fabric, "h1"), "last")
+    bare, whole = tmp_path / "bare.tar", tmp_path / "whole.tar"
+    fabric.cli("backup", str(bare), "--node", "h1")
+    fabric.cli("backup", str(whole), "--node", "h1", "--with-root-key")
+    kill(fabric, *NAMES)
+    shutil.rmtree(fabric.node("h1").dir)
+    refused = fabric.cli("restore", str(bare), "--node", "h1", check=False)
+    assert (refused.returncode, "--with-root-key" in refused.stderr) == (1, True), refused.stderr
+    refused = fabric.cli("restore", str(whole), "--node", "h1", check=False)
+    assert (refused.returncode, "set another node.name" in refused.stderr) == (1, True), refused.stderr
+    config = fabric.node("h1").config
+    config.write_text(config.read_text().replace('name = "h1"', 'name = "new"'))
+    done = fabric.cli("restore", str(whole), "--node", "h1")
+    assert "a new node of the fabric, new, and its founder" in done.stderr
+    fabric.cli("dev", "start", "h1")
+    cloud = until_cloud(fabric, "h1")
+    assert "last" in flavors(cloud)
+    flavor(cloud, "and-on")
+    rows = json.loads(fabric.cli("members", "--node", "h1", "--json").stdout)
+    assert {row["name"]: row["state"] for row in rows}["new"] == "alive"
+    eventually(lambda: "new" in hosts(cloud), what="that it carries guests, too")

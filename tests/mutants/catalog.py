@@ -10,6 +10,7 @@ from tests.mutants.autopilot_bugs import AUTOPILOT_BUGS
 from tests.mutants.bug import Bug, Harm
 from tests.mutants.disk_bugs import DISK_BUGS
 from tests.mutants.membership_bugs import MEMBERSHIP_BUGS
+from tests.mutants.moving_bugs import MOVING_BUGS
 from tests.mutants.raft_bugs import RAFT_BUGS
 from tests.mutants.runtime_bugs import RUNTIME_BUGS
 from tests.mutants.store_bugs import STORE_BUGS
@@ -346,6 +347,7 @@ NETWORK = (
 
 CATALOG: tuple[Bug, ...] = (
     *STORE_BUGS,
+    *MOVING_BUGS,
     *RUNTIME,
     *MEMBERSHIP_BUGS,
     *RAFT_BUGS,

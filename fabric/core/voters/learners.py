@@ -65,7 +65,7 @@ def next_invitation(view: View, memory: Memory) -> NodeFacts | None:
 def _places(view: View) -> int:
     """Of members that nothing speaks against: the voters that should be, and their standbys."""
     should_be = max(view.size_for(view.lately_able), len(view.voters))
-    return (view.config.target or should_be) + view.config.standbys
+    return max((view.config.target or should_be) + view.config.standbys, view.config.serving)
 
 
 def _staying(view: View) -> int:

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from fabric.core.voters.rendezvous import weight
 from proto.ids import NodeId
 
 SCHEDULER = "scheduler"
-API = "api"
 
 
 def choose_scheduler(
-    candidates: Collection[NodeId], conductor: NodeId, current: NodeId | None
+    candidates: Collection[NodeId],
+    conductor: NodeId,
+    current: NodeId | None,
+    *,
+    zone_of: Callable[[NodeId], str] = lambda node_id: "",
+    spared: Collection[NodeId] = (),
 ) -> NodeId | None:
     """One of `candidates` (the healthy ones); None when there are none.
 
     It stays where it is while its holder is healthy, also when that one becomes the conductor: a failover has
-    enough to do. Chosen anew, it goes elsewhere, so that one death takes one role.
+    enough to do. Chosen anew, it goes elsewhere, so that one death takes one role; to another zone if there
+    is one, so that one zone's does, too. The `spared` take it only where there is nobody else.
     """
     if current is not None and current in candidates:
         return current
-    elsewhere = [node_id for node_id in candidates if node_id != conductor]
-    return max(
-        elsewhere or candidates, key=lambda node_id: (weight(SCHEDULER, node_id), node_id), default=None
-    )
 
+    def rank(node_id: NodeId) -> tuple[bool, bool, bool, int, NodeId]:
+        is_apart = zone_of(node_id) != zone_of(conductor)
+        return node_id not in spared, node_id != conductor, is_apart, weight(SCHEDULER, node_id), node_id
 
-def choose_api(voters: Collection[NodeId], eligible: Collection[NodeId], count: int) -> frozenset[NodeId]:
-    """All voters, which hold a copy of the rows anyway, and others up to `count` in all."""
-    others = sorted(
-        set(eligible) - set(voters), key=lambda node_id: (weight(API, node_id), node_id), reverse=True
-    )
-    return frozenset(voters) | frozenset(others[: max(0, count - len(set(voters)))])
+    return max(candidates, key=rank, default=None)

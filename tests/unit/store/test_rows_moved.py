@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fabric.core.nodes.queries import ListRoleGrants
 from fabric.store import rows_import
 from fabric.store.errors import SchemaVersionError, SnapshotRefusedError
 from fabric.store.framing import PREFIX_BYTES, frame
@@ -56,6 +57,8 @@ async def test_what_a_stopped_voter_logged_and_had_not_folded_comes_along(tmp_pa
     engine = await opened(tmp_path / "node" / STATE)
     assert await names(engine) == {"n3", "n4", "n5", "n6"}
     assert engine.term > TERM
+    (grant,) = await engine.read(ListRoleGrants())
+    assert grant.fence == life.index  # above every one that was given before
     await engine.close()
     assert not (tmp_path / "old" / GATHERED).exists()
 

@@ -61,11 +61,29 @@ def test_an_even_number_loses_one(voters: str, left: int) -> None:
     assert "a" in voters_of(step)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "serving", "learners"), [(9, 0, 2), (9, 7, 2), (9, 8, 3), (9, 9, 4), (6, 9, 1)]
+)
+def test_more_stand_by_where_more_are_to_serve(nodes: int, serving: int, learners: int) -> None:
+    group = Group("abcde", others="fghi"[: nodes - 5], serving=serving)
+    group.settle()
+    assert (len(group.voters), len(group.learners)) == (5, learners)
+    assert group.wait(900) is None, "it does not come to rest"
+
+
+def test_who_stood_by_only_to_serve_goes_when_fewer_are_wanted() -> None:
+    group = Group("abc", "defgh", target=3, serving=5)
+    group.settle()
+    assert (len(group.voters), len(group.learners)) == (3, 2)
+
+
 def test_settings_are_checked() -> None:
     for wrong in (
         {"target": 2},
         {"target": 7},
         {"standbys": -1},
+        {"serving": -1},
+        {"serving": 22},
         {"dead_after_ms": 1},
         {"caught_up_entries": 0},
     ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fabric.core.voters.leases import TTL_MS, Grant, LeaseTable
-from fabric.core.voters.roles import choose_api, choose_scheduler
+from fabric.core.voters.roles import choose_scheduler
 from proto.ids import Fence, NodeId
 
 NODES = [NodeId(name) for name in "abcdefgh"]
@@ -35,13 +35,20 @@ def test_everybody_chooses_the_same_and_a_death_moves_only_its_own() -> None:
             assert choose_scheduler([node for node in NODES if node != dead], A, None) == chosen
 
 
-def test_all_voters_answer_the_api_and_others_fill_up() -> None:
-    assert choose_api([A, B, C], NODES, 2) == {A, B, C}
-    chosen = choose_api([A, B, C], NODES, 5)
-    assert chosen > {A, B, C}
-    assert len(chosen) == 5
-    assert choose_api([A, B, C], NODES[::-1], 5) == chosen
-    assert choose_api([A], [A, B], 9) == {A, B}
+def test_chosen_anew_it_goes_to_another_zone_than_the_conductors() -> None:
+    zones = {node: "west" if node in (A, B) else "east" for node in NODES}
+    for conductor in NODES:
+        chosen = choose_scheduler(NODES, conductor, None, zone_of=zones.__getitem__)
+        assert chosen is not None
+        assert zones[chosen] != zones[conductor]
+    assert choose_scheduler([A, B], A, None, zone_of=zones.__getitem__) == B, "one zone is no reason to stay"
+
+
+def test_who_is_spared_schedules_only_where_nobody_else_can() -> None:
+    for node in (B, C):
+        assert choose_scheduler([A, B, C], A, None, spared=[n for n in (B, C) if n != node]) == node
+    assert choose_scheduler([A, B], A, None, spared=[B]) == A
+    assert choose_scheduler([A, B], A, None, spared=[A, B]) == B
 
 
 def test_a_lease_that_is_renewed_does_not_end() -> None:
@@ -81,3 +88,11 @@ def test_a_new_leader_first_gives_every_grant_one_term_more() -> None:
     assert table.expired(1_000_000 + TTL_MS - 1) == []
     assert table.renew("scheduler", A, Fence(2), 1_000_000 + TTL_MS - 1)
     assert table.expired(1_000_000 + TTL_MS) == [grant(B, 3)]
+
+
+def test_how_long_a_lease_lasts_is_that_of_the_newest_grant() -> None:
+    table = LeaseTable([grant(A, 7)], 0)
+    table.grant(grant(B, 9), 1_000)
+    assert table.left_ms("scheduler", 2_000) == (grant(B, 9), TTL_MS - 1_000)
+    assert table.left_ms("scheduler", 10 * TTL_MS) == (grant(B, 9), 0)
+    assert table.left_ms("api", 0) is None
