@@ -16,7 +16,7 @@ from fabric.store.life_swap import STATE
 from tests.fixtures.dev_fabric import Running, eventually, running_fabric
 from tests.fixtures.postgres_cluster import postgres_cluster, why_not
 
-pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -112,6 +112,14 @@ def test_rows_that_were_changed_and_framed_anew_are_refused(tmp_path: Path) -> N
         refused(tmp_path, framed(*wrong))
 
 
+def test_whoever_only_reads_a_file_sees_that_rows_are_missing(tmp_path: Path) -> None:
+    bodies = records(exported(tmp_path))
+    at = next(i for i, body in enumerate(bodies) if body[0] == "row")
+    reader = RowsReader(io.BytesIO(framed(*bodies[:at], *bodies[at + 1 :])))
+    with pytest.raises(SnapshotRefusedError, match="not those that were written"):
+        list(reader.content())
+
+
 def test_another_form_and_another_schema_are_refused(tmp_path: Path) -> None:
     first, *rest = records(exported(tmp_path))
     fields = first[1]
