@@ -7,7 +7,7 @@ DIR ?= .fabric/dev
 PYTEST_ARGS ?=
 FABRIC := .venv/bin/fabric
 
-.PHONY: up down setup run-setup test unit lint bench soak chaos mutants fuzz clean help lock
+.PHONY: up down setup run-setup test unit lint bench soak chaos mutants api-postgres fuzz clean help lock
 
 help:            ## What can be made
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -47,6 +47,9 @@ chaos: setup ## Five agents, harm of every kind, both engines; nothing may be lo
 
 mutants: setup ## Plant known bugs, one at a time in a private copy, and print how many the tests kill
 	.venv/bin/python -m tests.mutants
+
+api-postgres: setup ## The API's tests again, over PostgreSQL
+	FABRIC_TEST_STATE=postgresql .venv/bin/pytest tests/api -q
 
 fuzz:            ## Fuzz every decoder and the membership core (atheris): MINUTES of processor time in all, 10 by default
 	@WITH_FUZZ=1 DRIVER=sim ./.ci/setup.sh
