@@ -13,6 +13,7 @@ from tests.mutants.membership_bugs import MEMBERSHIP_BUGS
 from tests.mutants.moving_bugs import MOVING_BUGS
 from tests.mutants.raft_bugs import RAFT_BUGS
 from tests.mutants.runtime_bugs import RUNTIME_BUGS
+from tests.mutants.shared_bugs import SHARED_BUGS
 from tests.mutants.store_bugs import STORE_BUGS
 from tests.mutants.voter_bugs import VOTER_BUGS
 
@@ -348,6 +349,7 @@ NETWORK = (
 CATALOG: tuple[Bug, ...] = (
     *STORE_BUGS,
     *MOVING_BUGS,
+    *SHARED_BUGS,
     *RUNTIME,
     *MEMBERSHIP_BUGS,
     *RAFT_BUGS,
