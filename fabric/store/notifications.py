@@ -66,8 +66,8 @@ class Notifications:
     def _listen(self) -> Any:
         """A driver's own connection, taken from the pool for good."""
         pooled = self._engine.raw_connection()
-        pooled.detach()
         connection: Any = pooled.driver_connection
+        pooled.detach()
         try:
             connection.autocommit = True
             connection.execute(f"LISTEN {self._channel}")

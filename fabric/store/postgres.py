@@ -1,10 +1,10 @@
-"""The same handlers in PostgreSQL: one SERIALIZABLE transaction for each command, whoever proposes it.
+"""The same handlers in PostgreSQL, in SERIALIZABLE transactions, whoever proposes.
 
 Several agents share one database and are equal. The position row is the sequence: each command takes the next
 index from it. A transaction first waits for its turn and only then sees the rows: two that saw the same
 position could not both be committed, and the later one would have to begin again. Where tables cannot be
-locked, that happens. What is lost at COMMIT is settled by the request row, which says whether the command was
-applied.
+locked, that happens. A turn takes along all that waits in this process (`command_turn.py`). What is lost at
+COMMIT is settled by the request rows, which say what was applied.
 
 Listeners hear every command in the order of its index, once, whoever proposed it: those of this process at
 once, others from the feed, which NOTIFY says has grown. Reads are REPEATABLE READ, READ ONLY, and current.
@@ -17,25 +17,25 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from sqlalchemy import BigInteger, Connection, Engine, func, literal, text, update
+from sqlalchemy import BigInteger, Connection, Engine, func, literal, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from fabric.core.queries import Applied, AppliedEntry, Consistency, Listener, Query
-from fabric.errors import CommandRejectedError, NotLeaderError
+from fabric.errors import CommandRejectedError, FabricError, NotLeaderError
 from fabric.store import role_lease
 from fabric.store import tables as t
-from fabric.store.abilities import TAKE_TURN, Abilities, abilities_of
-from fabric.store.apply import Entry, Outcome, apply_group
+from fabric.store.abilities import Abilities, abilities_of
+from fabric.store.apply import Outcome
 from fabric.store.command_entry import REQUEST_ID_BYTES_MAX
+from fabric.store.command_turn import BYTES_MAX, COMMANDS_MAX, Turn, Waiting, not_replayed, take_turn
 from fabric.store.database import DEADLINE_MS, Database, plain
 from fabric.store.errors import StoreBusyError, StoreFailedError, StoreStoppedError
 from fabric.store.feed_follower import LOOK_S, FeedFollower
-from fabric.store.framing import hash_bytes
 from fabric.store.held_lease import HeldLease, LeaseSeen
 from fabric.store.in_order import InOrder
 from fabric.store.listeners import Listeners
@@ -43,7 +43,8 @@ from fabric.store.notifications import Notifications
 from fabric.store.query import answer
 from fabric.store.role_lease import Now
 from fabric.store.schema import create_schema
-from fabric.store.shared_feed import CHANNEL, FeedPage, read_feed, read_position, write_feed
+from fabric.store.settle import settle
+from fabric.store.shared_feed import CHANNEL, FeedPage, read_feed, read_position
 from proto.commands import Command, decode_command, encode_command
 from proto.errors import WireError
 from proto.ids import LogIndex, NodeId, RequestId
@@ -83,6 +84,10 @@ class PostgresState:
         self._clock = clock
         self._in_flight_max = in_flight_max
         self._in_flight = 0
+        self._waiting: deque[tuple[Waiting, asyncio.Future[Outcome]]] = deque()
+        self._idle = asyncio.Event()  # nothing is in flight
+        self._idle.set()
+        self._is_closing = False
         self._listeners = Listeners()
         self._order = InOrder(self._listeners)
         self._follower = FeedFollower(self._order, self._feed_after)
@@ -118,6 +123,7 @@ class PostgresState:
             database.close()
             raise
         self._database = database
+        self._is_closing = False
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="postgres-writer")
         self._leaser = ThreadPoolExecutor(1, thread_name_prefix="postgres-lease")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="postgres-reader")
@@ -128,6 +134,8 @@ class PostgresState:
                 database.engine, CHANNEL, self._readers, listening=self._on_listening, heard=self._on_word
             )
             self._following.append(asyncio.create_task(listening.run(), name="database notifications"))
+        for task in self._following:
+            task.add_done_callback(_ended)
 
     def _prepare(self, engine: Engine) -> None:
         with engine.begin() as connection:
@@ -146,6 +154,8 @@ class PostgresState:
         for task in following:
             task.cancel()
         await asyncio.gather(*following, return_exceptions=True)
+        self._is_closing = True
+        await self._idle.wait()  # what is in flight has a deadline of its own
         pools = (self._writer, self._leaser, self._readers)
         self._writer = self._leaser = self._readers = None
         for pool in pools:
@@ -171,7 +181,7 @@ class PostgresState:
         return await self._propose(command, request_id, lease)
 
     async def _propose(self, command: Command, request_id: RequestId, lease: HeldLease | None) -> Applied:
-        if self._writer is None:
+        if self._writer is None or self._is_closing:
             raise StoreStoppedError("the store is closed")
         if len(request_id.encode()) > REQUEST_ID_BYTES_MAX:
             raise CommandRejectedError("invalid", "The request id is too long.")
@@ -179,27 +189,60 @@ class PostgresState:
             raise StoreBusyError(f"{self._in_flight} commands are in flight already")
         try:
             body = encode_command(command)
+            command = decode_command(body)  # as everybody else gets it
         except WireError as error:
             raise CommandRejectedError(
                 "invalid", f"The request is too large or malformed ({error})."
             ) from error
         self._in_flight += 1
         until = time.monotonic() + DEADLINE_MS / 1_000
-        future = self._loop.run_in_executor(self._writer, self._commit, body, request_id, lease, until)
-        future.add_done_callback(lambda done: self._done(done, command))
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        self._waiting.append((Waiting(command, body, request_id, lease, until), future))
+        if self._idle.is_set():
+            self._write()
         # A cancelled caller does not cancel its command.
         outcome = await asyncio.shield(future)
         if outcome.rejection is not None:
             raise CommandRejectedError(*outcome.rejection)
         return Applied(outcome.index, outcome.result, outcome.replayed)
 
-    def _done(self, future: asyncio.Future[Outcome], command: Command) -> None:
-        """On the loop, in commit order, before the proposer goes on."""
-        self._in_flight -= 1
-        if future.cancelled() or future.exception() is not None:
-            self._follower.wake()  # it may have been committed: then the feed has it
+    def _write(self) -> None:
+        """The next turn, of all that wait by now."""
+        taken: list[tuple[Waiting, asyncio.Future[Outcome]]] = []
+        size = 0
+        while self._waiting and len(taken) < COMMANDS_MAX:
+            size += len(self._waiting[0][0].body)
+            if taken and size > BYTES_MAX:
+                break
+            taken.append(self._waiting.popleft())
+        if not taken:
+            self._idle.set()
             return
-        outcome = future.result()
+        self._idle.clear()
+        assert self._writer is not None
+        writing = self._loop.run_in_executor(self._writer, self._commit, [one for one, _ in taken])
+        writing.add_done_callback(lambda done: self._written(done, taken))
+
+    def _written(
+        self,
+        writing: asyncio.Future[tuple[Outcome | FabricError, ...]],
+        taken: Sequence[tuple[Waiting, asyncio.Future[Outcome]]],
+    ) -> None:
+        """On the loop, in commit order, before the proposers go on."""
+        self._in_flight -= len(taken)
+        error = writing.exception()
+        if error is not None:
+            for _, future in taken:
+                settle(future, error)
+            self._follower.wake()  # it may have been committed: then the feed has it
+        else:
+            for (one, future), outcome in zip(taken, writing.result(), strict=True):
+                settle(future, outcome)
+                if isinstance(outcome, Outcome):
+                    self._tell(one.command, outcome)
+        self._write()
+
+    def _tell(self, command: Command, outcome: Outcome) -> None:
         self._applied_index = max(self._applied_index, outcome.index)
         if outcome.replayed:
             return
@@ -289,52 +332,31 @@ class PostgresState:
 
     # ---- the writer thread
 
-    def _commit(self, body: bytes, request_id: RequestId, lease: HeldLease | None, until: float) -> Outcome:
-        """Raises as `propose_under`."""
+    def _commit(self, waiting: Sequence[Waiting]) -> tuple[Outcome | FabricError, ...]:
+        """What becomes of each. Raises, of all of them: StoreBusyError, StoreStoppedError (not done),
+        StoreFailedError (unknown)."""
         assert self._database is not None
-        if time.monotonic() >= until:  # behind others that waited for the database
+        now = time.monotonic()
+        if all(one.until <= now for one in waiting):  # behind others that waited for the database
             raise StoreBusyError("the database was away for too long")
-        outcome: Outcome | None = None
+        turn = Turn((), False)
 
-        def work(connection: Connection) -> Outcome | None:
-            nonlocal outcome
-            outcome = self._apply(connection, body, request_id, lease)
-            if outcome is None or outcome.replayed:
-                return None  # nothing happened: no index is used up
-            return outcome
+        def work(connection: Connection) -> Turn | None:
+            nonlocal turn
+            turn = take_turn(connection, waiting, self._abilities, self._now(), self._tag)
+            return turn if turn.is_done else None
 
+        until = max(one.until for one in waiting)
         _, is_in_doubt = self._database.serializable(work, until=until)
-        if outcome is None:
-            taken = "another node took the role"
-            raise (
-                StoreFailedError(f"{taken}; it may have been done") if is_in_doubt else NotLeaderError(taken)
-            )
-        if is_in_doubt and outcome.replayed:  # it was our own attempt that was committed
-            return replace(outcome, replayed=False)
-        return outcome
+        if is_in_doubt:
+            turn = not_replayed(turn)
+        taken = "another node took the role"
+        fenced = StoreFailedError(f"{taken}; it may have been done") if is_in_doubt else NotLeaderError(taken)
+        return tuple(fenced if outcome is None else outcome for outcome in turn.outcomes)
 
-    def _apply(
-        self, connection: Connection, body: bytes, request_id: RequestId, lease: HeldLease | None
-    ) -> Outcome | None:
-        """None: that lease is not held any more."""
-        if self._abilities.can_lock_tables:
-            connection.execute(TAKE_TURN)
-        if lease is not None and not role_lease.is_held(connection, lease):
-            return None
-        index, time_ms = self._take_index(connection)
-        entry = Entry(index, time_ms, request_id, hash_bytes(body), decode_command(body))
-        outcome = apply_group(connection, [entry])[0]
-        if not outcome.replayed:
-            result = None if outcome.rejection else outcome.result
-            word = f"{index} {self._tag}" if self._abilities.can_notify else None
-            write_feed(connection, index, body, result, word)
-        return outcome
 
-    def _take_index(self, connection: Connection) -> tuple[LogIndex, int]:
-        p = t.position.c
-        row = connection.execute(
-            update(t.position)
-            .values(applied_index=p.applied_index + 1, time_ms=func.greatest(p.time_ms, self._now()))
-            .returning(p.applied_index, p.time_ms)
-        ).one()
-        return LogIndex(row.applied_index), int(row.time_ms)
+def _ended(following: asyncio.Task[None]) -> None:
+    """By a bug of ours: others are heard of later, or not at all, and the rows are true."""
+    error = None if following.cancelled() else following.exception()
+    if error is not None:
+        log.critical("not following the database any more", exc_info=error)

@@ -6,7 +6,7 @@ snapshot, and whoever listens looks at the rows by itself from time to time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, literal, select
@@ -20,9 +20,7 @@ PAGE = 512
 CHANNEL = "fabric_feed"
 
 _INSERT = insert(t.feed)
-_INSERT_AND_NOTIFY = insert(t.feed).returning(
-    func.pg_notify(literal(CHANNEL, literal_execute=True), bindparam("word"))
-)
+_NOTIFY = select(func.pg_notify(literal(CHANNEL, literal_execute=True), bindparam("word")))
 _PRUNE = delete(t.feed).where(t.feed.c.log_index <= bindparam("upto"))
 _PAGE = (
     select(t.feed)
@@ -35,7 +33,7 @@ _PAGE = (
 @dataclass(frozen=True, slots=True)
 class FeedRow:
     index: LogIndex
-    body: bytes  # empty: rejected
+    body: bytes  # empty: rejected, or done before
     result: Mapping[str, object]
 
 
@@ -45,22 +43,18 @@ class FeedPage:
     rows: tuple[FeedRow, ...]  # the next there are, in order; the first of them may be gone from the feed
 
 
-def write_feed(
-    connection: Connection, index: int, body: bytes, result: Mapping[str, object] | None, word: str | None
-) -> None:
-    """`result` None: rejected. `word` is told to whoever listens when the transaction commits; None where
-    the database cannot."""
-    row = {
-        "log_index": index,
-        "body": b"" if result is None else body,
-        "result": None if result is None else dict(result),
-    }
-    if word is None:
-        connection.execute(_INSERT, row)
-    else:
-        connection.execute(_INSERT_AND_NOTIFY, row | {"word": word})
-    if index % PRUNE_EVERY == 0:
-        connection.execute(_PRUNE, {"upto": index - FEED_ENTRIES})
+def write_feed(connection: Connection, rows: Sequence[FeedRow], word: str | None) -> None:
+    """`word` is told to whoever listens when the transaction commits; None where the database cannot."""
+    values = [
+        {"log_index": row.index, "body": row.body, "result": dict(row.result) if row.body else None}
+        for row in rows
+    ]
+    connection.execute(_INSERT, values)
+    if word is not None:
+        connection.execute(_NOTIFY, {"word": word})
+    first, last = rows[0].index, rows[-1].index
+    if first // PRUNE_EVERY != last // PRUNE_EVERY or first % PRUNE_EVERY == 0:
+        connection.execute(_PRUNE, {"upto": last - FEED_ENTRIES})
 
 
 def read_feed(connection: Connection, after: LogIndex) -> FeedPage:

@@ -57,11 +57,11 @@ SHARED_BUGS = (
         DATABASE,
     ),
     bug(
-        "a conflict told at commit is not tried again",
+        "a conflict is not tried again",
         L,
         "store/database.py",
-        "        if trouble is Trouble.CONFLICT:\n",
-        "        if trouble is Trouble.CONFLICT and not self._is_committing:\n",
+        "            if self._conflicts < ATTEMPTS_MAX:\n",
+        "            if self._conflicts < 1:\n",
         DATABASE,
     ),
     bug(

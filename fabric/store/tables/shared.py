@@ -13,7 +13,7 @@ feed = Table(  # the last entries, one row an index and no index left out, so th
     "feed",
     shared_metadata,
     Column("log_index", INT, primary_key=True, autoincrement=False),
-    Column("body", LargeBinary, nullable=False),  # the encoded command; empty where it was rejected
+    Column("body", LargeBinary, nullable=False),  # the encoded command; empty where nothing was done
     Column("result", JsonText, nullable=True),  # as its proposer was told
 )
 

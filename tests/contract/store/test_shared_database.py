@@ -18,11 +18,12 @@ from sqlalchemy import event, text
 
 from fabric.core.identity.queries import ListProjects
 from fabric.core.nodes.queries import ListRoleGrants
+from fabric.core.queries import Applied
 from fabric.errors import CommandRejectedError, NotLeaderError
 from fabric.runtime.clock import SystemClock
 from fabric.runtime.lead_loop import CONDUCTOR, LeadLoop
 from fabric.runtime.shared_lead import TTL_MS, SharedLead
-from fabric.store import notifications, shared_feed
+from fabric.store import feed_follower, notifications, postgres, shared_feed
 from fabric.store.abilities import Abilities
 from fabric.store.held_lease import HeldLease
 from fabric.store.postgres import PostgresState
@@ -112,7 +113,12 @@ async def test_the_database_is_asked_what_it_can(agents: Agents) -> None:
 
 
 @pytest.mark.parametrize("abilities", [ALL, NEITHER], ids=["notified", "polling"])
-async def test_everybody_hears_of_everything_once_and_in_order(agents: Agents, abilities: Abilities) -> None:
+async def test_everybody_hears_of_everything_once_and_in_order(
+    agents: Agents, abilities: Abilities, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if abilities.can_notify:  # and nobody looks without being told
+        monkeypatch.setattr(feed_follower, "POLL_S", 3_600.0)
+        monkeypatch.setattr(postgres, "LOOK_S", 3_600.0)
     for _ in range(3):
         await agents.open(abilities)
     await asyncio.gather(*(agents.put(number % 3, f"n{number}") for number in range(30)))
@@ -122,6 +128,17 @@ async def test_everybody_hears_of_everything_once_and_in_order(agents: Agents, a
         await agents.states[0].propose(project("n1"), request_id=RequestId("req-again"))
     await agents.put(1, "last")
     assert (await agents.all_heard(31))[-1][0] == told[-1][0] + 2
+
+
+async def test_a_lease_that_is_given_up_is_told(agents: Agents) -> None:
+    one, other = await agents.open(ALL), await agents.open(ALL)
+    told = asyncio.Event()
+    other.watch_leases(told.set)
+    await until(lambda: other._follower.look_s == postgres.LOOK_S, WITHIN_S)  # it listens
+    epoch = (await one.take_lease(CONDUCTOR, A, TTL_MS)).epoch
+    assert epoch is not None
+    await one.give_up_lease(HeldLease(role=CONDUCTOR, node_id=A, epoch=epoch))
+    await asyncio.wait_for(told.wait(), WITHIN_S)
 
 
 async def test_waiting_for_the_turn_nobody_meets_a_conflict(
@@ -192,16 +209,16 @@ async def test_an_agent_stopped_in_its_transaction_keeps_nobody(agents: Agents, 
     """SIGSTOP with the turn in hand: the server takes it away."""
     script = f"""
 import asyncio, os, signal
-from fabric.store import postgres
+from fabric.store import command_turn
 from fabric.store.postgres import PostgresState
 from tests.contract.store.test_shared_database import project
 from proto.ids import RequestId
 
-real = postgres.write_feed
+real = command_turn.write_feed
 def stop(*arguments):
     os.kill(os.getpid(), signal.SIGSTOP)
     real(*arguments)
-postgres.write_feed = stop
+command_turn.write_feed = stop
 
 async def main():
     state = PostgresState({agents.url!r})
@@ -255,6 +272,43 @@ async def test_a_lease_is_taken_over_and_what_its_former_holder_grants_is_refuse
     )
     (grant,) = await one.read(ListRoleGrants())
     assert (grant.node_id, grant.fence) == (B, applied.index)
+
+
+async def test_a_turn_gives_each_what_it_would_get_alone(agents: Agents) -> None:
+    """New, asked before, refused, of a former conductor, and a twin: all in one transaction."""
+    one, other = await agents.open(ALL), await agents.open(ALL)
+    await agents.put(0, "known")
+    first = (await one.take_lease(CONDUCTOR, A, TTL_MS)).epoch
+    second = (await one.take_lease(CONDUCTOR, A, TTL_MS)).epoch
+    assert first is not None
+    assert second is not None
+    stale, held = (HeldLease(role=CONDUCTOR, node_id=A, epoch=epoch) for epoch in (first, second))
+    grant = RoleHold(role="scheduler", node_id=A)
+    before = one.applied_index
+    begun = one.propose(project("begins"), request_id=RequestId("req-begins"))  # the others gather meanwhile
+    results = await asyncio.gather(
+        begun,
+        one.propose(project("new"), request_id=RequestId("req-new")),
+        one.propose(project("known"), request_id=RequestId("req-known")),
+        one.propose(project("known"), request_id=RequestId("req-another")),
+        one.propose_under(stale, grant, request_id=RequestId("req-stale")),
+        one.propose_under(held, grant, request_id=RequestId("req-held")),
+        one.propose(project("new"), request_id=RequestId("req-new")),
+        return_exceptions=True,
+    )
+    _, new, known, refused, fenced, granted, twin = results
+    assert isinstance(new, Applied)
+    assert isinstance(known, Applied)
+    assert isinstance(granted, Applied)
+    assert isinstance(twin, Applied)
+    assert (new.replayed, known.replayed, granted.replayed, twin.replayed) == (False, True, False, True)
+    assert known.index <= before
+    assert (new.index, twin.index) == (before + 2, new.index)
+    assert isinstance(refused, CommandRejectedError)
+    assert isinstance(fenced, NotLeaderError)
+    (role,) = [row for row in await other.read(ListRoleGrants()) if row.role == "scheduler"]
+    assert role.fence == granted.index
+    assert [name for _, name in await agents.all_heard(3)] == ["known", "begins", "new"]
 
 
 class Conducting:
