@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from fabric.core.queries import Applied, Consistency, Listener, Query
+from fabric.core.voters.levels import Levels
 from fabric.errors import ConfigError
 from fabric.store.lone_voter import lone_voter
 from fabric.store.postgres import PostgresState
@@ -26,11 +27,19 @@ class Engine(Protocol):
     @property
     def applied_index(self) -> LogIndex: ...
 
+    @property
+    def level(self) -> int: ...
+
+    @property
+    def levels(self) -> Levels: ...
+
     async def open(self) -> None: ...
 
     async def close(self) -> None: ...
 
     async def propose(self, command: Command, *, request_id: RequestId) -> Applied: ...
+
+    async def raise_level(self, to: int) -> Applied: ...
 
     async def read(self, query: Query[T], *, consistency: Consistency = Consistency.SESSION) -> T: ...
 

@@ -34,6 +34,22 @@ class SchemaVersionError(FabricError):
     outcome = Outcome.NOT_DONE
 
 
+class HaltedError(FabricError):
+    """The log goes on with something that this program cannot apply: a command or a level that it does not
+    know, or a revision that it would do otherwise. Nothing is lost and nothing was skipped: a program that
+    can goes on from there."""
+
+    code = "fabric.store.halted"
+    outcome = Outcome.NOT_DONE
+
+
+class RevisionFailedError(FabricError):
+    """A revision of the rows is wrong: a bug of this program. Nothing of it was kept."""
+
+    code = "fabric.store.revision_failed"
+    outcome = Outcome.NOT_DONE
+
+
 class StoreLockedError(FabricError):
     """Another process has this store open."""
 

@@ -10,7 +10,7 @@ from fabric.core.queries import Applied, AppliedEntry
 from fabric.errors import FabricError
 from fabric.store.in_order import InOrder
 from fabric.store.shared_feed import FeedPage, FeedRow
-from proto.commands import decode_command
+from proto.commands import Kinds, decode_command
 from proto.errors import WireError
 from proto.ids import LogIndex
 
@@ -23,8 +23,10 @@ POLL_S = 0.2  # where the database cannot notify
 class FeedFollower:
     """`wake` it when there may be something new."""
 
-    def __init__(self, order: InOrder, read: Callable[[LogIndex], Awaitable[FeedPage]]) -> None:
-        """`read` gives what follows that index. Raises FabricError."""
+    def __init__(self, order: InOrder, read: Callable[[LogIndex], Awaitable[FeedPage]], kinds: Kinds) -> None:
+        """`read` gives what follows that index. Raises FabricError. `kinds`: of command that this program
+        knows."""
+        self._kinds = kinds
         self._order = order
         self._read = read
         self._wake = asyncio.Event()
@@ -67,16 +69,16 @@ class FeedFollower:
                 log.warning("entries passed over", extra={"from": after + 1, "to": following - 1})
                 self._order.pass_over(following)
             for row in page.rows:
-                self._order.bring(row.index, _entry(row))
+                self._order.bring(row.index, _entry(row, self._kinds))
             if not page.rows or page.rows[-1].index >= page.position:
                 return
 
 
-def _entry(row: FeedRow) -> AppliedEntry | None:
+def _entry(row: FeedRow, kinds: Kinds) -> AppliedEntry | None:
     if not row.body:
         return None
     try:
-        command = decode_command(row.body)
+        command = decode_command(row.body, kinds)
     except WireError as error:  # of a newer agent: its rows are there for whoever looks
         log.warning("entry not understood", extra={"index": row.index, "reason": str(error)})
         return None

@@ -1,4 +1,5 @@
-"""Tables of an earlier version made into today's, a step a version, forwards only.
+"""Tables from before levels made into the baseline, a step a version, forwards only. No step is added any
+more: what comes after the baseline is a revision (`fabric/store/revisions/`).
 
 A step runs in the transaction that opens the store, before anything is applied, so a crash repeats it whole.
 It speaks SQL of its own time: the table definitions it would import may have moved on since.
@@ -60,6 +61,11 @@ def _wishes_for_voters(connection: Connection) -> None:
     )
 
 
+def _levels(connection: Connection) -> None:
+    """5 to 6: the level, so that whatever comes later is done by an entry."""
+    connection.execute(text("ALTER TABLE position ADD COLUMN level BIGINT NOT NULL DEFAULT 1"))
+
+
 def _is_postgres(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
@@ -69,4 +75,5 @@ STEPS: Mapping[int, Step] = {  # from which version
     2: _tokens_with_door_keys,
     3: _position_of_a_voter,
     4: _wishes_for_voters,
+    5: _levels,
 }

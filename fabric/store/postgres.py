@@ -26,13 +26,14 @@ from sqlalchemy import BigInteger, Connection, Engine, func, literal, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from fabric.core.queries import Applied, AppliedEntry, Consistency, Listener, Query
+from fabric.core.voters.levels import Levels
 from fabric.errors import CommandRejectedError, FabricError, NotLeaderError
 from fabric.store import role_lease
 from fabric.store import tables as t
 from fabric.store.abilities import Abilities, abilities_of
 from fabric.store.apply import Outcome
 from fabric.store.command_entry import REQUEST_ID_BYTES_MAX
-from fabric.store.command_turn import BYTES_MAX, COMMANDS_MAX, Turn, Waiting, not_replayed, take_turn
+from fabric.store.command_turn import BYTES_MAX, COMMANDS_MAX, Turn, Waiting, in_doubt, take_turn
 from fabric.store.database import DEADLINE_MS, Database, plain
 from fabric.store.errors import StoreBusyError, StoreFailedError, StoreStoppedError
 from fabric.store.feed_follower import LOOK_S, FeedFollower
@@ -40,14 +41,16 @@ from fabric.store.held_lease import HeldLease, LeaseSeen
 from fabric.store.in_order import InOrder
 from fabric.store.listeners import Listeners
 from fabric.store.notifications import Notifications
+from fabric.store.program import PROGRAM, Program
 from fabric.store.query import answer
 from fabric.store.role_lease import Now
-from fabric.store.schema import create_schema
 from fabric.store.settle import settle
 from fabric.store.shared_feed import CHANNEL, FeedPage, read_feed, read_position
+from fabric.store.shared_level import open_tables
 from proto.commands import Command, decode_command, encode_command
+from proto.commands.log import LevelRaise
 from proto.errors import WireError
-from proto.ids import LogIndex, NodeId, RequestId
+from proto.ids import LogIndex, NodeId, RequestId, new_request_id
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +80,7 @@ class PostgresState:
         clock: WallClock | None = None,
         in_flight_max: int = IN_FLIGHT_MAX,
         abilities: Abilities | None = None,
+        program: Program = PROGRAM,
     ) -> None:
         """`url`: "postgresql+psycopg://USER@HOST/DATABASE". `clock` None: the database's. `abilities` None:
         the database is asked what it can."""
@@ -88,9 +92,11 @@ class PostgresState:
         self._idle = asyncio.Event()  # nothing is in flight
         self._idle.set()
         self._is_closing = False
+        self._program = program
+        self._level = 0  # as this process last saw it
         self._listeners = Listeners()
         self._order = InOrder(self._listeners)
-        self._follower = FeedFollower(self._order, self._feed_after)
+        self._follower = FeedFollower(self._order, self._feed_after, program.kinds)
         self._lease_listeners: list[Callable[[], None]] = []
         self._applied_index = LogIndex(0)
         self._abilities = abilities or Abilities(can_notify=False, can_lock_tables=False)
@@ -106,6 +112,19 @@ class PostgresState:
     def applied_index(self) -> LogIndex:
         """The highest index this process has seen."""
         return self._applied_index
+
+    @property
+    def level(self) -> int:
+        return self._level
+
+    @property
+    def levels(self) -> Levels:
+        return self._program.levels
+
+    async def raise_level(self, to: int) -> Applied:
+        """As `propose`: this process is the migrator. CommandRejectedError where another one was."""
+        command = await asyncio.to_thread(self._program.raise_to, to)  # renders SQL
+        return await self.propose(command, request_id=new_request_id())
 
     async def open(self) -> None:
         """Connects, makes the tables where there are none.
@@ -140,7 +159,7 @@ class PostgresState:
     def _prepare(self, engine: Engine) -> None:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK})
-            create_schema(connection)
+            self._level = open_tables(connection, self._program)
             t.shared_metadata.create_all(connection)
             for role in LEASED_ROLES:
                 role_lease.make_role(connection, role)
@@ -189,7 +208,7 @@ class PostgresState:
             raise StoreBusyError(f"{self._in_flight} commands are in flight already")
         try:
             body = encode_command(command)
-            command = decode_command(body)  # as everybody else gets it
+            command = decode_command(body, self._program.kinds)  # as everybody else gets it
         except WireError as error:
             raise CommandRejectedError(
                 "invalid", f"The request is too large or malformed ({error})."
@@ -212,9 +231,12 @@ class PostgresState:
         size = 0
         while self._waiting and len(taken) < COMMANDS_MAX:
             size += len(self._waiting[0][0].body)
-            if taken and size > BYTES_MAX:
+            is_raise = isinstance(self._waiting[0][0].command, LevelRaise)
+            if taken and (size > BYTES_MAX or is_raise):
                 break
             taken.append(self._waiting.popleft())
+            if is_raise:  # a turn of its own: tables change
+                break
         if not taken:
             self._idle.set()
             return
@@ -339,17 +361,18 @@ class PostgresState:
         now = time.monotonic()
         if all(one.until <= now for one in waiting):  # behind others that waited for the database
             raise StoreBusyError("the database was away for too long")
-        turn = Turn((), False)
+        turn = Turn((), is_done=False, level=self._level)
 
         def work(connection: Connection) -> Turn | None:
             nonlocal turn
-            turn = take_turn(connection, waiting, self._abilities, self._now(), self._tag)
+            turn = take_turn(connection, waiting, self._program, self._abilities, self._now(), self._tag)
             return turn if turn.is_done else None
 
         until = max(one.until for one in waiting)
         _, is_in_doubt = self._database.serializable(work, until=until)
+        self._level = turn.level
         if is_in_doubt:
-            turn = not_replayed(turn)
+            turn = in_doubt(turn)
         taken = "another node took the role"
         fenced = StoreFailedError(f"{taken}; it may have been done") if is_in_doubt else NotLeaderError(taken)
         return tuple(fenced if outcome is None else outcome for outcome in turn.outcomes)

@@ -36,8 +36,8 @@ def recover_survivor(
     """The new life, and where the state before is. The node's lock is held. `source`: the voter's directory,
     where it is not the state: one that was set aside, say.
 
-    Raises StoreLockedError, LogCorruptError, SchemaVersionError, WireError (the log holds a command this
-    program does not know), OSError, sqlite3.Error, SQLAlchemyError, LogFailedError; nothing is changed then.
+    Raises StoreLockedError, LogCorruptError, SchemaVersionError, HaltedError (the log holds what this
+    program cannot apply), OSError, sqlite3.Error, SQLAlchemyError, LogFailedError; nothing is changed then.
     """
     settle(node_directory)
     state = source or node_directory / STATE

@@ -1,4 +1,7 @@
-"""Making the tables, bringing older ones up to date, and refusing tables of another version."""
+"""Making the tables of the baseline, bringing older ones up to it, and refusing what is beyond it.
+
+What comes after the baseline is a revision, which an entry of the log does: see `fabric/store/revisions/`.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,15 @@ from fabric.store import tables as t
 from fabric.store.errors import SchemaVersionError
 from fabric.store.migrations import STEPS
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6  # the baseline: it stays
+FIRST_LEVEL = 1  # what the baseline is; every log is folded from it on
 
 
 def create_schema(connection: Connection) -> None:
-    """Makes the tables where there are none; leaves tables of this version as they are; takes older ones
-    through the steps between.
+    """Makes the baseline's tables where there are none; leaves those of its version as they are, whatever
+    their level; takes older ones through the steps between.
 
-    Raises SchemaVersionError when they are of a newer one.
+    Raises SchemaVersionError when they are of another version.
     """
     if not inspect(connection).has_table(t.position.name):
         t.metadata.create_all(connection)
@@ -28,6 +32,7 @@ def create_schema(connection: Connection) -> None:
                 applied_term=0,
                 configuration=b"",
                 time_ms=0,
+                level=FIRST_LEVEL,
             )
         )
         return

@@ -11,16 +11,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from fabric.store import tables as t
 from fabric.store.backup import opened_backup
-from fabric.store.errors import LogCorruptError, SchemaVersionError, SnapshotRefusedError
+from fabric.store.errors import HaltedError, LogCorruptError, SchemaVersionError, SnapshotRefusedError
 from fabric.store.looked_at import Seen, look
 from fabric.store.new_life import copy_tables
+from fabric.store.program import PROGRAM
+from fabric.store.row_shape import Shape, shapes
 from fabric.store.schema import SCHEMA_VERSION
 from fabric.store.sqlite import DATABASE, open_reader, opened_writer, raw
 from fabric.store.voter_start import check_one_history
-from fabric.store.voter_tables import VoterTables
-from proto.errors import WireError
+from fabric.store.voter_tables import VoterTables, shape_of_copy
 
 REFOLDED = "refolded.sqlite"
 
@@ -44,6 +44,7 @@ REBUILD = (
     "let this node start anew from the other voters (move its state directory away); where there are none, "
     "`fabric restore` a backup"
 )
+OTHER_PROGRAM = "look with the program that this node's agent runs"
 
 
 def verify(state: Path, scratch: Path, backup: Path | None = None) -> LogReport:
@@ -69,12 +70,14 @@ def _rows(state: Path, seen: Seen) -> list[LogFinding]:
     found: list[LogFinding] = []
     with closing(open_reader(state / DATABASE)) as rows:
         (verdict,) = rows.execute("PRAGMA quick_check(1)").fetchone()
-        (version,) = rows.execute("SELECT schema_version FROM position").fetchone()
+        version, level = shape_of_copy(rows)
     if verdict != "ok":
         found.append(LogFinding("rows", f"the database is damaged: {str(verdict)[:200]}", REBUILD))
     if version != SCHEMA_VERSION:
         what = f"the rows have schema version {version}, this program {SCHEMA_VERSION}"
-        found.append(LogFinding("schema", what, "look with the program that this node's agent runs"))
+        found.append(LogFinding("schema", what, OTHER_PROGRAM))
+    elif cannot := PROGRAM.cannot_run_at(level):
+        found.append(LogFinding("level", f"the rows are at {cannot}", OTHER_PROGRAM))
     if seen.log is not None and seen.applied.index >= seen.log.mark.index:  # else a start puts a snapshot in
         try:
             check_one_history(seen.log, seen.applied)
@@ -107,24 +110,25 @@ def _refold(
             folded.fold_in_groups(seen.log.entries[start - seen.log.mark.index : end])
             with closing(open_reader(state / DATABASE)) as rows:
                 return start, _differences(raw(connection), rows)
-    except (WireError, SchemaVersionError) as error:
-        return None, [LogFinding("fold", str(error), "look with the program that this node's agent runs")]
+    except (HaltedError, SchemaVersionError) as error:
+        return None, [LogFinding("fold", str(error), OTHER_PROGRAM)]
 
 
 def _differences(folded: sqlite3.Connection, rows: sqlite3.Connection) -> list[LogFinding]:
     found: list[LogFinding] = []
-    for table in t.metadata.sorted_tables:
-        columns = ", ".join(f'"{column.name}"' for column in table.columns)
-        order = ", ".join(f'"{column.name}"' for column in table.primary_key.columns)
-        query = f'SELECT {columns} FROM "{table.name}" ORDER BY {order}'  # noqa: S608  # names of our own
-        count, first = _compare(folded.execute(query), rows.execute(query))
+    wanted, here = list(shapes(folded)), list(shapes(rows))
+    if wanted != here:
+        odd = ", ".join(sorted({shape.table for shape in set(wanted) ^ set(here)}))
+        return [LogFinding("fold", f"these tables have another shape than the log says: {odd}", REBUILD)]
+    for shape in wanted:
+        count, first = _compare(folded.execute(shape.query()), rows.execute(shape.query()), shape)
         if count:
-            what = f"table {table.name}: at least {count} rows differ from what the log says, first {first}"
+            what = f"table {shape.table}: at least {count} rows differ from what the log says, first {first}"
             found.append(LogFinding("fold", what, REBUILD))
     return found
 
 
-def _compare(wanted: sqlite3.Cursor, found: sqlite3.Cursor) -> tuple[int, str]:
+def _compare(wanted: sqlite3.Cursor, found: sqlite3.Cursor, shape: Shape) -> tuple[int, str]:
     """How many rows differ, place by place, and the key of the first. Keys only: rows hold secrets."""
     count, first = 0, ""
     while True:
@@ -133,4 +137,5 @@ def _compare(wanted: sqlite3.Cursor, found: sqlite3.Cursor) -> tuple[int, str]:
             return count, first
         if one != other:
             count += 1
-            first = first or repr((one or other)[0])[:80]
+            key = shape.columns.index(shape.keys[0])
+            first = first or repr((one or other)[key])[:80]

@@ -8,6 +8,9 @@ own, each in one snapshot of the rows.
 
 After a failed write or sync the voter has stopped for good: what its log held is UNKNOWN to whoever waits,
 what comes later is refused NOT_DONE, and nothing more is said to its peers.
+
+A voter whose program cannot apply what the log goes on with has *halted*: its rows stay as they are and can
+be read, it leads nobody, and it goes on keeping the log and voting. A newer program goes on from there.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from fabric.core.raft.events import (
     AskRead,
     Campaign,
     Compacted,
+    Halted,
     LeaderGone,
     Propose,
     ProposeConfiguration,
@@ -46,12 +50,14 @@ from fabric.core.raft.log import SnapshotMark
 from fabric.core.raft.node import RaftNode, Role
 from fabric.core.raft.pipeline import Fold, Pipeline, Write
 from fabric.core.raft.ready import Ready, Send
+from fabric.core.voters.levels import Levels
 from fabric.errors import CommandRejectedError, NotLeaderError
 from fabric.store.command_entry import REQUEST_ID_BYTES_MAX, encode_command_entry
-from fabric.store.errors import StoreBusyError, StoreStoppedError
+from fabric.store.errors import HaltedError, SnapshotRefusedError, StoreBusyError, StoreStoppedError
 from fabric.store.files import DISK_FREE_BYTES_MIN, Files, OsFiles
 from fabric.store.listeners import Listeners
 from fabric.store.lock import DirectoryLock
+from fabric.store.program import PROGRAM, Program, need_level
 from fabric.store.row_readers import RowReaders
 from fabric.store.settle import settle
 from fabric.store.snapshot_files import SnapshotFiles
@@ -66,7 +72,7 @@ from fabric.store.voter_threads import OrderedThread, StartThread
 from fabric.store.voter_waiting import Proposal, Waiting, not_leader
 from proto.commands import Command, encode_command
 from proto.errors import WireError
-from proto.ids import LogIndex, RequestId, Term, VoterId
+from proto.ids import LogIndex, RequestId, Term, VoterId, new_request_id
 from proto.raft import RaftMessage
 
 log = logging.getLogger(__name__)
@@ -121,6 +127,7 @@ class VoterEngine:
         in_flight_max: int = IN_FLIGHT_MAX,
         disk_free_bytes_min: int = DISK_FREE_BYTES_MIN,
         on_failure: Callable[[BaseException], None] | None = None,
+        program: Program = PROGRAM,
         files: Files | None = None,
         start_thread: StartThread = OrderedThread,
     ) -> None:
@@ -137,6 +144,7 @@ class VoterEngine:
         self._in_flight_max = in_flight_max
         self._disk_free_bytes_min = disk_free_bytes_min
         self._on_failure = on_failure
+        self._program = program
         self._files = files
         self._segment_bytes = segment_bytes
         self._start_thread = start_thread
@@ -145,6 +153,8 @@ class VoterEngine:
         self._pipeline = Pipeline()
         self._node: RaftNode | None = None
         self._failure: BaseException | None = None
+        self._halt: HaltedError | None = None
+        self._level = 0  # until it is open
         self._gathered: list[Proposal] = []
         self._own: deque[RaftMessage] = deque()  # what this voter promised itself
         self.waiting = Waiting()
@@ -166,6 +176,21 @@ class VoterEngine:
     def failure(self) -> BaseException | None:
         """Why the voter stopped itself; None while it works."""
         return self._failure
+
+    @property
+    def halt(self) -> HaltedError | None:
+        """Why its rows take no more entries; None while they do."""
+        return self._halt
+
+    @property
+    def level(self) -> int:
+        """Of the group, as this voter's rows know it."""
+        return self._level
+
+    @property
+    def levels(self) -> Levels:
+        """What this voter's program can apply."""
+        return self._program.levels
 
     @property
     def is_leader(self) -> bool:
@@ -202,10 +227,10 @@ class VoterEngine:
         and its rows hold all that was ever answered.
 
         Raises: StoreLockedError, LogCorruptError, SchemaVersionError, OSError, SQLAlchemyError,
-        StoreStoppedError (its disk failed meanwhile).
+        StoreStoppedError (its disk failed meanwhile, or it is alone and halted).
         """
         restored = await self._open_whole()
-        self._applied = self._tables.mark.index
+        self._applied, self._level = self._tables.mark.index, self._tables.level
         self._log_thread = self._start_thread("voter-log", self._fail)
         self._tables_thread = self._start_thread("voter-tables", self._fail)
         self._node = RaftNode(
@@ -221,7 +246,11 @@ class VoterEngine:
         self._digests = VoterDigests(self._directory / DATABASE, self._rows)
         self._tables.on_compare = self._digests.pin
         self._snapshots = VoterSnapshots(
-            self._snapshot_files, self._rows, self._peers, lambda to: self._handle(SnapshotEnded(to))
+            self._snapshot_files,
+            self._rows,
+            self._peers,
+            lambda to: self._handle(SnapshotEnded(to)),
+            self._program,
         )
         self._compaction = VoterCompaction(
             self._log, self._tables, self._snapshot_files, self._log_thread, self._tables_thread, self._cut
@@ -252,6 +281,8 @@ class VoterEngine:
             with contextlib.suppress(NotLeaderError):  # its own vote is not on the disk yet
                 await self.wait_applied(await self.read_index())
                 return
+            if self._halt is not None:
+                raise StoreStoppedError(str(self._halt)) from self._halt
             await asyncio.sleep(SETTLE_S)
 
     def _open(self) -> Restored:
@@ -265,7 +296,7 @@ class VoterEngine:
             connection = open_writer(self._directory / DATABASE)
             taken.callback(connection.engine.dispose)
             taken.callback(connection.close)
-            self._tables = VoterTables(connection)
+            self._tables = VoterTables(connection, self._program)
             self._snapshot_files = SnapshotFiles(self._directory / "snapshots")
             restored = restore_voter(self._log, self._tables, self._snapshot_files.open)
             if restored is None:
@@ -315,6 +346,15 @@ class VoterEngine:
         self._gathered = []
         self.waiting.stop(error)
 
+    def _halt_for(self, reason: HaltedError) -> None:
+        """Nothing is lost: the log goes on here, the rows do not."""
+        if self._halt is not None:
+            return
+        self._halt = reason
+        log.critical("voter halted: run a newer program on this node", extra={"reason": str(reason)})
+        self.waiting.halt(reason)
+        self._handle(Halted())
+
     def _need_node(self) -> RaftNode:
         """Raises StoreStoppedError."""
         if self._failure is not None:
@@ -351,6 +391,7 @@ class VoterEngine:
             ) from error
         if node.role is not Role.LEADER:
             raise not_leader(node.leader_id)
+        need_level(command, self._level)
         in_flight = len(self._gathered) + self.waiting.entries
         if in_flight >= self._in_flight_max:
             raise StoreBusyError(f"{in_flight} commands are in flight already")
@@ -407,7 +448,14 @@ class VoterEngine:
         """Until the rows hold that entry. Raises StoreStoppedError."""
         self._need_node()
         if self._applied < index:
+            if self._halt is not None:
+                raise StoreStoppedError(str(self._halt)) from self._halt
             await self.waiting.until(index)
+
+    async def raise_level(self, to: int) -> Applied:
+        """As `propose`; CommandRejectedError where somebody raised it first."""
+        command = await asyncio.to_thread(self._program.raise_to, to)  # renders SQL
+        return await self.propose(command, request_id=new_request_id())
 
     def progress(self) -> Mapping[VoterId, Followed]:
         """How the leader sees each member, itself too; empty where this voter does not lead."""
@@ -555,12 +603,12 @@ class VoterEngine:
     def _folded(self, fold: Fold, folded: list[Folded | None]) -> None:
         if self._failure is not None or self._node is None:
             return
-        self._pipeline.folded()
+        self._level = self._tables.level
         if fold.snapshot is not None:
             self._applied = fold.snapshot.index
             self.waiting.pass_over(self._applied)
         told: list[AppliedEntry] = []
-        for entry, one in zip(fold.entries, folded, strict=True):
+        for entry, one in zip(fold.entries, folded, strict=self._tables.halt is None):
             self._applied = entry.index
             proposal = self.waiting.folded(entry.index, entry.term, self._node.leader_id)
             if one is None:
@@ -574,21 +622,32 @@ class VoterEngine:
                 settle(proposal.future, applied if rejection is None else CommandRejectedError(*rejection))
         self._listeners.tell(told)
         self.waiting.applied(self._applied)
+        if self._tables.halt is not None:  # this fold is never over, so none comes after it
+            self._halt_for(self._tables.halt)
+            return
+        self._pipeline.folded()
         self._compaction.begin_if_due(self._node.log.mark.index, self._applied)
         self._pump()
 
     # ---- snapshots
 
     def incoming_snapshot(self, sender: VoterId) -> Path:
-        """Where one that begins to arrive is written. Raises OSError, StoreStoppedError."""
+        """Where one that begins to arrive is written. Raises OSError, SnapshotRefusedError,
+        StoreStoppedError."""
         self._need_node()
+        if self._halt is not None:
+            raise SnapshotRefusedError(f"the voter has halted: {self._halt}")
         return self._snapshots.incoming(sender)
 
     async def receive_snapshot(self, sender: VoterId, term: Term, mark: SnapshotMark, path: Path) -> None:
         """All of it is at `path`, which `incoming_snapshot` gave. Raises OSError, SnapshotRefusedError,
         StoreStoppedError."""
         self._need_node()
-        await self._snapshots.keep(path, mark)
+        try:
+            await self._snapshots.keep(path, mark)
+        except HaltedError as error:
+            self._halt_for(error)
+            raise SnapshotRefusedError(f"the voter has halted: {error}") from error
         self._handle(SnapshotArrived(sender, term, mark))
 
     # ---- compaction

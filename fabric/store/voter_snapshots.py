@@ -12,12 +12,15 @@ from typing import Protocol
 
 from fabric.core.raft.log import SnapshotMark
 from fabric.errors import FabricError
+from fabric.store.program import PROGRAM, Program
 from fabric.store.row_readers import RowReaders
 from fabric.store.snapshot_files import SnapshotFiles, open_copy
 from fabric.store.voter_tables import check_copy, mark_of_copy
 from proto.ids import Term, VoterId
 
 log = logging.getLogger(__name__)
+
+PAUSE_S = 1.0  # before the next try: one costs a copy of all rows, and who refused may refuse again
 
 
 class SnapshotSender(Protocol):
@@ -35,8 +38,10 @@ class VoterSnapshots:
         rows: RowReaders,
         sender: SnapshotSender,
         on_ended: Callable[[VoterId], None],
+        program: Program = PROGRAM,
     ) -> None:
         """`on_ended` is called when a stream is over, whatever came of it."""
+        self._program = program
         self._files = files
         self._rows = rows
         self._sender = sender
@@ -60,12 +65,12 @@ class VoterSnapshots:
 
     async def keep(self, path: Path, mark: SnapshotMark) -> None:
         """It has arrived whole: durable under its mark when this returns. Raises OSError,
-        SnapshotRefusedError."""
+        SnapshotRefusedError, HaltedError (of a level that this program cannot apply)."""
         await asyncio.to_thread(self._keep, path, mark)
 
     def _keep(self, path: Path, mark: SnapshotMark) -> None:
         with closing(open_copy(path)) as source:
-            check_copy(source, mark)
+            check_copy(source, mark, self._program)
         self._files.keep(path, mark)
 
     async def _stream(self, to: VoterId, term: Term) -> None:
@@ -79,6 +84,7 @@ class VoterSnapshots:
                 path.unlink(missing_ok=True)
         except (FabricError, OSError, sqlite3.Error) as error:
             log.warning("snapshot not sent", extra={"to": to, "error": str(error)[:200]})
+            await asyncio.sleep(PAUSE_S)
         finally:
             self._on_ended(to)
 

@@ -110,14 +110,19 @@ class Waiting:
 
     def stop(self, error: BaseException) -> None:
         """Nothing more is known: what is in the log may have been done, what asks was not answered."""
+        for read in self._reads.values():
+            settle(read, StoreStoppedError(f"the store stopped: {error}"))
+        self._reads = {}
+        self.halt(error)
+
+    def halt(self, error: BaseException) -> None:
+        """The rows take no more entries; whoever leads then answers reads that ask for an index."""
         held = "the store stopped while it held this command; it may have been done"
         for _, proposal in chain.from_iterable(self._proposals.values()):
             settle(proposal.future, StoreFailedError(held))
-        for read in self._reads.values():
-            settle(read, StoreStoppedError(f"the store stopped: {error}"))
         for _, applied in self._applied:
             settle(applied, StoreStoppedError(f"the store stopped: {error}"))
-        self._proposals, self._reads, self._applied = {}, {}, []
+        self._proposals, self._applied = {}, []
 
 
 def not_leader(leader: VoterId | None) -> NotLeaderError:

@@ -3,6 +3,7 @@
 from proto.commands import catalog, identity, log, networks, nodes, quotas, servers
 from proto.commands.base import (
     Command,
+    Kinds,
     all_commands,
     command_from_plain,
     command_to_plain,
@@ -12,6 +13,7 @@ from proto.commands.base import (
 
 __all__ = [
     "Command",
+    "Kinds",
     "all_commands",
     "catalog",
     "command_from_plain",

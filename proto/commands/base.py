@@ -6,6 +6,7 @@ entry's own stamp. `apply` checks predicates and writes; it draws nothing and as
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -16,11 +17,14 @@ from proto.records import from_wire, to_wire
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """Base of all commands. `KIND` is the name in the log, "noun.verb"; never reused."""
+    """Base of all commands. `KIND` is the name in the log, "noun.verb"; never reused: where what a command
+    does changes, its name is "noun.verb@2". `LEVEL` is the level from which on it may be proposed."""
 
     KIND: ClassVar[str] = ""
+    LEVEL: ClassVar[int] = 1
 
 
+Kinds = Mapping[str, type[Command]]
 _REGISTRY: dict[str, type[Command]] = {}
 C = TypeVar("C", bound=type[Command])
 
@@ -41,11 +45,11 @@ def command_to_plain(value: Command) -> dict[str, Plain]:
     return {"kind": value.KIND, "body": to_wire(value)}
 
 
-def command_from_plain(plain: Plain) -> Command:
+def command_from_plain(plain: Plain, kinds: Kinds = _REGISTRY) -> Command:
     """Raises WireError: `not_a_map`, `unknown_command`, `bad_field`."""
     if not isinstance(plain, dict):
         raise WireError("not_a_map")
-    kind = _REGISTRY.get(str(plain.get("kind")))
+    kind = kinds.get(str(plain.get("kind")))
     if kind is None:
         raise WireError("unknown_command", str(plain.get("kind"))[:64])
     return from_wire(kind, plain.get("body"), kind.KIND)
@@ -55,5 +59,6 @@ def encode_command(value: Command) -> bytes:
     return pack(command_to_plain(value), limit=FRAME_BYTES_MAX)
 
 
-def decode_command(frame: bytes) -> Command:
-    return command_from_plain(unpack_map(frame, limit=FRAME_BYTES_MAX))
+def decode_command(frame: bytes, kinds: Kinds = _REGISTRY) -> Command:
+    """`kinds`: those that the program knows."""
+    return command_from_plain(unpack_map(frame, limit=FRAME_BYTES_MAX), kinds)

@@ -105,8 +105,8 @@ VOTER_BUGS = (
         "time goes back after a restart",
         S,
         "store/voter_tables.py",
-        "        self._mark, self._time_ms = self._read_position()\n\n    @property\n",
-        "        self._mark, _ = self._read_position()\n        self._time_ms = 0\n\n    @property\n",
+        "        self._read_position()\n        cannot = program.",
+        "        self._read_position()\n        self._time_ms = 0\n        cannot = program.",
         TABLES,
     ),
     bug(
@@ -289,8 +289,8 @@ VOTER_BUGS = (
         "what the tables lack after a crash is not folded",
         S,
         "store/voter_engine.py",
-        "        self._applied = self._tables.mark.index\n",
-        "        self._applied = LogIndex(self._log.last_index)\n",
+        "        self._applied, self._level = self._tables.mark.index, self._tables.level\n",
+        "        self._applied, self._level = LogIndex(self._log.last_index), self._tables.level\n",
         ALONE,
     ),
     bug(

@@ -90,6 +90,12 @@ class SnapshotEnded:
     to: VoterId
 
 
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """This voter's tables take no more entries: it must lead nobody. It goes on as a follower that keeps the
+    log, acknowledges and votes, for its disk is as good as any."""
+
+
 RaftEvent = (
     Received
     | Woke
@@ -102,4 +108,5 @@ RaftEvent = (
     | Compacted
     | SnapshotArrived
     | SnapshotEnded
+    | Halted
 )

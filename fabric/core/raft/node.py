@@ -22,6 +22,7 @@ from fabric.core.raft.events import (
     AskRead,
     Campaign,
     Compacted,
+    Halted,
     LeaderGone,
     Propose,
     ProposeConfiguration,
@@ -94,6 +95,7 @@ class RaftNode:
         self._hurry_until_ms = now_ms  # the leader is known to be gone
         self._votes: dict[VoterId, bool] = {}
         self._leader: Leader | None = None
+        self._is_halted = False
         self._commit_index = self._handed_index = LogIndex(applied_index)
         self.counters: Counter[str] = Counter()
         self._election_due_ms = now_ms
@@ -138,8 +140,11 @@ class RaftNode:
     @property
     def may_stand(self) -> bool:
         """A voter; and who would be one if the latest change came to nothing: its log may be the only one
-        with all that is committed, so others may need it to lead and end that change (thesis, 4.2.2)."""
+        with all that is committed, so others may need it to lead and end that change (thesis, 4.2.2). Never
+        who is halted."""
         log = self._log
+        if self._is_halted:
+            return False
         return self.is_voter or (
             log.configuration_index > self._commit_index and self.me in log.configuration_before.all_voters
         )
@@ -186,6 +191,10 @@ class RaftNode:
                 self._compact(index)
             case SnapshotArrived(sender, term, mark):
                 self._on_snapshot(sender, Term(term), mark)
+            case Halted():
+                self._is_halted = True
+                if self._role is not Role.FOLLOWER:
+                    self._follow(self.term, None)
             case SnapshotEnded(to):
                 if self._leader is not None and to in self._leader.progress:
                     self._leader.progress[to].snapshot_ended()

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from fabric.errors import CommandRejectedError
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, Result, single
-from fabric.store.apply.registry import registered
+from fabric.store.apply.registry import Handlers, all_handlers
 from fabric.store.apply.rows import GroupRows
 from fabric.store.apply.values import check_values
 from fabric.store.prepared import Params, prepared
@@ -55,12 +55,16 @@ class Outcome:
     replayed: bool = False
 
 
-def apply_group(connection: Connection, entries: Sequence[Entry]) -> list[Outcome]:
-    """Applies entries inside the caller's transaction. A rejection undoes only itself.
+def apply_group(
+    connection: Connection, entries: Sequence[Entry], handlers: Handlers | None = None
+) -> list[Outcome]:
+    """Applies entries inside the caller's transaction. A rejection undoes only itself. `handlers`: the
+    program's, when it is not the product's own.
 
     Raises what the database raises when it fails as a whole (disk full, serialization failure, lost
     connection): then nothing of the transaction may be kept.
     """
+    handlers = all_handlers() if handlers is None else handlers
     rows = GroupRows(connection)
     seen: dict[RequestId, Params] = {}
     outcomes: list[Outcome] = []
@@ -72,11 +76,11 @@ def apply_group(connection: Connection, entries: Sequence[Entry]) -> list[Outcom
             outcomes.append(_replay(known, entry))
             continue
         context = ApplyContext(rows, entry.index, entry.time_ms, entry.request_id)
-        outcome = _attempt(context, entry)
+        outcome = _attempt(context, entry, handlers)
         request = _request_row(entry, outcome)
         seen[entry.request_id] = request
         new_requests.append(request)
-        new_audit.append(_audit_row(context, entry, outcome))
+        new_audit.append(_audit_row(context, entry, outcome, handlers))
         outcomes.append(outcome)
     if new_requests:
         rows.write(_INSERT_REQUEST, new_requests)
@@ -107,12 +111,12 @@ def _replay(seen: Params, entry: Entry) -> Outcome:
     return Outcome(LogIndex(seen["log_index"]), seen["result"] or {}, rejection, replayed=True)
 
 
-def _attempt(context: ApplyContext, entry: Entry) -> Outcome:
+def _attempt(context: ApplyContext, entry: Entry, handlers: Handlers) -> Outcome:
     rows = context.rows_of_group
     rows.begin_entry()
     try:
         check_values(entry.command)
-        result = registered(entry.command.KIND).handler(context, entry.command)
+        result = handlers[entry.command.KIND].handler(context, entry.command)
     except CommandRejectedError as error:
         rejection = (error.reason, error.message)
     except IntegrityError as error:
@@ -146,13 +150,13 @@ def _request_row(entry: Entry, outcome: Outcome) -> Params:
     }
 
 
-def _audit_row(context: ApplyContext, entry: Entry, outcome: Outcome) -> Params:
+def _audit_row(context: ApplyContext, entry: Entry, outcome: Outcome, handlers: Handlers) -> Params:
     command = entry.command
     return {
         "log_index": entry.index,
         "time_ms": entry.time_ms,
         "project_id": context.project_id or getattr(command, "project_id", None),
-        "object_id": registered(command.KIND).object_of(command),
+        "object_id": handlers[command.KIND].object_of(command),
         "kind": command.KIND,
         "request_id": entry.request_id,
         "outcome": outcome.rejection[0] if outcome.rejection else "accepted",

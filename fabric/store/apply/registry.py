@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ class Registered:
     object_of: Callable[[Any], str]  # the id of what the command is about, for the audit trail
 
 
+Handlers = Mapping[str, Registered]  # by the command's KIND
 _HANDLERS: dict[str, Registered] = {}
 
 
@@ -35,9 +36,9 @@ def handles(
     return register
 
 
-def registered(kind: str) -> Registered:
-    """KeyError for a kind without a handler: impossible once `fabric.store.apply` is imported (tested)."""
-    return _HANDLERS[kind]
+def all_handlers() -> Handlers:
+    """The product's, which is whole once `fabric.store.apply` is imported (tested)."""
+    return _HANDLERS
 
 
 def handled_kinds() -> tuple[str, ...]:

@@ -16,6 +16,7 @@ position = Table(  # one row; written in the same transaction as what the entrie
     Column("applied_term", INT, nullable=False),  # of that entry; 0 without voters
     Column("configuration", LargeBinary, nullable=False),  # of the voters, at that entry; empty without any
     Column("time_ms", INT, nullable=False),  # its stamp; stamps never go back
+    Column("level", INT, nullable=False),  # of the group, and so which revisions the rows have had
     CheckConstraint("id = 1", name="one_row"),
 )
 

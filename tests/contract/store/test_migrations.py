@@ -21,7 +21,7 @@ from fabric.store.sqlite import open_writer
 NEW_COLUMNS = {
     "nodes": frozenset({"generation", "body", "signature"}),  # in version 2
     "join_tokens": frozenset({"door_public"}),  # in version 3
-    "position": frozenset({"applied_term", "configuration"}),  # in version 4
+    "position": frozenset({"applied_term", "configuration", "level"}),  # in versions 4 and 6
 }
 
 Columns = dict[str, dict[str, tuple[str, bool]]]

@@ -21,7 +21,7 @@ from fabric.store.command_entry import (
     decode_command_entry,
     encode_command_entry,
 )
-from fabric.store.errors import LogCorruptError, SnapshotRefusedError
+from fabric.store.errors import HaltedError, LogCorruptError, SnapshotRefusedError
 from fabric.store.files import OsFiles
 from fabric.store.sqlite import open_readers, open_writer, raw
 from fabric.store.voter_log import SEGMENT_BYTES_MIN, VoterLog
@@ -47,6 +47,10 @@ def logged(index: int, term: int = 1, *, at_ms: int = START_MS, request: str = "
         else ProjectCreate(project_id=ProjectId(f"p{index}"), domain_id=DOMAIN, name=f"n{index}")
     )
     data = encode_command_entry(at_ms, RequestId(request or f"q{index}"), encode_command(command))
+    return command_entry(index, data, term)
+
+
+def command_entry(index: int, data: bytes, term: int = 1) -> LogEntry:
     return LogEntry(index=LogIndex(index), term=Term(term), kind=EntryKind.COMMAND, data=data)
 
 
@@ -119,15 +123,18 @@ def test_time_never_goes_back(tables: VoterTables, tmp_path: Path) -> None:
     assert stamps == [5_000, 5_000, 5_000, 6_000]
 
 
-def test_a_command_nobody_knows_halts_and_leaves_nothing(tables: VoterTables) -> None:
+def test_what_is_before_a_command_nobody_knows_is_folded_and_nothing_from_it_on(tables: VoterTables) -> None:
     body = pack({"kind": "made.up", "version": 1, "fields": {}})
     unknown = encode_command_entry(START_MS, RequestId("q"), body)
-    with pytest.raises(WireError):
-        tables.fold(
-            [logged(1), LogEntry(index=LogIndex(2), term=Term(1), kind=EntryKind.COMMAND, data=unknown)]
-        )
-    assert tables.mark == NOWHERE
-    tables.fold([logged(1)])  # the group was undone as a whole
+    entries = [logged(1), logged(2), command_entry(3, unknown), logged(4)]
+    assert len(tables.fold(entries)) == 2
+    assert tables.mark == mark(2, 1)
+    assert "entry 3" in str(tables.halt)
+    assert "made.up" in str(tables.halt)
+    assert tables.fold(entries[2:]) == []
+    with pytest.raises(HaltedError):
+        tables.fold_in_groups(entries[2:])
+    assert projects(tables) == {"p2"}
 
 
 def test_rows_and_position_are_kept_together_or_not_at_all(
