@@ -41,6 +41,7 @@ from fabric.core.membership.config import MembershipConfig
 from fabric.core.membership.membership import Membership as MembershipCore
 from fabric.core.membership.model import RoleClaim
 from fabric.core.servers.model import ImageSource
+from fabric.core.voters.levels import LEVELS_LABEL, THIS_PROGRAM
 from fabric.mesh.curve import CurveKeyPair
 from fabric.mesh.router_dealer import RouterDealer
 from fabric.mesh.rpc import MeshRpc
@@ -58,6 +59,7 @@ from fabric.runtime.hard_state import HardState
 from fabric.runtime.host_calls import RpcHostCalls
 from fabric.runtime.invitation import InvitationService
 from fabric.runtime.lease_status import LeaseSeen, ask_leases
+from fabric.runtime.level_watch import HALTED_LABEL
 from fabric.runtime.membership_loop import MembershipLoop
 from fabric.runtime.node_identity import IdentityError
 from fabric.runtime.remote_state import RemoteState
@@ -111,7 +113,7 @@ class Agent:
         self._virtual: VirtualAddress | None = None
         self._remote: RemoteState | None = None
         self._slot: VoterSlot | None = None
-        self._labels = wishes_of(config)
+        self._labels = wishes_of(config) | {LEVELS_LABEL: str(THIS_PROGRAM)}
 
     @property
     def begins_anew(self) -> bool:
@@ -283,8 +285,7 @@ class Agent:
         stack.push_async_callback(self._rpc.close)
         stack.push_async_callback(self._fleet.close)
         self._fleet.start()
-        if self._labels:
-            self._fleet.publish(labels=self._labels)
+        self._fleet.publish(labels=self._labels)
         self._events.add("agent.started", config.node_name, {"epoch": str(record.epoch)})
         self._who.open(self._fleet, self._rpc)
         for name, work in self._who.work():
@@ -307,6 +308,7 @@ class Agent:
             on_door=lambda endpoint: self._label({DOOR_LABEL: endpoint, GROUP_LABEL: str(voter.incarnation)}),
             on_filled=self._start_api,
             on_failure=lambda error: self._supervisor.fail(f"the state stopped itself: {error}"),
+            on_halted=lambda reason: self._label({HALTED_LABEL: reason}),
             on_let_go=let_go,
             duties=self._own_duties,
         )

@@ -27,6 +27,7 @@ from fabric.runtime.host_calls import HostNudger
 from fabric.runtime.invitation import Inviter
 from fabric.runtime.lead_loop import CONDUCTOR
 from fabric.runtime.lease_status import LeaseSeen, LeaseStatus
+from fabric.runtime.level_watch import HALTED_LABEL, SharedLevelKeeper
 from fabric.runtime.reaper import Reaper
 from fabric.runtime.role_keeper import SCHEDULES_LABEL, RoleKeeper
 from proto.ids import NodeId, node_of
@@ -81,6 +82,8 @@ class ConductorDuties:
             ("readmission", self._tell_once()),
             *self._more(),
         ]
+        if self._engine.shared is not None:
+            works.append(("level", SharedLevelKeeper(self._engine.shared, self._fleet).run()))
         voter = self._engine.voter
         if voter is not None:
             autopilot = AutopilotLoop(
@@ -148,7 +151,9 @@ class ConductorDuties:
 
     def _is_well(self, node_id: NodeId) -> bool:
         member = self._fleet.member(node_id)
-        return member is not None and member.state is MemberState.ALIVE
+        if member is None or HALTED_LABEL in member.record.labels:  # its rows are of the past
+            return False
+        return member.state is MemberState.ALIVE
 
     def _hear_autopilot(self, waits_for: str) -> None:
         self.autopilot_says = waits_for

@@ -17,6 +17,7 @@ from fabric.runtime.digest_watch import DigestWatch, RowsDifferError
 from fabric.runtime.founding import first_entry
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.lead_loop import Leading
+from fabric.runtime.level_watch import LevelHolder
 from fabric.runtime.log_service import LogService
 from fabric.runtime.node_identity import Membership, NodeIdentity
 from fabric.runtime.shared_lead import SharedLead
@@ -68,6 +69,11 @@ class NodeEngine(Protocol):
 
     def lead_left_ms(self) -> int | None:
         """For how long nobody else can lead; None where that is not known, or nobody else could."""
+        ...
+
+    @property
+    def shared(self) -> LevelHolder | None:
+        """The shared database; None where there are voters."""
         ...
 
     async def open(self) -> None: ...
@@ -173,6 +179,10 @@ class EmbeddedEngine:
     def lead_left_ms(self) -> int | None:
         return self._voter.lead_left_ms()
 
+    @property
+    def shared(self) -> LevelHolder | None:
+        return None
+
     async def open(self) -> None:
         """What was damaged on the disk is found here. Where others have it all, it is theirs to give: the
         next start is another voter's, and the files are set aside for whoever wants to look at them."""
@@ -226,6 +236,10 @@ class SharedEngine:
         self._database = database_for(url)
         self._lead = SharedLead(self._database, me, clock)
         self._leading: asyncio.Task[None] | None = None
+
+    @property
+    def shared(self) -> LevelHolder | None:
+        return self._database
 
     @property
     def state(self) -> HardState:

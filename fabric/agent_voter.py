@@ -41,6 +41,7 @@ from fabric.runtime.join import Admission, create_token
 from fabric.runtime.join_door import DoorServer
 from fabric.runtime.lead_loop import CONDUCTOR, LeadLoop
 from fabric.runtime.lease_status import LeaseSeen
+from fabric.runtime.level_watch import HaltWatch
 from fabric.runtime.log_status import LogStatusService, log_status, nobody_votes
 from fabric.runtime.membership_loop import MembershipLoop
 from fabric.runtime.node_admin import NodeAdmin
@@ -154,6 +155,7 @@ class VoterSide:
         on_door: Callable[[str], None],
         on_filled: Callable[[HardState], Awaitable[None]],
         on_failure: Callable[[BaseException], None],
+        on_halted: Callable[[str], None],
         on_let_go: Callable[[VoterId], Awaitable[None]],
         duties: Callable[[], Sequence[Work]] = tuple,
     ) -> None:
@@ -162,6 +164,7 @@ class VoterSide:
         to know this voter no more, or was made anew without it; `duties`: what else this agent does while it
         conducts. Raises IdentityError, ConfigError."""
         self._on_let_go = on_let_go
+        self._on_halted = on_halted
         authority = load_authority(config.state_dir, member().fabric_id)
         if authority is None:
             raise IdentityError(f"the root key is missing from {config.state_dir}; restore it from a backup")
@@ -300,7 +303,12 @@ class VoterSide:
             former = FormerWatch(
                 voter, self._rpc, conductor=lambda: conductor_of(self._fleet), end=self._on_let_go
             )
-            works += [("group watch", group.run()), ("former watch", former.run())]
+            halt = HaltWatch(voter, self._events, self._config.node_name, self._on_halted)
+            works += [
+                ("group watch", group.run()),
+                ("former watch", former.run()),
+                ("halt watch", halt.run()),
+            ]
         return tuple(works)
 
     def _leader_node(self) -> NodeId | None:

@@ -36,7 +36,7 @@ def list_voters(client: LocalClient, as_json: bool) -> None:
         click.echo(NOBODY)
         return
     print_table(
-        ("NODE", "ROLE", "STATE", "ZONE", "BEHIND", "SILENT", "WISH"),
+        ("NODE", "ROLE", "STATE", "ZONE", "BEHIND", "SILENT", "LEVELS", "WISH"),
         [
             (
                 row["node"],
@@ -45,6 +45,7 @@ def list_voters(client: LocalClient, as_json: bool) -> None:
                 row["zone"],
                 "-" if row["lag"] is None else row["lag"],
                 "-" if row["silent_s"] is None else f"{row['silent_s']:.1f} s",
+                row["levels"] or "-",
                 row["wish"] or "-",
             )
             for row in found["voters"]
@@ -66,11 +67,16 @@ def _say(found: dict[str, Any]) -> None:
         click.echo(f"changes go on without {nodes}")
     else:
         click.echo("not highly available: losing a voter stops changes until it is back")
+    click.echo(f"the fabric is at level {found['level']}")
     for row in found["voters"]:
         if row.get("disk_hangs_s") is not None:
             click.echo(
                 f"{row['node']}: its disk has written nothing for {row['disk_hangs_s']:.0f} s", err=True
             )
+    for row in found["voters"]:
+        if row["halted"]:
+            click.echo(f"{row['node']} has halted: {row['halted']}")
+            click.echo("    cure: run a newer version there; it goes on from where it is")
     if found["autopilot"]:
         click.echo(f"now: {found['autopilot']}")
     if found["seen_from"] == "here":

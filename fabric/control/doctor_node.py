@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from fabric.control.diagnosis import Diagnosis, Severity
 from fabric.control.doctor_peers import LAG_WARNING_MS, UNLINKED_CODE
+from fabric.runtime.level_watch import HALTED_LABEL
 from fabric.runtime.mesh_exam import Door, MeshExam, PeerExam
 from proto.membership import Finding
 
@@ -77,6 +78,7 @@ def node_diagnoses(exam: MeshExam) -> Iterator[Diagnosis]:
     yield from _versions(exam)
     yield from _twins(exam)
     yield from _leaving(exam)
+    yield from _halted(exam)
     if not exam.is_whole:
         yield _own(
             "deadline",
@@ -100,6 +102,17 @@ def _isolation(exam: MeshExam) -> Iterator[Diagnosis]:
             "memory",
             "look at this machine first: `ip -br addr`, `ip route`, its firewall, its cable; the "
             "findings about peers say whether they refuse, are silent, or do not answer",
+        )
+
+
+def _halted(exam: MeshExam) -> Iterator[Diagnosis]:
+    reason = exam.me.record.labels.get(HALTED_LABEL, "")
+    if reason:
+        yield _own(
+            "halted",
+            Severity.ERROR,
+            f"the rows of this node's voter take no more entries: {reason}",
+            "run the version that the other voters run; nothing is lost, and it goes on from there",
         )
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from fabric.control.diagnosis import Diagnosis, Severity
 from fabric.core.membership.model import DOWN_STATES, MemberState
+from fabric.runtime.level_watch import HALTED_LABEL
 from fabric.runtime.mesh_exam import LARGE_BYTES, SMALL_BYTES, MeshExam, PeerExam
 from proto.membership import Finding
 
@@ -29,12 +30,20 @@ _REACHED_BY_OTHERS = frozenset({MemberState.ALIVE.value})
 
 
 def peer_diagnoses(exam: MeshExam, peer: PeerExam) -> Iterator[Diagnosis]:
+    yield from _halted(peer)
     if peer.has_answered:
         yield from _views(exam, peer)
         yield from _size(peer)
         yield from _lag(peer)
     elif peer.knock is not None and peer.echo_error:
         yield _silence(exam, peer)
+
+
+def _halted(peer: PeerExam) -> Iterator[Diagnosis]:
+    reason = peer.member.record.labels.get(HALTED_LABEL, "")
+    if reason:
+        what, cure = f"its voter has halted: {reason}", f"run the version of the other voters on {peer.name}"
+        yield _about(peer, "halted", Severity.WARNING, what, cure)
 
 
 def _about(peer: PeerExam, check: str, severity: Severity, what: str, cure: str) -> Diagnosis:

@@ -18,6 +18,7 @@ from fabric.runtime.fleet import Fleet
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.lead_loop import CONDUCTOR
 from fabric.runtime.lease_status import LeaseSeen
+from fabric.runtime.level_watch import levels_of
 from fabric.runtime.mesh_view import MeshView, is_cut_off
 from fabric.runtime.unstarted import is_unstarted
 from fabric.runtime.virtual_address import VIP_LABEL
@@ -86,6 +87,7 @@ def _member(member: Member, heard: str, now_ms: int) -> dict[str, Any]:
         "heard": heard,
         "state_age_s": _age_s(member.changed_ms, now_ms),
         "labels": dict(record.labels),
+        "levels": str(levels_of(member)),
         "api_urls": list(record.api_urls),
         "note": NOT_STARTED if is_unstarted(member) else "",
     }

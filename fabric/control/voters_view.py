@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fabric.runtime.level_watch import HALTED_LABEL, levels_of
 from fabric.runtime.mesh_view import MeshView
 from proto.ids import NodeId, VoterId, node_of
 
@@ -33,6 +34,7 @@ def voters(view: MeshView, status: Mapping[str, Any]) -> dict[str, Any]:
         "voters": rows,
         "term": status["term"],
         "index": status["index"],
+        "level": status.get("level", 1),  # a leader of before levels says nothing
         "may_fail": max(0, (len(status["voters"]) - 1) // 2),
         "autopilot": status["autopilot"],
     }
@@ -48,8 +50,14 @@ def _roles(status: Mapping[str, Any]) -> tuple[tuple[str, list[str]], ...]:
 def _node(view: MeshView, node_id: NodeId) -> dict[str, Any]:
     member = view.member(node_id)
     if member is None:
-        return {"node": node_id, "state": "unknown", "zone": ""}
-    return {"node": member.record.name, "state": member.state.value, "zone": member.record.zone}
+        return {"node": node_id, "state": "unknown", "zone": "", "levels": "", "halted": ""}
+    return {
+        "node": member.record.name,
+        "state": member.state.value,
+        "zone": member.record.zone,
+        "levels": str(levels_of(member)),
+        "halted": member.record.labels.get(HALTED_LABEL, ""),
+    }
 
 
 def _hanging_ms(status: Mapping[str, Any], voter: str) -> int | None:

@@ -15,12 +15,20 @@ from fabric.core.nodes.queries import ListVoterWishes
 from fabric.core.raft.configuration import Configuration
 from fabric.core.voters.autopilot import Autopilot
 from fabric.core.voters.config import VotersConfig
-from fabric.core.voters.facts import AddLearner, Facts, MemberFacts, NodeFacts, Reconfigure
+from fabric.core.voters.facts import (
+    AddLearner,
+    Facts,
+    MemberFacts,
+    NodeFacts,
+    RaiseLevel,
+    Reconfigure,
+)
 from fabric.errors import FabricError
 from fabric.runtime.clock import Clock
 from fabric.runtime.events import EventLog
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.hard_state import HardState
+from fabric.runtime.level_watch import HALTED_LABEL, LevelHolder, levels_of
 from proto.ids import NodeId, VoterId, node_of
 
 log = logging.getLogger(__name__)
@@ -44,7 +52,7 @@ class FollowedMember(Protocol):
     def hanging_ms(self) -> int: ...
 
 
-class Group(Protocol):
+class Group(LevelHolder, Protocol):
     """The leading voter: `fabric.store.voter_engine.VoterEngine`."""
 
     @property
@@ -119,6 +127,11 @@ class AutopilotLoop:
                 await self._invite(node_id, reason)
             case Reconfigure(voters=voters, learners=learners, reason=reason):
                 await self._change(voters, learners, reason)
+            case RaiseLevel(to=to, reason=reason):
+                await self._group.raise_level(to)
+                log.info("level raised", extra={"level": to, "reason": reason})
+                fields = {"level": str(to), "reason": reason}
+                self._events.add("level.raised", self._name(node_of(self._group.me)), fields)
 
     async def _invite(self, node_id: NodeId, reason: str) -> None:
         """A node that takes long to answer must not keep dead voters from being replaced meanwhile."""
@@ -187,6 +200,8 @@ class AutopilotLoop:
                 for voter, seen in self._group.progress().items()
             },
             nodes=tuple(self._node(member, now_ms) for member in self._fleet.members()),
+            level=self._group.level,
+            program=self._group.levels,
             is_changing=self._group.is_changing,
             wanted=frozenset(wish.node_id for wish in wishes if wish.wish == WANTED),
             unwanted=frozenset(wish.node_id for wish in wishes if wish.wish == UNWANTED),
@@ -208,6 +223,8 @@ class AutopilotLoop:
             is_alive=is_alive,
             is_eligible=record.labels.get(VOTES_LABEL) != NEVER,
             since_ms=self._alive_since_ms.get(record.node_id, now_ms),
+            levels=levels_of(member),
+            is_halted=HALTED_LABEL in record.labels,
         )
 
     def _name(self, node_id: NodeId) -> str:

@@ -19,6 +19,7 @@ _VERBS = {  # of each noun; whoever adds an event adds it here, or it cannot be 
     "agent": "started",
     "api": "not_served virtual_address_failed virtual_address_taken",
     "certificate": "expired expiring renewed",
+    "level": "raised",
     "link": "bad good",
     "member": "admitted agent_down alive forgotten host_down joined key_rotated leaving left refuted removed "
     "restarted roles stalled suspect two_owners",
@@ -27,7 +28,7 @@ _VERBS = {  # of each noun; whoever adds an event adds it here, or it cannot be 
     "undrained",
     "role": "granted",
     "server": "create delete expired observed placed reboot_hard reboot_soft removed start stop unplaceable",
-    "voters": "changed",
+    "voters": "changed halted",
 }
 KINDS = tuple(f"{noun}.{verb}" for noun, verbs in _VERBS.items() for verb in verbs.split())
 

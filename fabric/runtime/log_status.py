@@ -29,6 +29,9 @@ class SeenVoter(Protocol):
     def applied_index(self) -> LogIndex: ...
 
     @property
+    def level(self) -> int: ...
+
+    @property
     def configuration(self) -> Configuration: ...
 
     def progress(self) -> Mapping[VoterId, FollowedMember]: ...
@@ -42,6 +45,7 @@ async def log_status(voter: SeenVoter, state: HardState, autopilot: str) -> dict
         "leader": voter.leader_id or "",
         "term": voter.term,
         "index": voter.applied_index,
+        "level": voter.level,
         "voters": sorted(configuration.voters),
         "outgoing": sorted(configuration.outgoing),
         "learners": sorted(configuration.learners),

@@ -1,10 +1,11 @@
-"""The leader's autopilot: facts in, a step or none out. Replace and grow first, then tidy up, then invite."""
+"""The leader's autopilot: facts in, a step or none out. Replace and grow first, then tidy up, then go a
+level up, then invite."""
 
 from __future__ import annotations
 
 from fabric.core.voters.choice import choose_move, choose_voters, is_safe
 from fabric.core.voters.explain import explain, why
-from fabric.core.voters.facts import AddLearner, Facts, Reconfigure, Step
+from fabric.core.voters.facts import AddLearner, Facts, RaiseLevel, Reconfigure, Step
 from fabric.core.voters.learners import beside, next_invitation, without_surplus
 from fabric.core.voters.memory import Memory
 from fabric.core.voters.view import View
@@ -29,7 +30,12 @@ class Autopilot:
             return None
         if not is_safe(view, view.voters):
             return None
-        return self._change_voters(view) or self._drop_learners(view) or self._invite(view)
+        return (
+            self._change_voters(view)
+            or self._drop_learners(view)
+            or self._raise_level(view)
+            or self._invite(view)
+        )
 
     def explain(self) -> str:
         """What it waits for since the last look, in one sentence."""
@@ -48,6 +54,13 @@ class Autopilot:
     def _drop_learners(self, view: View) -> Step | None:
         kept = without_surplus(view)
         return None if kept == view.learners else _step(view, view.voters, kept)
+
+    def _raise_level(self, view: View) -> Step | None:
+        """Before another is invited, who would have to be able as well."""
+        to = view.next_level
+        return (
+            None if to is None else RaiseLevel(to=to, reason=f"every voter and standby can apply level {to}")
+        )
 
     def _invite(self, view: View) -> Step | None:
         node = next_invitation(view, self._memory)

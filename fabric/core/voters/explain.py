@@ -9,6 +9,7 @@ from fabric.core.voters.view import View
 from proto.ids import VoterId, node_of
 
 SECOND_MS = 1_000
+UNABLE = " (cannot apply the log)"
 
 
 def why(view: View, voters: frozenset[VoterId], learners: frozenset[VoterId]) -> str:
@@ -36,6 +37,7 @@ def explain(view: View, memory: Memory) -> str:
         _missing(view),
         _unwanted(view),
         _catching_up(view),
+        _held_back(view),
         _invited(view, memory),
     ):
         if reason:
@@ -73,6 +75,9 @@ def _missing(view: View) -> str:
 
 def _unwanted(view: View) -> str:
     for voter in _sorted(view, view.voters):
+        if _flaw(view, voter) == UNABLE:
+            name, cure = _name(view, voter), "run a newer version there, or it stops voting"
+            return f"{name} cannot apply level {view.facts.level}: {cure} when {_who_may_replace(view)}"
         if view.is_unwanted(node_of(voter)):
             return f"{_name(view, voter)} is to stop voting: it does when {_who_may_replace(view)}"
     return ""
@@ -90,6 +95,11 @@ def _invited(view: View, memory: Memory) -> str:
     node_id = memory.invitation(view)
     node = view.by_id.get(node_id) if node_id is not None else None
     return f"{node.name} is invited to stand by and has not come yet" if node is not None else ""
+
+
+def _held_back(view: View) -> str:
+    behind = ", ".join(f"{_name(view, each)} (level {view.node(each).levels})" for each in view.holding_back)
+    return f"level {view.facts.level + 1} waits for a newer version on {behind}" if behind else ""
 
 
 def _calm(view: View) -> str:
@@ -140,7 +150,9 @@ def _flaw(view: View, voter: VoterId) -> str:
         return " (dead)"
     if view.is_unwanted(node.node_id):
         return " (not wanted)"
-    return "" if node.is_eligible else " (may not vote)"
+    if not node.is_eligible:
+        return " (may not vote)"
+    return "" if view.can_apply(node) else UNABLE
 
 
 def _name(view: View, voter: VoterId) -> str:

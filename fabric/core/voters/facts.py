@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from fabric.core.raft.configuration import Configuration
 from fabric.core.voters.config import VotersConfig
+from fabric.core.voters.levels import BEFORE_LEVELS, THIS_PROGRAM, Levels
 from proto.ids import NodeId, VoterId
 
 
@@ -29,6 +30,8 @@ class NodeFacts:
     is_alive: bool
     is_eligible: bool = True  # it may carry a copy of the log, and is not about to leave
     since_ms: int = 0  # alive since
+    levels: Levels = BEFORE_LEVELS  # what its program can apply
+    is_halted: bool = False  # its voter met something that it cannot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,8 @@ class Facts:
     me: VoterId  # the leader
     members: Mapping[VoterId, MemberFacts]  # the leader itself may be missing; who else is, never answered
     nodes: tuple[NodeFacts, ...]  # of the whole fabric, the leader's own too
+    level: int = 1  # of the group
+    program: Levels = THIS_PROGRAM  # the leader's own
     is_changing: bool = False  # a change of the configuration is not committed yet
     wanted: frozenset[NodeId] = frozenset()  # the operator's word: these first
     unwanted: frozenset[NodeId] = frozenset()  # ... and these never; stronger than `wanted`
@@ -61,4 +66,12 @@ class Reconfigure:
     reason: str
 
 
-Step = AddLearner | Reconfigure
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaiseLevel:
+    """Owed: propose the entry that raises the level to `to`."""
+
+    to: int
+    reason: str
+
+
+Step = AddLearner | Reconfigure | RaiseLevel

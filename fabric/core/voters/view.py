@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from fabric.core.voters.config import SIZES, VotersConfig
 from fabric.core.voters.facts import Facts, NodeFacts
+from fabric.core.voters.levels import next_level
 from proto.ids import NodeId, VoterId, node_of
 
 
@@ -53,7 +54,14 @@ class View:
         return [self.node(voter) for voter in sorted(voters)]
 
     def could_vote(self, node: NodeFacts) -> bool:
-        return node.is_alive and node.is_eligible and not self.is_unwanted(node.node_id)
+        return node.is_alive and self.is_fit(node) and not self.is_unwanted(node.node_id)
+
+    def is_fit(self, node: NodeFacts) -> bool:
+        """It may hold the log, and its program can apply what is in it."""
+        return node.is_eligible and self.can_apply(node)
+
+    def can_apply(self, node: NodeFacts) -> bool:
+        return node.levels.can(self.facts.level) and not node.is_halted
 
     def is_settled(self, node: NodeFacts) -> bool:
         """It could vote, and did not start a moment ago."""
@@ -74,7 +82,7 @@ class View:
     def lately_able(self) -> int:
         """... or could within the time after which the dead are given up: nothing ends for a blink."""
         return sum(
-            node.is_eligible
+            self.is_fit(node)
             and not self.is_unwanted(node.node_id)
             and self.now_ms - self.able_ms[node.node_id] < self.config.dead_after_ms
             for node in self.facts.nodes
@@ -125,8 +133,27 @@ class View:
     def stays(self, voter: VoterId) -> bool:
         """A member that nothing speaks against."""
         node = self.node(voter)
-        is_fit = node.is_eligible or voter == self.facts.me
+        is_fit = self.is_fit(node) or voter == self.facts.me
         return is_fit and not self.is_gone(voter) and not self.is_unwanted(node.node_id)
+
+    # ---- levels
+
+    @property
+    def next_level(self) -> int | None:
+        """To which the group can go now; None: it stays."""
+        holders = [
+            self.node(member).levels for member in self.facts.configuration.members if member != self.facts.me
+        ]
+        return next_level(self.facts.level, self.facts.program, holders)
+
+    @property
+    def holding_back(self) -> list[VoterId]:
+        """Members that keep the group from the next level, which the leader could apply."""
+        to = self.facts.level + 1
+        if not self.facts.program.can(to):
+            return []
+        others = self.facts.configuration.members - {self.facts.me}
+        return [member for member in sorted(others) if not self.node(member).levels.can(to)]
 
     # ---- majorities
 

@@ -18,7 +18,7 @@ __all__ = ["asked"]  # a fixture, used by its name
 
 def row(node: str, role: str, **changes: Any) -> dict[str, Any]:
     shown = {"id": f"{node}.1", "role": role, "node": node, "state": "alive", "zone": "z1", "wish": ""}
-    return shown | {"lag": 0, "silent_s": 0.0} | changes
+    return shown | {"lag": 0, "silent_s": 0.0, "levels": "1-1", "halted": ""} | changes
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Desk(VoterDeskDouble):
     asked: list[tuple[str, ...]] = field(default_factory=list)
 
     async def show(self) -> dict[str, Any]:
-        told = {"voters": self.rows, "term": 1, "index": 9, "may_fail": 0, "autopilot": ""}
+        told = {"voters": self.rows, "term": 1, "index": 9, "level": 1, "may_fail": 0, "autopilot": ""}
         return told | {"seen_from": "leader"} | self.more
 
     async def wish(self, node: str, wish: str) -> dict[str, Any]:
@@ -62,11 +62,11 @@ def test_the_table_shows_who_leads_and_how_far_each_is(asked: Asked) -> None:
         row("h3", "learner", lag=None, silent_s=None),
     ]
     head, *lines = listed(asked, Desk(rows, {"may_fail": 0})).splitlines()
-    assert head.split() == ["NODE", "ROLE", "STATE", "ZONE", "BEHIND", "SILENT", "WISH"]
+    assert head.split() == ["NODE", "ROLE", "STATE", "ZONE", "BEHIND", "SILENT", "LEVELS", "WISH"]
     assert [line.split() for line in lines[:3]] == [
-        ["h1", "leader", "alive", "z1", "0", "0.0", "s", "-"],
-        ["h2", "voter", "suspect", "z2", "7", "2.3", "s", "unwanted"],
-        ["h3", "learner", "alive", "z1", "-", "-", "-"],
+        ["h1", "leader", "alive", "z1", "0", "0.0", "s", "1-1", "-"],
+        ["h2", "voter", "suspect", "z2", "7", "2.3", "s", "1-1", "unwanted"],
+        ["h3", "learner", "alive", "z1", "-", "-", "1-1", "-"],
     ]
 
 
@@ -85,6 +85,14 @@ def test_it_says_what_may_fail(asked: Asked, may_fail: int, said: str) -> None:
 def test_it_says_what_the_fabric_does_about_it(asked: Asked) -> None:
     assert "now: waits for h3" in listed(asked, Desk(more={"autopilot": "waits for h3"})).splitlines()
     assert "now:" not in listed(asked, Desk())
+
+
+def test_it_says_the_level_and_who_has_halted_and_what_to_do(asked: Asked) -> None:
+    rows = [row("h1", "leader", levels="1-2"), row("h2", "voter", halted="entry 7 raises the level to 2")]
+    said = listed(asked, Desk(rows, {"level": 2}))
+    assert "the fabric is at level 2" in said.splitlines()
+    assert "h2 has halted: entry 7 raises the level to 2\n    cure: run a newer version there" in said
+    assert "h1 has halted" not in said
 
 
 def test_what_is_not_the_leaders_word_says_so(asked: Asked) -> None:

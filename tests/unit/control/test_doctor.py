@@ -10,7 +10,8 @@ import pytest
 from fabric.control.diagnosis import Severity
 from fabric.control.doctor import diagnose, report
 from fabric.control.doctor_node import DAY_MS
-from fabric.core.membership.model import MemberState
+from fabric.core.membership.model import Member, MemberState
+from fabric.runtime.level_watch import HALTED_LABEL
 from fabric.runtime.mesh_exam import Door, MeshExam, PeerExam, Twin
 from fabric.runtime.peer_probes import Echo, Seen
 from proto.membership import Finding
@@ -287,3 +288,12 @@ def test_the_report_keeps_its_shape() -> None:
         True,
     )
     assert (bad["rtt_ms"], bad["port"], bad["sees_us"], bad["error"]) == (None, "silent", None, UNLINKED)
+
+
+def test_a_voter_that_has_halted_is_told_of_with_what_to_run() -> None:
+    def halted(member: Member) -> Member:
+        return replace(member, record=replace(member.record, labels={HALTED_LABEL: "entry 7"}))
+
+    here, there = halted(member_named("me")), halted(member_named("a"))
+    assert found(exam(well("a"), me=here)) == [("halted", "error", None)]
+    assert found(exam(well("a", member=there))) == [("halted", "warning", "a")]

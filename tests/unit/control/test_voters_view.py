@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from fabric.control import voters_view
 from fabric.core.membership.model import MemberState
+from fabric.core.voters.levels import LEVELS_LABEL
+from fabric.runtime.level_watch import HALTED_LABEL
 from proto.ids import NodeId, VoterId, voter_of
 from tests.fixtures.membership_nodes import fake_node_id
 from tests.fixtures.mesh_view_double import MeshDouble, member_named
@@ -53,6 +56,8 @@ def test_each_voter_is_shown_with_its_node_and_how_far_it_is() -> None:
         "node": "a",
         "state": "alive",
         "zone": "z1",
+        "levels": "1-1",
+        "halted": "",
         "wish": "",
         "lag": 0,
         "silent_s": 0.0,
@@ -101,3 +106,13 @@ def test_how_many_may_fail_is_less_than_half() -> None:
     for count, may_fail in ((1, 0), (2, 0), (3, 1), (4, 1), (5, 2)):
         told = status(voters=[voter(f"n{number}") for number in range(count)])
         assert voters_view.voters(VIEW, told)["may_fail"] == may_fail
+
+
+def test_levels_and_who_has_halted_are_shown() -> None:
+    row = member_named("b")
+    labels = {LEVELS_LABEL: "1-2", HALTED_LABEL: "entry 7"}
+    view = MeshDouble([member_named("a"), replace(row, record=replace(row.record, labels=labels))])
+    found = voters_view.voters(view, status(level=2))
+    assert found["level"] == 2
+    assert [(each["levels"], each["halted"]) for each in found["voters"]] == [("1-1", ""), ("1-2", "entry 7")]
+    assert voters_view.voters(view, status())["level"] == 1  # told by a leader of before levels

@@ -13,18 +13,22 @@ import pytest
 from fabric.core.membership.model import MemberState
 from fabric.core.raft.configuration import Configuration
 from fabric.core.voters.config import VotersConfig
+from fabric.core.voters.levels import LEVELS_LABEL
 from fabric.errors import FabricError
 from fabric.runtime import autopilot_loop
 from fabric.runtime.autopilot_loop import NEVER, VOTES_LABEL, AutopilotLoop
 from fabric.runtime.clock import SystemClock
 from fabric.runtime.events import KINDS, EventLog
 from fabric.runtime.invitation import NotInvitedError
+from fabric.runtime.level_watch import HALTED_LABEL
+from fabric.store.program import PROGRAM, Program
 from proto.commands.nodes import JoinTokenCreate, VoterWish
 from proto.ids import NodeId, RequestId, TokenId, VoterId, voter_of
 from tests.fixtures.mesh_nodes import loopback_transports
 from tests.fixtures.mesh_view_double import MeshDouble, member_named
+from tests.fixtures.next_program import TWO
 from tests.fixtures.store_world import node_admit
-from tests.fixtures.voter_nodes import PATIENCE_S, VoterNode, caught_up, found, voter_nodes
+from tests.fixtures.voter_nodes import PATIENCE_S, VoterNode, caught_up, change, found, voter_nodes
 from tests.unit.runtime.voter_group import renamed, seat
 
 LOOK_MS = 1_000
@@ -138,9 +142,11 @@ class World:
 
 
 @asynccontextmanager
-async def world_of(folder: Path, count: int, target: int = 0) -> AsyncIterator[World]:
+async def world_of(
+    folder: Path, count: int, target: int = 0, program: Program = PROGRAM
+) -> AsyncIterator[World]:
     async with voter_nodes(loopback_transports(), folder, count) as nodes:
-        await found(nodes[0])
+        await found(nodes[0], program=program)
         world = World(nodes, target)
         token = JoinTokenCreate(
             token_id=TokenId("t"), secret_hash=b"h", expires_ms=world.clock.wall_ms() + 1_000_000, uses=9
@@ -289,3 +295,30 @@ async def test_a_change_that_does_not_come_through_is_given_up(
         await asyncio.wait_for(world.looks_until(lambda: bool(world.invitations.invited)), PATIENCE_S)
         assert world.configuration.learners == frozenset()
         assert not [event for event in world.events.recent() if event.event == "voters.changed"]
+
+
+async def test_the_level_is_raised_when_every_member_says_that_it_can_follow(tmp_path: Path) -> None:
+    async with world_of(tmp_path, 2, program=TWO) as world:
+        world.say(0, labels={LEVELS_LABEL: "1-2"})
+        world.say(1, labels={LEVELS_LABEL: "1-1"})
+        await world.nodes[1].start(Configuration(), program=TWO)
+        await change({world.nodes[0].voter}, {world.nodes[1].voter}, world.nodes[0])
+        await world.looks(30)
+        assert world.first.engine.level == 1
+        assert world.told[-1] == "level 2 waits for a newer version on h1 (level 1-1)"
+        world.say(1, labels={LEVELS_LABEL: "1-2"})
+        await world.look()
+        assert world.first.engine.level == 2
+        await caught_up(world.nodes[1], world.first)
+        assert world.nodes[1].engine.level == 2
+        told = [event.fields["level"] for event in world.events.recent() if event.event == "level.raised"]
+        assert told == ["2"]
+        await world.looks(3)  # and that is all
+
+
+async def test_who_has_halted_or_cannot_follow_is_not_invited(tmp_path: Path) -> None:
+    async with world_of(tmp_path, 3) as world:
+        for number, labels in enumerate(({}, {LEVELS_LABEL: "2-2"}, {HALTED_LABEL: "entry 7"})):
+            world.say(number, labels=labels)
+        await world.looks(LOOKS_IN_VAIN)
+        assert world.invitations.invited == []

@@ -125,6 +125,7 @@ async def test_the_status_tells_of_every_member_as_the_leader_sees_it(
     assert told["seen"][one.voter] == {"lag": 0, "silent_ms": 0, "hanging_ms": 0}
     assert told["wishes"] == {NODE: "unwanted"}
     assert told["autopilot"] == "waits"
+    assert told["level"] == 1
     await until(lambda: learner.engine.leader_id == one.voter, PATIENCE_S)
     other = await log_status(learner.engine, seat(learner).state, "")
     assert (other["leader"], other["seen"]) == (one.voter, {})
