@@ -42,7 +42,9 @@ def export_rows(connection: Connection, out: IO[bytes], *, incarnation: int, now
         form=FORM,
         fabric_id=FabricId(fabric.fabric_id),
         incarnation=incarnation,
-        position={c.name: position[c.name] for c in t.position.columns if ("position", c.name) not in LEFT_OUT},
+        position={
+            c.name: position[c.name] for c in t.position.columns if ("position", c.name) not in LEFT_OUT
+        },
         engine=connection.dialect.name,
         made_ms=now_ms,
         software=__version__,

@@ -148,7 +148,11 @@ def _put_all(connection: Connection, reader: RowsReader) -> None:
         raise SnapshotRefusedError(f"the file lacks tables: {', '.join(sorted(missing))}")
     if carried_digest(connection) != reader.sum.digest:
         raise SnapshotRefusedError("the rows, read back, are not those in the file")
-    said = {c.name: reader.header.position[c.name] for c in t.position.columns if ("position", c.name) not in LEFT_OUT}
+    said = {
+        c.name: reader.header.position[c.name]
+        for c in t.position.columns
+        if ("position", c.name) not in LEFT_OUT
+    }
     connection.execute(update(t.position).values(**said))
 
 

@@ -46,6 +46,8 @@ class Faults:
     compact: float = 0.0
     change: float = 0.0
     transfer: float = 0.0
+    upgrade: float = 0.0  # a voter of an old version: it ends, and its next life is of the new one
+    stranger: float = 0.0  # a change of the voters: nobody looks whether the new ones can follow
     gone: float = 0.0  # a voter hears that its leader's process ended, true or not
     disk: float = 0.0
     disk_faults: tuple[DiskFault, ...] = tuple(DiskFault)

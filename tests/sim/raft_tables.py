@@ -11,11 +11,12 @@ from random import Random
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 from sqlalchemy.pool import StaticPool
 
 from fabric.core.raft.log import SnapshotMark
-from fabric.store import tables as t
+from fabric.store.program import PROGRAM, Program
+from fabric.store.row_shape import shapes
 from fabric.store.schema import create_schema
 from fabric.store.sqlite import begin_with, raw
 from fabric.store.voter_tables import VoterTables, mark_of_copy
@@ -33,11 +34,11 @@ class SimTables:
         self._connection: Connection | None = None
         self.opened: VoterTables | None = None
 
-    def open(self) -> VoterTables:
+    def open(self, program: Program = PROGRAM) -> VoterTables:
         image = self._images[-1] if self._images else empty_image()
         self._images = self._images or [image]
         self._connection = _connect(image)
-        self.opened = VoterTables(self._connection)
+        self.opened = VoterTables(self._connection, program)
         return self.opened
 
     def image(self) -> bytes:
@@ -106,11 +107,14 @@ class SimTables:
 
     def rows(self) -> dict[str, list[tuple[Any, ...]]]:
         assert self._connection is not None
-        with self._connection.begin():
-            return {
-                table.name: [tuple(row) for row in self._connection.execute(select(table))]
-                for table in t.metadata.sorted_tables
-            }
+        driver = raw(self._connection)
+        return {shape.table: driver.execute(shape.query()).fetchall() for shape in shapes(driver)}
+
+    def of(self, table: str, *columns: str) -> list[tuple[Any, ...]]:
+        """All rows of it, sorted."""
+        assert self._connection is not None
+        query = f"SELECT {', '.join(columns)} FROM {table} ORDER BY 1"
+        return raw(self._connection).execute(query).fetchall()
 
 
 def opened_image(image: bytes) -> sqlite3.Connection:

@@ -9,26 +9,36 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from fabric.core.raft.config import RaftConfig
 from fabric.core.raft.configuration import Configuration
 from fabric.core.raft.errors import PromiseForgottenError
-from fabric.core.raft.events import Compacted, RaftEvent, Received, SnapshotArrived, SnapshotEnded, Woke
+from fabric.core.raft.events import (
+    Compacted,
+    Halted,
+    RaftEvent,
+    Received,
+    SnapshotArrived,
+    SnapshotEnded,
+    Woke,
+)
 from fabric.core.raft.log import SnapshotMark
 from fabric.core.raft.node import RaftNode, Role
 from fabric.core.raft.pipeline import Fold, Pipeline, Write
 from fabric.core.raft.ready import Ready, Send
 from fabric.store.disk_trust import can_learn_anew, is_set_back, may_have_lost
-from fabric.store.errors import LogCorruptError, LogFailedError
+from fabric.store.errors import HaltedError, LogCorruptError, LogFailedError
+from fabric.store.program import PROGRAM, Program
 from fabric.store.voter_log import Restored, VoterLog
 from fabric.store.voter_start import found_voter, restore_voter
-from fabric.store.voter_tables import Folded
+from fabric.store.voter_tables import Folded, VoterTables, check_copy
+from proto.commands.log import LevelRaise
 from proto.ids import LogIndex, Term, VoterId
 from tests.sim.raft_disk import DurableLog
 from tests.sim.raft_faults import DiskFault
@@ -48,9 +58,13 @@ COPIED = 0.5  # of the states of a disk between two lives, that somebody keeps
 
 
 class SimVoter(VoterDisk):
-    def __init__(self, world: RaftWorld, me: VoterId, founders: Configuration) -> None:
+    def __init__(
+        self, world: RaftWorld, me: VoterId, founders: Configuration, program: Program = PROGRAM
+    ) -> None:
         super().__init__(world)
         self.me = me
+        self.program = program  # of its next life, too
+        self.halt: HaltedError | None = None
         self.life = 0
         self.is_paused = False
         self.asked: dict[object, int] = {}  # read -> highest index acknowledged before it
@@ -68,9 +82,9 @@ class SimVoter(VoterDisk):
         self._sim_tables.checkpoint()
         self._sim_tables.close()
 
-    def _open(self) -> tuple[VoterLog, object]:
+    def _open(self) -> tuple[VoterLog, VoterTables]:
         self._log = SimLog(self._files, self._world.faults.segment_bytes)
-        self._tables = self._sim_tables.open()
+        self._tables = self._sim_tables.open(self.program)
         return self._log, self._tables
 
     # ---- lives
@@ -78,6 +92,14 @@ class SimVoter(VoterDisk):
     @property
     def applied_index(self) -> int:
         return int(self._tables.mark.index)
+
+    @property
+    def level(self) -> int:
+        """Of the group, as its rows know it."""
+        return self._tables.level
+
+    def of(self, table: str, *columns: str) -> list[tuple[Any, ...]]:
+        return self._sim_tables.of(table, *columns)
 
     def rows(self) -> dict[str, list[tuple[object, ...]]]:
         return self._sim_tables.rows()
@@ -169,6 +191,7 @@ class SimVoter(VoterDisk):
         self.node = None
         self.life += 1
         self.is_paused = self._is_writing = self._is_folding = False
+        self.halt = None
         self._woken_ms = None
         for forgotten in (self._inbox, self.waiting, self.asked, self.confirmed):
             forgotten.clear()
@@ -348,13 +371,18 @@ class SimVoter(VoterDisk):
             self._stop(error)
             return
         self._sim_tables.note(self._world.rng)
-        self._is_folding = False
-        self._pipeline.folded()
-        for entry, one in zip(fold.entries, folded, strict=True):
+        for entry, one in zip(fold.entries, folded, strict=self._tables.halt is None):
+            if one is not None and isinstance(one.entry.command, LevelRaise) and not one.outcome.rejection:
+                self._world.raised(one.entry.command.to, entry.index)
             key = self.waiting.pop((entry.index, entry.term), None)
             if key is not None and one is not None:
                 self._world.acknowledge(self.me, key, entry, one.outcome)
         self._look()
+        if self._tables.halt is not None:  # this fold is never over, so none comes after it
+            self._halt_for(self._tables.halt)
+            return
+        self._is_folding = False
+        self._pipeline.folded()
         self._pump()
 
     def _fold(self, fold: Fold) -> Sequence[Folded | None]:
@@ -364,6 +392,10 @@ class SimVoter(VoterDisk):
         if self._suffers is DiskFault.TABLES:
             self._sim_tables.fail_after(None)
         return folded
+
+    def _halt_for(self, reason: HaltedError) -> None:
+        self.halt = reason
+        self.tell(Halted())
 
     def _leave(self, sends: list[Send]) -> None:
         for send in sends:
@@ -424,6 +456,13 @@ class SimVoter(VoterDisk):
         world.after(world.rng.uniform(1, 10 * world.faults.delay_ms), arrive)
 
     def take_snapshot(self, sender: VoterId, term: int, mark: SnapshotMark, image: bytes) -> None:
-        if self.node is not None and not self.is_paused:
-            self._snapshots[mark] = image
-            self.tell(SnapshotArrived(sender, term, mark))
+        if self.node is None or self.is_paused or self.halt is not None:
+            return
+        with closing(opened_image(image)) as source:
+            try:
+                check_copy(source, mark, self.program)
+            except HaltedError as error:
+                self._halt_for(error)
+                return
+        self._snapshots[mark] = image
+        self.tell(SnapshotArrived(sender, term, mark))

@@ -15,14 +15,17 @@ from fabric.core.raft.configuration import Configuration
 from fabric.core.raft.events import AskRead, LeaderGone, Propose, ProposeConfiguration, Received, Transfer
 from fabric.core.raft.node import Role
 from fabric.core.raft.ready import Send
+from fabric.core.voters.levels import next_level
 from fabric.store.apply import Outcome
 from fabric.store.command_entry import encode_command_entry
+from fabric.store.program import PROGRAM, Program
 from proto.codec import pack, unpack
 from proto.commands import Command, encode_command
 from proto.commands.identity import ProjectCreate, ProjectDelete
 from proto.ids import LogIndex, ProjectId, RequestId, VoterId
 from proto.raft import RAFT_MESSAGES, LogEntry
 from proto.records import from_wire, to_wire
+from tests.fixtures.next_program import Paint
 from tests.fixtures.store_world import DOMAIN, fabric_init
 from tests.sim.linearizability import Verdict
 from tests.sim.membership_time import Schedule
@@ -36,6 +39,8 @@ from tests.sim.raft_voter import SimVoter
 KINDS = {kind.KIND: kind for kind in RAFT_MESSAGES}
 AGAIN = 0.2  # of commands that somebody asks again
 DELETES = 0.15  # of new ones
+PAINTS = 0.3  # of new ones, where the level has them
+RAISES = 0.3  # a moment of a leader
 NAMES = 40  # few enough that some collide, and are rejected, everywhere alike
 
 
@@ -50,7 +55,17 @@ class Acknowledged:
 
 
 class RaftWorld:
-    def __init__(self, seed: int, voters: int, *, spare: int = 0, faults: Faults | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        voters: int,
+        *,
+        spare: int = 0,
+        faults: Faults | None = None,
+        upgrade_to: Program | None = None,
+    ) -> None:
+        """`upgrade_to`: of the version to which voters are upgraded one by one; half of them run it
+        already."""
         self.rng = Random(seed)
         self.seed = seed
         self.faults = faults or Faults()
@@ -64,8 +79,16 @@ class RaftWorld:
         self.acknowledged: dict[object, Acknowledged] = {}
         self.reads_done = 0
         self.history = RaftHistory()
+        self._upgrade_to = upgrade_to
+        self.raised_at: dict[
+            int, int
+        ] = {}  # level -> index of the entry that raised it, at whoever folded it
         self._numbers = itertools.count()
         self._requests: list[tuple[RequestId, Command]] = [(RequestId("q-init"), fabric_init())]
+        self._programs = {
+            name: upgrade_to if upgrade_to is not None and place % 2 else PROGRAM
+            for place, name in enumerate(names)
+        }
         self.voters: dict[VoterId, SimVoter] = {}
         for name in names:
             self.add_voter(name)
@@ -94,7 +117,8 @@ class RaftWorld:
 
     def add_voter(self, name: VoterId) -> None:
         known = self.founders if name in self.founders.voters else Configuration()
-        self.voters[name] = SimVoter(self, name, known)
+        newest = self._upgrade_to or PROGRAM  # of who comes in the place of another
+        self.voters[name] = SimVoter(self, name, known, self._programs.get(name, newest))
         self.start(name)
 
     def start(self, name: VoterId) -> None:
@@ -163,7 +187,8 @@ class RaftWorld:
         """Keys are (request id, number of the asking)."""
         voter = self.voters[name]
         time_ms = self.now_ms + voter.clock_skew_ms
-        asked = [self._some_request() for _ in range(count)]
+        asked = [self._some_request(voter.level) for _ in range(count)]
+        asked = [each for each in asked if voter.level >= each[1].LEVEL]  # as the product refuses
         keys: list[object] = [(request_id, next(self._numbers)) for request_id, _ in asked]
         entries = [encode_command_entry(time_ms, who, encode_command(command)) for who, command in asked]
         for key, (request_id, command) in zip(keys, asked, strict=True):
@@ -171,16 +196,20 @@ class RaftWorld:
         voter.tell(Propose(list(zip(keys, entries, strict=True))))
         return keys
 
-    def _some_request(self) -> tuple[RequestId, Command]:
+    def _some_request(self, level: int) -> tuple[RequestId, Command]:
         requests, rng = self._requests, self.rng
         if rng.random() < AGAIN or (len(requests) == 1 and not self.acknowledged):
             return rng.choice(requests[-50:])
         number = next(self._numbers)
-        requests.append((RequestId(f"q{number}"), self._some_command(number)))
+        requests.append((RequestId(f"q{number}"), self._some_command(number, level)))
         return requests[-1]
 
-    def _some_command(self, number: int) -> Command:
+    def _some_command(self, number: int, level: int) -> Command:
         rng = self.rng
+        if level >= Paint.LEVEL and rng.random() < PAINTS:
+            _, earlier = rng.choice(self._requests[-50:])
+            of = earlier.project_id if isinstance(earlier, ProjectCreate) else ""
+            return Paint(colour=rng.choice(("red", "blue")), project_id=of)
         _, earlier = rng.choice(self._requests[-50:])
         if isinstance(earlier, ProjectCreate) and rng.random() < DELETES:
             return ProjectDelete(project_id=earlier.project_id)
@@ -190,6 +219,30 @@ class RaftWorld:
             name=f"name {number % NAMES}",
             description="." * rng.choice((0, 0, 60, 400)),
         )
+
+    def raised(self, to: int, index: int) -> None:
+        """Somebody folded it: wherever that happens, it is the same entry."""
+        known = self.raised_at.setdefault(to, index)
+        assert known == index, f"level {to} was raised by entry {known}, and by {index} elsewhere"
+
+    def raise_if_due(self) -> None:
+        """What the leader's autopilot does."""
+        leader = self.leader()
+        if leader is None or leader.node is None:
+            return
+        others = [self.voters[each] for each in leader.node.configuration.members if each != leader.me]
+        to = next_level(leader.level, leader.program.levels, [each.program.levels for each in others])
+        if to is None:
+            return
+        key = (RequestId(f"raise {next(self._numbers)}"), 0)
+        data = encode_command_entry(self.now_ms, key[0], encode_command(leader.program.raise_to(to)))
+        leader.tell(Propose([(key, data)]))
+
+    def upgrade(self, name: VoterId) -> None:
+        """It ends; its next life is of the new version."""
+        assert self._upgrade_to is not None
+        self.crash(name)
+        self.voters[name].program = self._upgrade_to
 
     def ask_read(self, name: VoterId) -> object:
         key = f"r{next(self._numbers)}"
@@ -241,6 +294,12 @@ class RaftWorld:
             self.misfortune.strike(voter)
             if voter.node is None:
                 return
+        if self._upgrade_to is not None:
+            if voter.program is not self._upgrade_to and rng.random() < faults.upgrade / 10:
+                self.upgrade(name)
+                return
+            if voter.node.role is Role.LEADER and rng.random() < RAISES:
+                self.raise_if_due()
         if rng.random() < faults.pause / 10:
             voter.pause(rng.choice((50, 400, 2_000)))
         if rng.random() < faults.compact / 10:
@@ -259,6 +318,9 @@ class RaftWorld:
 
     def _change_something(self, leader: VoterId) -> None:
         names = self._sound_names()
+        if self._upgrade_to is not None and not self.strikes(self.faults.stranger):
+            level = self.voters[leader].level
+            names = [name for name in names if self.voters[name].program.levels.can(level)]
         self.rng.shuffle(names)
         size = self.rng.choice((1, 2, 3, 3, 5))
         cut = self.rng.randrange(len(names) + 1)
@@ -323,7 +385,7 @@ class RaftWorld:
             assert member.node is not None
             assert member.node.configuration == leader.node.configuration, f"{name} counts other voters"
             self.bystander.check_mark(member.node)
-        self._check_acknowledged(rows)
+        self._check_acknowledged(leader)
         for name, voter in self.voters.items():
             if voter.is_disowned:
                 assert name not in leader.node.configuration.members, f"{name} is not replaced"
@@ -336,7 +398,7 @@ class RaftWorld:
         finding = self.history.check()
         assert finding.verdict is Verdict.LINEARIZABLE, str(finding)
 
-    def _check_acknowledged(self, rows: dict[str, list[tuple[Any, ...]]]) -> None:
+    def _check_acknowledged(self, leader: SimVoter) -> None:
         """Each was told once what happened, however often it was asked; and it is still known."""
         first: dict[RequestId, Outcome] = {}
         for done in self.acknowledged.values():
@@ -344,10 +406,10 @@ class RaftWorld:
             known = first.setdefault(done.request_id, done.outcome)
             told = (done.outcome.index, done.outcome.result, done.outcome.rejection)
             assert told == (known.index, known.result, known.rejection), f"{done.request_id} happened twice"
-        requests = {row[0]: row for row in rows["requests"]}
+        requests = dict(leader.of("requests", "request_id", "log_index"))
         for request_id, outcome in first.items():
-            assert requests[request_id][2] == outcome.index, f"{request_id} was done and is lost"
-        stamps = [row[1] for row in sorted(rows["audit"])]
+            assert requests[request_id] == outcome.index, f"{request_id} was done and is lost"
+        stamps = [time_ms for _, time_ms in leader.of("audit", "log_index", "time_ms")]
         assert stamps == sorted(stamps), "time went back"
 
 
