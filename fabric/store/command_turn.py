@@ -45,7 +45,7 @@ class Waiting:
 @dataclass(frozen=True, slots=True)
 class Turn:
     """What became of each, None: its lease is not held any more; an error: the fabric's `level` does not have
-    it, or not for this program. Nothing is to be kept of a turn that is not `is_done`: all was done before."""
+    it, or not for this program. Nothing is to be kept of one that is not `is_done`: all was done before."""
 
     outcomes: tuple[Outcome | FabricError | None, ...]
     is_done: bool

@@ -9,6 +9,7 @@ from __future__ import annotations
 from tests.mutants.autopilot_bugs import AUTOPILOT_BUGS
 from tests.mutants.bug import Bug, Harm
 from tests.mutants.disk_bugs import DISK_BUGS
+from tests.mutants.level_bugs import LEVEL_BUGS
 from tests.mutants.membership_bugs import MEMBERSHIP_BUGS
 from tests.mutants.moving_bugs import MOVING_BUGS
 from tests.mutants.raft_bugs import RAFT_BUGS
@@ -355,6 +356,7 @@ CATALOG: tuple[Bug, ...] = (
     *RAFT_BUGS,
     *VOTER_BUGS,
     *DISK_BUGS,
+    *LEVEL_BUGS,
     *RUNTIME_BUGS,
     *AUTOPILOT_BUGS,
     *COMPUTE,
