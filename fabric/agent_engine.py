@@ -54,7 +54,11 @@ class NodeEngine(Protocol):
     """The rows on this node. `open` before use, `close` after."""
 
     is_founding: bool  # no rows yet, and this node is to make the first
-    incarnation: int  # of the group of voters; 0 where there never was one
+
+    @property
+    def incarnation(self) -> int:
+        """Of the group of voters; 0 where there never was one."""
+        ...
 
     @property
     def state(self) -> HardState: ...
@@ -230,12 +234,14 @@ class SharedEngine:
         from fabric.store.engine import database_for  # only here, as above
 
         self.is_founding = is_founding
-        self.incarnation = 0  # what it is where rows were brought here is known when it is open
-        self._url = url
         self._told_failure = on_failure
         self._database = database_for(url)
         self._lead = SharedLead(self._database, me, clock)
         self._leading: asyncio.Task[None] | None = None
+
+    @property
+    def incarnation(self) -> int:
+        return self._database.incarnation
 
     @property
     def shared(self) -> LevelHolder | None:
@@ -253,10 +259,7 @@ class SharedEngine:
         return self._lead.left_ms()
 
     async def open(self) -> None:
-        from fabric.store.rows_export import incarnation_of_database  # only here, as above
-
         await self._database.open()
-        self.incarnation = await asyncio.to_thread(incarnation_of_database, self._url)
 
     def serve(self) -> None:
         self._leading = asyncio.create_task(self._lead.run(), name="lease")

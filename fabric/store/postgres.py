@@ -46,6 +46,7 @@ from fabric.store.query import answer
 from fabric.store.role_lease import Now
 from fabric.store.settle import settle
 from fabric.store.shared_feed import CHANNEL, FeedPage, read_feed, read_position
+from fabric.store.shared_incarnation import NONE, read_shared_incarnation
 from fabric.store.shared_level import open_tables
 from proto.commands import Command, decode_command, encode_command
 from proto.commands.log import LevelRaise
@@ -99,6 +100,7 @@ class PostgresState:
         self._follower = FeedFollower(self._order, self._feed_after, program.kinds)
         self._lease_listeners: list[Callable[[], None]] = []
         self._applied_index = LogIndex(0)
+        self.incarnation = NONE  # of the fabric in it; known when it is open
         self._abilities = abilities or Abilities(can_notify=False, can_lock_tables=False)
         self._asks_abilities = abilities is None
         self._tag = secrets.token_hex(4)  # what this process says is not news to it
@@ -164,6 +166,7 @@ class PostgresState:
             for role in LEASED_ROLES:
                 role_lease.make_role(connection, role)
             self._applied_index = read_position(connection)
+            self.incarnation = read_shared_incarnation(connection)
         if self._asks_abilities:
             self._abilities = abilities_of(engine)
 

@@ -14,13 +14,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from fabric import __version__
 from fabric.store import tables as t
-from fabric.store.errors import SnapshotRefusedError, StoreStoppedError
+from fabric.store.errors import SchemaVersionError, SnapshotRefusedError, StoreStoppedError
 from fabric.store.incarnation import read_incarnation
 from fabric.store.life_swap import STATE, settle
 from fabric.store.plain_rows import Row, carried_tables, column_names, rows_of
 from fabric.store.recover import all_it_has
 from fabric.store.row_digest import LEFT_OUT
 from fabric.store.rows_file import FORM, Header, Sum, TableBegins, write_rows
+from fabric.store.schema import FIRST_LEVEL
 from fabric.store.shared_incarnation import read_shared_incarnation
 from fabric.store.sqlite import DATABASE, open_readers
 from proto.ids import FabricId
@@ -33,11 +34,13 @@ Exported = tuple[Header, Sum]
 
 def export_rows(connection: Connection, out: IO[bytes], *, incarnation: int, now_ms: int) -> Exported:
     """All rows as the transaction of `connection` sees them. Raises SnapshotRefusedError: there is no fabric
-    in them; SQLAlchemyError, OSError."""
+    in them; SchemaVersionError: they have had revisions, which the file's form does not know;
+    SQLAlchemyError, OSError."""
     fabric = connection.execute(select(t.fabric.c.fabric_id)).first()
     if fabric is None:
         raise SnapshotRefusedError("these rows hold no fabric yet")
     position = connection.execute(select(t.position)).mappings().one()
+    need_baseline(position["level"])
     header = Header(
         form=FORM,
         fabric_id=FabricId(fabric.fabric_id),
@@ -50,6 +53,15 @@ def export_rows(connection: Connection, out: IO[bytes], *, incarnation: int, now
         software=__version__,
     )
     return header, write_rows(out, header, _content(connection))
+
+
+def need_baseline(level: object) -> None:
+    """Tables of a later level have columns that the file leaves out. Raises SchemaVersionError."""
+    if level != FIRST_LEVEL:
+        raise SchemaVersionError(
+            f"the rows are at level {level}; this version moves rows of level {FIRST_LEVEL} only: use "
+            "`fabric backup` and `fabric restore`"
+        )
 
 
 def _content(connection: Connection) -> Iterator[TableBegins | Row]:
@@ -95,15 +107,6 @@ def export_database(url: str, out: IO[bytes], *, now_ms: int) -> Exported:
                     raise SnapshotRefusedError("that database holds no fabric")
                 incarnation = read_shared_incarnation(connection)
                 return export_rows(connection, out, incarnation=incarnation, now_ms=now_ms)
-        except SQLAlchemyError as error:
-            raise StoreStoppedError(f"the database did not answer: {plain(error)}") from error
-
-
-def incarnation_of_database(url: str) -> int:
-    """Which life of the fabric it holds. Raises StoreStoppedError."""
-    with connected(url) as connection:
-        try:
-            return read_shared_incarnation(connection)
         except SQLAlchemyError as error:
             raise StoreStoppedError(f"the database did not answer: {plain(error)}") from error
 

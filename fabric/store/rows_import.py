@@ -26,7 +26,7 @@ from fabric.store.new_life import NewLife, begin_new_life, next_numbers, raise_f
 from fabric.store.plain_rows import Row, carried_digest, carried_tables, column_names, put_rows
 from fabric.store.postgres import SCHEMA_LOCK
 from fabric.store.row_digest import LEFT_OUT
-from fabric.store.rows_export import connected, plain
+from fabric.store.rows_export import connected, need_baseline, plain
 from fabric.store.rows_file import Header, RowsReader, TableBegins
 from fabric.store.schema import SCHEMA_VERSION, create_schema
 from fabric.store.shared_incarnation import write_shared_incarnation
@@ -123,6 +123,7 @@ def _opened(source: IO[bytes], accept: Callable[[Header], None]) -> RowsReader:
         raise SchemaVersionError(
             f"the rows in the file have schema version {version!r}, this program needs {SCHEMA_VERSION}"
         )
+    need_baseline(reader.header.position.get("level"))
     accept(reader.header)
     return reader
 
@@ -186,14 +187,15 @@ def _need_empty(connection: Connection) -> None:
     found = set(sqlalchemy.inspect(connection).get_table_names())
     if not found:
         return
-    ours = t.metadata.tables.keys()
+    ours = (t.metadata, t.shared_metadata)
     if t.position.name in found and t.fabric.name in found:
         fabric = connection.execute(select(t.fabric.c.fabric_id)).first()
         if fabric is not None:
             raise SnapshotRefusedError(f"that database holds fabric {fabric.fabric_id} already")
         if connection.execute(select(t.position.c.applied_index)).scalar_one() == 0:
-            t.metadata.drop_all(connection)
-            found -= ours
+            for each in ours:
+                each.drop_all(connection)
+                found -= each.tables.keys()
     if found:
         names = ", ".join(sorted(found)[:5])
         raise SnapshotRefusedError(

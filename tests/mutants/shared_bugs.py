@@ -52,8 +52,8 @@ SHARED_BUGS = (
         "an ambiguous result is said not to be done",
         S,
         "store/database.py",
-        "        if trouble is Trouble.LOST and (self._is_committing or code == UNKNOWN_COMPLETION):\n",
-        "        if trouble is Trouble.LOST and self._is_committing:\n",
+        "(self._is_committing or code == UNKNOWN_COMPLETION)",
+        "self._is_committing",
         DATABASE,
     ),
     bug(
@@ -100,8 +100,8 @@ SHARED_BUGS = (
         "a lease counts from its answer",
         S,
         "runtime/shared_lead.py",
-        "        self._lease, self._until_ms = lease, asked_ms + TTL_MS - MARGIN_MS\n",
-        "        self._lease, self._until_ms = lease, self._clock.monotonic_ms() + TTL_MS - MARGIN_MS\n",
+        " = lease, asked_ms + TTL_MS - MARGIN_MS\n",
+        " = lease, self._clock.monotonic_ms() + TTL_MS - MARGIN_MS\n",
         LEAD,
     ),
     bug(

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from fabric.agent_engine import SharedEngine
 from fabric.core.identity.queries import GetFabric
 from fabric.core.nodes.queries import ListRoleGrants
 from fabric.core.servers.queries import GetServer
@@ -107,14 +106,9 @@ async def test_what_came_is_there_and_the_fabric_goes_on(
 ) -> None:
     file, _, _ = exported(lived)
     shared, _ = import_into_database(io.BytesIO(file), empty_postgres, now_ms=NOW_MS)
-    failures: list[BaseException] = []
-    agents = SharedEngine(empty_postgres, NODE, ManualClock(NOW_MS), failures.append, is_founding=False)
-    await agents.open()
-    assert agents.incarnation == shared.incarnation  # so that voters of before end
-    await agents.close()
-    assert failures == []
     engine = PostgresState(empty_postgres, clock=ManualClock(NOW_MS))
     await engine.open()
+    assert engine.incarnation == shared.incarnation  # so that voters of before end
     try:
         await _goes_on(StoreWorld(engine, ManualClock()), shared.index)
     finally:
