@@ -28,7 +28,8 @@ T = TypeVar("T")
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_MS = 15_000
 # An agent that is stopped in the middle of its transaction holds everybody's turn; the server takes it away.
-IDLE_TIMEOUT_MS = 3_000
+# One whose machine is overloaded begins again: with 3 s, at fifteen busy processes a core, in vain for 20 s.
+IDLE_TIMEOUT_MS = 5_000
 SILENT_TIMEOUT_MS = 6_000  # of a server that acknowledges nothing any more
 ATTEMPTS_MAX = 20  # of one transaction that meets conflicts
 BACKOFF_MS = 2  # before the second attempt, doubled each time, with full jitter
