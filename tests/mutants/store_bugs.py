@@ -9,7 +9,7 @@ S, L = Harm.SAFETY, Harm.LIVENESS
 ENGINE, SERVERS = "tests/contract/store/test_engine.py", "tests/contract/store/test_servers.py"
 NETWORKS, NODES = "tests/contract/store/test_networks.py", "tests/contract/store/test_nodes.py"
 SERVER_QUERIES = "tests/contract/store/test_server_queries.py"
-PREPARED, FOLD = "tests/unit/store/test_prepared.py", "tests/property/test_store_fold.py"
+PREPARED = "tests/unit/store/test_prepared.py"
 
 
 def bug(name: str, harm: Harm, file: str, old: str, new: str, *tests: str) -> Bug:
@@ -57,7 +57,6 @@ STORE_BUGS = (
         "        self._forget_readers(statement.tables)\n",
         "",
         PREPARED,
-        FOLD,
     ),
     bug(
         "an entry sees what an undone one had written",
@@ -74,7 +73,6 @@ STORE_BUGS = (
         "            self._forget_readers(tables_of(statement))\n",
         "",
         PREPARED,
-        FOLD,
     ),
     bug(
         "one undo for two entries",
