@@ -14,6 +14,7 @@ from fabric.errors import FabricError
 from tests.chaos import last_act
 from tests.chaos.bed import Bed, any_cloud
 from tests.chaos.clients import KEYPAIRS, PUBLIC_KEY, Client, Told
+from tests.chaos.follower import NoAnswerError
 from tests.chaos.group import Group, Members, Voters, until_whole
 from tests.chaos.nemeses import NEMESES, RECOVER, Scene
 from tests.chaos.rows import differing, unsound
@@ -23,7 +24,7 @@ from tests.chaos.verdict import Outcome, judge_names, waits
 CLIENTS = 8
 NAMES = 40
 SERVER_EVERY_S = 2.0
-TROUBLE = (FabricError, OSError, TimeoutError, AssertionError, subprocess.SubprocessError)
+TROUBLE = (FabricError, OSError, TimeoutError, AssertionError, NoAnswerError, subprocess.SubprocessError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

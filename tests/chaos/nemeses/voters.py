@@ -10,6 +10,7 @@ from fabric.errors import FabricError
 from fabric.runtime.authority import ROOT_FILE
 from fabric.store.life_swap import STATE
 from fabric.store.looked_at import look
+from tests.chaos.ballast import Ballast
 from tests.chaos.bed import local
 from tests.chaos.group import PATIENCE_S, until_whole
 from tests.chaos.nemeses.waiting import until
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tests.chaos.nemeses.scene import Scene
 
 TRANSFERS = 6
+CUT_S = 600.0  # where the machine is busy, clients write little
 REPLACED_S = 600.0  # a leader asks who was silent for 60 s, and each new leader counts anew
 
 
@@ -44,11 +46,13 @@ def snapshot(scene: Scene) -> None:
     scene.told("down until it needs a snapshot", [victim])
     scene.bed.kill([victim], signal.SIGKILL)
     last = look(scene.bed.state_dir(victim) / STATE).last_index
-    until(
-        lambda: _begins(scene, _leader(scene)) > last,
-        f"the leader's log to be cut behind entry {last}",
-        within_s=PATIENCE_S,
-    )
+    ballast = Ballast(scene.bed)
+
+    def is_cut() -> bool:
+        ballast.write()
+        return _begins(scene, _leader(scene)) > last
+
+    until(is_cut, f"the leader's log to be cut behind entry {last}", within_s=CUT_S)
     scene.bed.start(victim)
     until_whole(scene.group)
     if _begins(scene, victim) <= last:
