@@ -7,7 +7,7 @@ import time
 from typing import Any, Protocol
 
 from fabric.errors import FabricError
-from tests.chaos.bed import Bed, local, running
+from tests.chaos.bed import Bed, cloud_at, local, running
 
 PATIENCE_S = 240.0  # the machine may be busy with other things
 LOOK_S = 0.2
@@ -79,6 +79,11 @@ class Members:
             states = {row["name"]: row["state"] for row in rows}
             if states != dict.fromkeys(self._bed.names, "alive"):
                 return f"{name} sees {states}"
+        for name in self._bed.names:
+            try:
+                cloud_at(self._bed, name)
+            except (FabricError, OSError) as error:
+                return f"the API of {name}: {error}"
         return "" if self.leader() is not None else "nobody conducts"
 
 
