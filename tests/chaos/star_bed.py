@@ -37,7 +37,9 @@ API_PORT = 8774
 SEGMENT_BYTES = (
     1 << 16
 )  # the smallest: the log is cut after some hundred entries, and who was away needs a snapshot
-DISK_BYTES = 96 << 20
+DISK_BYTES = (
+    256 << 20
+)  # a voter with less than 64 MB left takes nothing new; no block is used before it is written
 DEADLINE_S = 60  # nothing may stay in BUILD for longer
 START_TIMEOUT_S = 180.0
 COMMAND_TIMEOUT_S = 180
