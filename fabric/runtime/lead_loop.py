@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 CONDUCTOR = "conductor"
 RETRY_S = 0.05
+RETRY_MAX_S = 1.0
 TAKE_S = 5.0
 
 Duties = Callable[[], Sequence[tuple[str, Coroutine[Any, Any, None]]]]
@@ -59,12 +60,15 @@ class LeadLoop:
         self._claim = claim
         self._changed = asyncio.Event()
         self.is_conducting = asyncio.Event()
+        self._refusals = 0  # one after the other, of this lead
 
     async def run(self) -> None:
         """Until cancelled. Raises DutyEndedError."""
         unsubscribe = self._voter.watch_lead(self._changed.set)
         try:
             while True:
+                if not self._voter.is_leader:
+                    self._refusals = 0
                 await self._until(lambda: self._voter.is_leader)
                 await self._conduct()
         finally:
@@ -80,8 +84,10 @@ class LeadLoop:
             return
         except FabricError as error:
             log.info("conductor's role not taken", extra={"code": error.code, "reason": str(error)})
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(pause_s(self._refusals))
+            self._refusals += 1
             return
+        self._refusals = 0
         self._claim(RoleClaim(role=CONDUCTOR, fence=grant.index, since_ms=self._clock.wall_ms()))
         self.is_conducting.set()
         log.info("conducting", extra={"fence": grant.index})
@@ -103,3 +109,9 @@ class LeadLoop:
         while not holds():
             self._changed.clear()
             await self._changed.wait()
+
+
+def pause_s(refusals: int) -> float:
+    """Until the next try. It doubles: what is refused again and again, as by a disk that is low, stays so
+    for long."""
+    return float(min(RETRY_MAX_S, RETRY_S * 2 ** min(refusals, 16)))

@@ -197,3 +197,17 @@ async def test_nobody_works_until_the_role_is_taken(alone: VoterEngine) -> None:
     claim = lead.claims[0]
     assert claim is not None
     assert claim.fence > before
+
+
+async def test_what_is_refused_again_and_again_is_asked_for_less_and_less(
+    alone: VoterEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = [lead_loop.pause_s(refusals) for refusals in range(100)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (lead_loop.RETRY_S, lead_loop.RETRY_MAX_S)
+    refusals: list[int] = []
+    monkeypatch.setattr(lead_loop, "pause_s", lambda count: refusals.append(count) or 0.0)
+    lead = Lead(Refusing(alone, times=3), NODE)
+    async with running(lead):
+        await until(lambda: bool(lead.running))
+    assert refusals == [0, 1, 2]
