@@ -12,6 +12,7 @@ from fabric.runtime.local_socket import LocalClient
 
 LOCAL_TIMEOUT_S = 5.0
 WORRY = re.compile(r'"level": "(WARNING|ERROR|CRITICAL)"|Error')
+SLOW = "fabric.runtime.watchdog"  # says that the machine is busy, which is known
 WORRIES_SHOWN = 12
 LINE_SHOWN = 300
 
@@ -115,7 +116,8 @@ def cloud_at(bed: Bed, name: str) -> CloudClient:
 def worries(bed: Bed, name: str) -> list[str]:
     """The last of what its agents said that was no mere story."""
     lines = bed.log(name).read_text(errors="replace").splitlines()
-    return [f"{name}: {line[:LINE_SHOWN]}" for line in lines if WORRY.search(line)][-WORRIES_SHOWN:]
+    worried = [line for line in lines if WORRY.search(line) and SLOW not in line]
+    return [f"{name}: {line[:LINE_SHOWN]}" for line in worried[-WORRIES_SHOWN:]]
 
 
 def any_cloud(bed: Bed) -> CloudClient:

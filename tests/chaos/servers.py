@@ -53,8 +53,9 @@ class Tenant(threading.Thread):
                 if len(self.there) > KEPT_MAX:
                     self._remove(self._rng.choice(sorted(self.there)))
             except CloudAnswerError as error:
-                if error.status != QUOTA_EXCEEDED or not self._remove_ghosts():
+                if error.status != QUOTA_EXCEEDED:
                     self.failed.append(f"server-{number}: {error}")
+                self._remove_ghosts()
             except NoAnswerError as error:
                 self.failed.append(f"server-{number}: {error}")
 
@@ -72,14 +73,16 @@ class Tenant(threading.Thread):
             if error.status != 404:  # deleted by an attempt nobody answered
                 raise
 
-    def _remove_ghosts(self) -> int:
-        """Servers of attempts that nobody answered: they count against the quota, too."""
-        rows = self._follower.ask(lambda cloud: cloud.get(f"{SERVERS}?limit=1000"))["servers"]
-        ghosts = {row["id"] for row in rows} - self.there.keys() - self.deleted
-        for server_id in ghosts:
-            self.there[server_id] = self._follower.last_index
-            self._remove(server_id)
-        return len(ghosts)
+    def _remove_ghosts(self) -> None:
+        """Servers of attempts that nobody answered: they count against the quota, as those do whose host has
+        to come back before they are gone."""
+        try:
+            rows = self._follower.ask(lambda cloud: cloud.get(f"{SERVERS}?limit=1000"))["servers"]
+            for server_id in {row["id"] for row in rows} - self.there.keys() - self.deleted:
+                self.there[server_id] = self._follower.last_index
+                self._remove(server_id)
+        except (CloudAnswerError, NoAnswerError) as error:
+            self.failed.append(f"ghosts: {error}")
 
 
 def wrong_servers(cloud: CloudClient, tenant: Tenant, *, kept: int | None = None) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ DISK_BYTES = (
     256 << 20
 )  # a voter with less than 64 MB left takes nothing new; no block is used before it is written
 DEADLINE_S = 60  # nothing may stay in BUILD for longer
-START_TIMEOUT_S = 180.0
+START_TIMEOUT_S = 600.0  # where the machine is busy with much else, imports alone take minutes
 COMMAND_TIMEOUT_S = 180
 LOOK_S = 0.05
 CLONE_NEWNET = 0x4000_0000
