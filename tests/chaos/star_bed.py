@@ -34,12 +34,10 @@ NODES = 5
 CLIENTS, DATABASE = NODES, NODES + 1  # machines' numbers
 MACHINES = NODES + 2
 API_PORT = 8774
-SEGMENT_BYTES = (
-    1 << 16
-)  # the smallest: the log is cut after some hundred entries, and who was away needs a snapshot
-DISK_BYTES = (
-    256 << 20
-)  # a voter with less than 64 MB left takes nothing new; no block is used before it is written
+# The smallest segments, in truth 1 MB: logs are cut often, and who was away needs a snapshot.
+SEGMENT_BYTES = 1 << 16
+# A voter with less than 64 MB left takes nothing new. No block is used before it is written.
+DISK_BYTES = 256 << 20
 DEADLINE_S = 60  # nothing may stay in BUILD for longer
 START_TIMEOUT_S = 600.0  # where the machine is busy with much else, imports alone take minutes
 COMMAND_TIMEOUT_S = 180

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.chaos.nemeses.scene import Scene
 
 TRANSFERS = 6
+BALLAST = 8  # long entries between two looks
 CUT_S = 600.0  # where the machine is busy, clients write little
 REPLACED_S = 600.0  # a leader asks who was silent for 60 s, and each new leader counts anew
 
@@ -49,7 +50,8 @@ def snapshot(scene: Scene) -> None:
     ballast = Ballast(scene.bed)
 
     def is_cut() -> bool:
-        ballast.write()
+        for _ in range(BALLAST):
+            ballast.write()
         return _begins(scene, _leader(scene)) > last
 
     until(is_cut, f"the leader's log to be cut behind entry {last}", within_s=CUT_S)
