@@ -10,7 +10,7 @@ from math import inf
 from random import Random
 
 from fabric.dev.cloud_client import CloudAnswerError, CloudClient
-from tests.chaos.follower import Follower, NoAnswerError
+from tests.chaos.follower import Follower, GivenUpError, NoAnswerError
 from tests.chaos.names import CONFLICT, CREATED, DELETED, NOT_FOUND, Create, Delete
 from tests.sim.linearizability import UNKNOWN, Operation
 
@@ -48,11 +48,12 @@ class Client(threading.Thread):
         told: Told,
         stop: threading.Event,
         *,
+        given_up: threading.Event,
         names: int,
         rate: float,
     ) -> None:
         super().__init__(name=f"client-{number}", daemon=True)
-        self._follower = Follower(urls, password, begin=number)
+        self._follower = Follower(urls, password, begin=number, given_up=given_up)
         self._told = told
         self._stop_event = stop
         self._names = names
@@ -81,6 +82,8 @@ class Client(threading.Thread):
 
         try:
             output = self._follower.ask(attempt, unknown)
+        except GivenUpError:
+            unknown(called)
         except (CloudAnswerError, NoAnswerError) as error:
             unknown(called)
             self._told.failed.append(f"{asked}: {error}")

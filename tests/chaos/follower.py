@@ -3,6 +3,7 @@ next."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -21,10 +22,18 @@ class NoAnswerError(Exception):
     """From no node, in all the time there was."""
 
 
+class GivenUpError(Exception):
+    """Nobody can answer any more, and nobody is expected to. The last attempt may have been done."""
+
+
 class Follower:
     """For one thread."""
 
-    def __init__(self, urls: Sequence[str], password: str, *, begin: int) -> None:
+    def __init__(
+        self, urls: Sequence[str], password: str, *, begin: int, given_up: threading.Event | None = None
+    ) -> None:
+        """`given_up`: set when whoever asks need not be answered any more."""
+        self._given_up = given_up or threading.Event()
         self._urls = list(urls)
         self._password = password
         self._at = begin % len(urls)
@@ -39,9 +48,11 @@ class Follower:
         self, call: Callable[[CloudClient], T], on_unknown: Callable[[float], None] = lambda called: None
     ) -> T:
         """Until some node has answered. `on_unknown` hears when an attempt was made that may have been done.
-        Raises CloudAnswerError: the answer is no; NoAnswerError."""
+        Raises CloudAnswerError: the answer is no; NoAnswerError, GivenUpError."""
         give_up = time.monotonic() + GIVE_UP_S
         while time.monotonic() < give_up:
+            if self._given_up.is_set():
+                raise GivenUpError
             called = time.monotonic()
             try:
                 return call(self._connected())

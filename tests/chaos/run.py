@@ -54,7 +54,7 @@ class Crowd:
 
     told: Told
     tenant: Tenant
-    clients: list[Client]
+    given_up: threading.Event  # nobody has to be answered any more
 
 
 def run(bed: Bed, plan: Plan, say: Callable[[str], None]) -> Outcome:
@@ -70,6 +70,7 @@ def run(bed: Bed, plan: Plan, say: Callable[[str], None]) -> Outcome:
         if RECOVER in plan.nemeses and not cut_short:
             survivor = last_act.lose_all_but_one(scene)
             scene.hold()
+            crowd.given_up.set()
     if survivor:
         kept = last_act.recover(scene, survivor)
         return _judge(plan, crowd, bed, scene, "", kept=kept, survivor=survivor)
@@ -96,18 +97,20 @@ def _act(scene: Scene, plan: Plan, say: Callable[[str], None]) -> str:
 @contextmanager
 def _crowd(bed: Bed, rate: float) -> Iterator[Crowd]:
     """They have all ended afterwards."""
-    told, stop = Told(), threading.Event()
-    tenant = Tenant(bed.urls, bed.password(), stop, every_s=SERVER_EVERY_S)
+    told, stop, given_up = Told(), threading.Event(), threading.Event()
+    tenant = Tenant(bed.urls, bed.password(), stop, given_up=given_up, every_s=SERVER_EVERY_S)
     tenant.prepare(any_cloud(bed), PUBLIC_KEY)
     clients = [
-        Client(number, bed.urls, bed.password(), told, stop, names=NAMES, rate=rate / CLIENTS)
+        Client(
+            number, bed.urls, bed.password(), told, stop, given_up=given_up, names=NAMES, rate=rate / CLIENTS
+        )
         for number in range(CLIENTS)
     ]
     crowd = [*clients, tenant]
     for each in crowd:
         each.start()
     try:
-        yield Crowd(told, tenant, clients)
+        yield Crowd(told, tenant, given_up)
     finally:
         stop.set()
         for each in crowd:

@@ -6,12 +6,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from random import Random
 from typing import Any
 
 from fabric.dev import first_content
 from fabric.dev.cloud_client import CloudAnswerError, CloudClient
-from tests.chaos.follower import Follower, NoAnswerError
+from tests.chaos.follower import Follower, GivenUpError, NoAnswerError
 
 SERVERS = "/compute/v2.1/servers"
 KEPT_MAX = 4  # of a quota of ten; then one is deleted for each that is created
@@ -24,9 +25,17 @@ AT_REST = ("ACTIVE", "ERROR")
 class Tenant(threading.Thread):
     """About one server each `every_s` seconds, until `stop`."""
 
-    def __init__(self, urls: Sequence[str], password: str, stop: threading.Event, *, every_s: float) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        password: str,
+        stop: threading.Event,
+        *,
+        given_up: threading.Event,
+        every_s: float,
+    ) -> None:
         super().__init__(name="tenant", daemon=True)
-        self._follower = Follower(urls, password, begin=0)
+        self._follower = Follower(urls, password, begin=0, given_up=given_up)
         self._stop_event = stop
         self._every_s = every_s
         self._rng = Random(0)  # whom to delete, not a secret
@@ -46,18 +55,22 @@ class Tenant(threading.Thread):
 
     def run(self) -> None:
         number = 0
-        while not self._stop_event.wait(self._every_s):
-            number += 1
-            try:
-                self._create(f"server-{number}")
-                if len(self.there) > KEPT_MAX:
-                    self._remove(self._rng.choice(sorted(self.there)))
-            except CloudAnswerError as error:
-                if error.status != QUOTA_EXCEEDED:
-                    self.failed.append(f"server-{number}: {error}")
-                self._remove_ghosts()
-            except NoAnswerError as error:
-                self.failed.append(f"server-{number}: {error}")
+        with suppress(GivenUpError):
+            while not self._stop_event.wait(self._every_s):
+                number += 1
+                self._take_turn(f"server-{number}")
+
+    def _take_turn(self, name: str) -> None:
+        try:
+            self._create(name)
+            if len(self.there) > KEPT_MAX:
+                self._remove(self._rng.choice(sorted(self.there)))
+        except CloudAnswerError as error:
+            if error.status != QUOTA_EXCEEDED:
+                self.failed.append(f"{name}: {error}")
+            self._remove_ghosts()
+        except NoAnswerError as error:
+            self.failed.append(f"{name}: {error}")
 
     def _create(self, name: str) -> None:
         body = {"server": self._body | {"name": name}}
