@@ -68,6 +68,7 @@ def run(bed: Bed, plan: Plan, say: Callable[[str], None]) -> Outcome:
     with _crowd(bed, plan.rate) as crowd:
         cut_short = _act(scene, plan, say)
         if RECOVER in plan.nemeses and not cut_short:
+            scene.hold()  # so that there is something to lose
             survivor = last_act.lose_all_but_one(scene)
             scene.hold()
             crowd.given_up.set()
