@@ -3,12 +3,9 @@ FABRIC_TEST_STATE=postgresql the other (`make api-postgres`)."""
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cache
 from pathlib import Path
 
 import sqlalchemy
@@ -18,7 +15,12 @@ from fabric.store import tables as t
 from fabric.store.engine import Engine
 from fabric.store.lone_voter import lone_voter
 from fabric.store.postgres import PostgresState
-from tests.fixtures.postgres_cluster import postgres_cluster
+
+server_url = ""  # set for a run over PostgreSQL
+
+
+def is_over_postgres() -> bool:
+    return os.environ.get("FABRIC_TEST_STATE", "") == "postgresql"
 
 
 @asynccontextmanager
@@ -32,20 +34,10 @@ async def open_state(directory: Path) -> AsyncIterator[Engine]:
 
 
 def _engine(directory: Path) -> Engine:
-    if os.environ.get("FABRIC_TEST_STATE", "") != "postgresql":
+    if not is_over_postgres():
         return lone_voter(directory / "state", clock=SystemClock())
-    url = _server()
-    engine = sqlalchemy.create_engine(url)
+    engine = sqlalchemy.create_engine(server_url)
     for metadata in (t.metadata, t.shared_metadata):
         metadata.drop_all(engine)
     engine.dispose()
-    return PostgresState(url)
-
-
-@cache
-def _server() -> str:
-    """One for all tests of this process, which ends it."""
-    running = contextlib.ExitStack()
-    url = running.enter_context(postgres_cluster())
-    atexit.register(running.close)
-    return url
+    return PostgresState(server_url)
