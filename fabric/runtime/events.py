@@ -24,10 +24,11 @@ _VERBS = {  # of each noun; whoever adds an event adds it here, or it cannot be 
     "member": "admitted agent_down alive forgotten host_down joined key_rotated leaving left refuted removed "
     "restarted roles stalled suspect two_owners",
     "mesh": "dropped",
-    "node": "admitted certified cloned connected drained expelled isolated not_admitted removed rotated "
-    "undrained",
+    "node": "admitted certified cloned connected drained entrusted expelled isolated not_admitted removed "
+    "rotated undrained",
     "role": "granted",
     "server": "create delete expired observed placed reboot_hard reboot_soft removed start stop unplaceable",
+    "voter": "set_back",
     "voters": "changed halted",
 }
 KINDS = tuple(f"{noun}.{verb}" for noun, verbs in _VERBS.items() for verb in verbs.split())

@@ -30,6 +30,7 @@ def url(postgres_url: str) -> str:
     engine = sqlalchemy.create_engine(postgres_url)
     with engine.begin() as connection:
         t.metadata.drop_all(connection)
+        t.shared_metadata.drop_all(connection)
         connection.exec_driver_sql("DROP TABLE IF EXISTS paints")
     engine.dispose()
     return postgres_url

@@ -14,7 +14,7 @@ from fabric.store.feed_follower import FeedFollower
 from fabric.store.in_order import InOrder
 from fabric.store.listeners import Listeners
 from fabric.store.shared_feed import FeedPage, FeedRow
-from proto.commands import encode_command
+from proto.commands import all_commands, encode_command
 from proto.commands.identity import ProjectCreate
 from proto.ids import LogIndex
 from tests.fixtures.mesh_nodes import until
@@ -36,7 +36,7 @@ class Feed:
         listeners = Listeners()
         listeners.add(lambda entry: self.heard.append(entry.index))
         self.order = InOrder(listeners)
-        self.follower = FeedFollower(self.order, self.read)
+        self.follower = FeedFollower(self.order, self.read, all_commands())
 
     def add(self, indices: Iterable[int], body: bytes | None = None) -> None:
         for index in indices:
@@ -74,7 +74,7 @@ async def test_one_committed_here_while_the_feed_was_read_is_told_once(feed: Fee
         feed.order.bring(LogIndex(1), AppliedEntry(LogIndex(1), COMMAND, Applied(LogIndex(1), {})))
         return page
 
-    await FeedFollower(feed.order, read).catch_up()
+    await FeedFollower(feed.order, read, all_commands()).catch_up()
     assert feed.heard == [1, 2, 3]
 
 
