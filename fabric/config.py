@@ -87,7 +87,10 @@ class StateSection:
         "and serve the API.",
         "",
     )
-    segment_bytes: int = _doc("Size of one log segment file, preallocated.", 8 << 20)
+    segment_bytes: int = _doc(
+        "Size of one log segment file, preallocated. Any one entry has to fit: at least 1 MiB and a little.",
+        8 << 20,
+    )
 
     @property
     def is_shared(self) -> bool:
@@ -356,7 +359,7 @@ def _check(config: Config) -> None:
         config.state.url == "" or config.state.url.startswith(("sqlite", "postgresql+psycopg://")),
         "state.url: must be empty or begin with postgresql+psycopg://",
     )
-    need(1 << 16 <= config.state.segment_bytes <= 1 << 30, "state.segment_bytes: 65536 to 1073741824")
+    need(1 << 20 <= config.state.segment_bytes <= 1 << 30, "state.segment_bytes: 1048576 to 1073741824")
     need(bool(config.node.zone), "node.zone: must not be empty")
     need(len(config.node.rack) <= 64, "node.rack: at most 64 characters")
 

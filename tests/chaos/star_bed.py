@@ -34,8 +34,8 @@ NODES = 5
 CLIENTS, DATABASE = NODES, NODES + 1  # machines' numbers
 MACHINES = NODES + 2
 API_PORT = 8774
-# The smallest segments, in truth 1 MB: logs are cut often, and who was away needs a snapshot.
-SEGMENT_BYTES = 1 << 16
+# The smallest segments: logs are cut often, and who was away needs a snapshot.
+SEGMENT_BYTES = 1 << 20
 # A voter with less than 64 MB left takes nothing new. No block is used before it is written.
 DISK_BYTES = 256 << 20
 DEADLINE_S = 60  # nothing may stay in BUILD for longer
