@@ -17,7 +17,7 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from fabric.core.raft.configuration import decode_known, encode_known
 from fabric.core.raft.log import SnapshotMark
@@ -26,12 +26,9 @@ from fabric.mesh.rpc_contract import Rpc
 from fabric.store.errors import SnapshotRefusedError, StoreBusyError, StoreStoppedError
 from fabric.store.files import DISK_FREE_BYTES_MIN
 from proto.codec import Plain
-from proto.ids import NodeId, Term, node_of
+from proto.ids import NodeId, Term, VoterId, node_of
 from proto.raft_frames import DIGEST_BYTES, TICKET_BYTES, RaftAddress, SnapshotOffer
 from proto.records import from_wire, to_wire
-
-if TYPE_CHECKING:
-    from fabric.store.voter_engine import VoterEngine
 
 LOG_SNAPSHOT, LOG_SNAPSHOT_BYTES = "log.snapshot", "log.snapshot_bytes"
 CHUNK_BYTES = 256 * 1024
@@ -50,11 +47,25 @@ class SnapshotBrokenError(FabricError):
     outcome = Outcome.NOT_DONE
 
 
+class SnapshotTaker(Protocol):
+    """A voter that snapshots arrive for; see `fabric.store.voter_engine.VoterEngine`."""
+
+    @property
+    def leader_id(self) -> VoterId | None: ...
+
+    @property
+    def term(self) -> Term: ...
+
+    def incoming_snapshot(self, sender: VoterId) -> Path: ...
+
+    async def receive_snapshot(self, sender: VoterId, term: Term, mark: SnapshotMark, path: Path) -> None: ...
+
+
 class PresentVoter(Protocol):
     """The voter that lives on this node now."""
 
     @property
-    def engine(self) -> VoterEngine: ...
+    def engine(self) -> SnapshotTaker: ...
 
     def check(self, node_id: NodeId, address: RaftAddress) -> None:
         """Raises WireError for what is not for it, or not from who it says."""
@@ -189,7 +200,7 @@ class SnapshotSink:
         return {}
 
     async def _receive(
-        self, engine: VoterEngine, node_id: NodeId, offer: SnapshotOffer, mark: SnapshotMark
+        self, engine: SnapshotTaker, node_id: NodeId, offer: SnapshotOffer, mark: SnapshotMark
     ) -> None:
         arriving = _Arriving(engine.incoming_snapshot(offer.sender), offer)
         try:

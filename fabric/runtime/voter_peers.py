@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fabric.core.raft.configuration import Configuration
 from fabric.core.raft.log import SnapshotMark
@@ -17,7 +17,7 @@ from fabric.errors import FabricError, Outcome, PeerUnreachableError
 from fabric.mesh.contract import LinkFact
 from fabric.mesh.rpc_contract import Rpc
 from fabric.mesh.switchboard import Switchboard
-from fabric.runtime.snapshot_transfer import SnapshotSink, SnapshotSource
+from fabric.runtime.snapshot_transfer import SnapshotSink, SnapshotSource, SnapshotTaker
 from proto.envelope import Envelope
 from proto.errors import WireError
 from proto.ids import NodeId, Term, VoterId, node_of
@@ -35,35 +35,87 @@ class NoVoterHereError(FabricError):
     outcome = Outcome.NOT_DONE
 
 
+class HeldVoter(Protocol):
+    """The voter that lives on this node now, in this process or in one of its own."""
+
+    @property
+    def engine(self) -> SnapshotTaker: ...
+
+    def check(self, node_id: NodeId, address: RaftAddress) -> None:
+        """What came over the link of `node_id` is for this voter, from one that lives there. Raises WireError
+        `no_conductor`, `wrong_sender`, `wrong_voter`, `wrong_incarnation`."""
+        ...
+
+    def hear(self, sender: VoterId, message: RaftMessage) -> None: ...
+
+    def process_gone(self, node_id: NodeId) -> None:
+        """That node's machine answers that nobody listens there any more."""
+        ...
+
+
+class SnapshotsOut(Protocol):
+    async def send(self, address: RaftAddress, term: Term, mark: SnapshotMark, path: Path) -> None:
+        """Until the follower has kept it. Raises OSError, FabricError."""
+        ...
+
+
+class Route(Protocol):
+    """What one voter at a time attaches to."""
+
+    @property
+    def switchboard(self) -> Switchboard: ...
+
+    @property
+    def snapshots_out(self) -> SnapshotsOut: ...
+
+    def need_voter(self, node_id: NodeId) -> None:
+        """Raises WireError `no_conductor`: that node may not vote."""
+        ...
+
+    def attach(self, voter: HeldVoter) -> None: ...
+
+    def detach(self, voter: HeldVoter) -> None: ...
+
+
+def check_address(address: RaftAddress, node_id: NodeId, me: VoterId, incarnation: int) -> None:
+    """Raises WireError `wrong_sender`, `wrong_voter`, `wrong_incarnation`."""
+    if node_of(address.sender) != node_id:
+        raise WireError("wrong_sender")
+    if address.to != me:
+        raise WireError("wrong_voter")
+    if address.incarnation != incarnation:
+        raise WireError("wrong_incarnation")
+
+
 class VoterRoute:
     """Made before the switchboard starts. What comes for nobody is dropped and counted, or refused."""
 
     def __init__(self, switchboard: Switchboard, rpc: Rpc, may_vote: Callable[[NodeId], bool]) -> None:
         """`may_vote`: whether that node's certificate lets it. A voter believes whoever says it leads, so
         nobody else is heard: a stolen host could write the log."""
-        self._may_vote = may_vote
+        self.may_vote = may_vote
         self.switchboard = switchboard
         self.snapshots_out = SnapshotSource(rpc)
         self._snapshots_in = SnapshotSink(rpc, self._need_present)
-        self._present: MeshPeers | None = None
+        self._present: HeldVoter | None = None
         switchboard.route("raft", self._on_envelope)
         switchboard.on_link(self._on_link)
 
-    def attach(self, peers: MeshPeers) -> None:
+    def attach(self, voter: HeldVoter) -> None:
         assert self._present is None, "one voter at a time"
-        self._present = peers
+        self._present = voter
 
-    def detach(self, peers: MeshPeers) -> None:
-        assert self._present is peers
+    def detach(self, voter: HeldVoter) -> None:
+        assert self._present is voter
         self._present = None
         self._snapshots_in.stop()
 
     def need_voter(self, node_id: NodeId) -> None:
         """Raises WireError `no_conductor`."""
-        if not self._may_vote(node_id):
+        if not self.may_vote(node_id):
             raise WireError("no_conductor")
 
-    def _need_present(self) -> MeshPeers:
+    def _need_present(self) -> HeldVoter:
         if self._present is None:
             raise NoVoterHereError("no voter lives on this node")
         return self._present
@@ -87,7 +139,7 @@ class MeshPeers:
     link that is down loses what is sent.
     """
 
-    def __init__(self, route: VoterRoute, me: VoterId, *, incarnation: int) -> None:
+    def __init__(self, route: Route, me: VoterId, *, incarnation: int) -> None:
         self._route = route
         self._me = me
         self._node_id = node_of(me)
@@ -135,22 +187,15 @@ class MeshPeers:
     # ---- in
 
     def check(self, node_id: NodeId, address: RaftAddress) -> None:
-        """What came over the link of `node_id` is for this voter, from one that lives there. Raises WireError
-        `no_conductor`, `wrong_sender`, `wrong_voter`, `wrong_incarnation`."""
+        """See `HeldVoter`."""
         self._route.need_voter(node_id)
-        if node_of(address.sender) != node_id:
-            raise WireError("wrong_sender")
-        if address.to != self._me:
-            raise WireError("wrong_voter")
-        if address.incarnation != self._incarnation:
-            raise WireError("wrong_incarnation")
+        check_address(address, node_id, self._me, self._incarnation)
 
     def hear(self, sender: VoterId, message: RaftMessage) -> None:
         self.engine.receive(sender, message)
         self._hold_members()
 
     def process_gone(self, node_id: NodeId) -> None:
-        """That node's machine answers that nobody listens there any more."""
         leader = self.engine.leader_id
         if leader is not None and node_of(leader) == node_id:
             self.engine.leader_gone()

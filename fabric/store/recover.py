@@ -22,7 +22,7 @@ from fabric.store.incarnation import read_incarnation
 from fabric.store.life_swap import STATE, begin_building, commit, settle
 from fabric.store.lock import DirectoryLock
 from fabric.store.new_life import NewLife, begin_new_life, copy_tables
-from fabric.store.snapshot_files import SnapshotFiles
+from fabric.store.snapshot_files import SNAPSHOTS, SnapshotFiles
 from fabric.store.sqlite import DATABASE, open_reader, opened_writer
 from fabric.store.voter_log import Restored, VoterLog
 from fabric.store.voter_start import restore_voter
@@ -93,7 +93,7 @@ def _mend(state: Path) -> Restored:
             closing(VoterLog(OsFiles(state / "log"))) as voter_log,
             opened_writer(state / DATABASE) as connection,
         ):
-            snapshots = SnapshotFiles(state / "snapshots")
+            snapshots = SnapshotFiles(state / SNAPSHOTS)
             restored = restore_voter(voter_log, VoterTables(connection), snapshots.open)
     finally:
         lock.release()

@@ -9,7 +9,9 @@ from urllib.parse import quote
 
 from fabric.core.raft.log import SnapshotMark
 from fabric.store.files import fsync_directory
+from proto.ids import VoterId
 
+SNAPSHOTS = "snapshots"  # in a voter's directory
 _ARRIVED, _UNFINISHED = ".snapshot", ".tmp"
 
 
@@ -25,10 +27,7 @@ class SnapshotFiles:
 
     def unfinished(self, name: str) -> Path:
         """Where to write one; private from its first byte. Raises OSError."""
-        path = self._directory / f"{name}{_UNFINISHED}"
-        path.unlink(missing_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        return path
+        return unfinished_file(self._directory, name)
 
     def keep(self, path: Path, mark: SnapshotMark) -> None:
         """It is whole: durable under its mark when this returns. Raises OSError."""
@@ -55,6 +54,19 @@ class SnapshotFiles:
 
     def _path_of(self, mark: SnapshotMark) -> Path:
         return self._directory / f"{mark.index:020d}-{mark.term}{_ARRIVED}"
+
+
+def unfinished_file(directory: Path, name: str) -> Path:
+    """As `SnapshotFiles.unfinished`, for who only writes one: nothing is swept. Raises OSError."""
+    path = directory / f"{name}{_UNFINISHED}"
+    path.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    return path
+
+
+def incoming_file(directory: Path, sender: VoterId) -> Path:
+    """Where a snapshot that begins to arrive is written. Raises OSError."""
+    return unfinished_file(directory, f"from-{sender}")
 
 
 def open_copy(path: Path) -> sqlite3.Connection:

@@ -60,7 +60,7 @@ from fabric.store.lock import DirectoryLock
 from fabric.store.program import PROGRAM, Program, need_level
 from fabric.store.row_readers import RowReaders
 from fabric.store.settle import settle
-from fabric.store.snapshot_files import SnapshotFiles
+from fabric.store.snapshot_files import SNAPSHOTS, SnapshotFiles
 from fabric.store.sqlite import DATABASE, open_writer
 from fabric.store.voter_compaction import VoterCompaction
 from fabric.store.voter_digests import VoterDigests
@@ -297,7 +297,7 @@ class VoterEngine:
             taken.callback(connection.engine.dispose)
             taken.callback(connection.close)
             self._tables = VoterTables(connection, self._program)
-            self._snapshot_files = SnapshotFiles(self._directory / "snapshots")
+            self._snapshot_files = SnapshotFiles(self._directory / SNAPSHOTS)
             restored = restore_voter(self._log, self._tables, self._snapshot_files.open)
             if restored is None:
                 mark = SnapshotMark(LogIndex(0), Term(0), self._founders)
