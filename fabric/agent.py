@@ -306,6 +306,7 @@ class Agent:
             address=self._address,
             claim=self._claims.set,
             on_door=lambda endpoint: self._label({DOOR_LABEL: endpoint, GROUP_LABEL: str(voter.incarnation)}),
+            label=self._label,
             on_filled=self._start_api,
             on_failure=lambda error: self._supervisor.fail(f"the state stopped itself: {error}"),
             on_halted=lambda reason: self._label({HALTED_LABEL: reason}),

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from fabric.config import Config
 from fabric.core.raft.configuration import Configuration
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.clock import Clock
-from fabric.runtime.digest_watch import DigestWatch, RowsDifferError
+from fabric.runtime.digest_watch import DigestWatch
+from fabric.runtime.fleet import Fleet
 from fabric.runtime.founding import first_entry
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.lead_loop import Leading
@@ -21,20 +23,26 @@ from fabric.runtime.level_watch import LevelHolder
 from fabric.runtime.log_service import LogService
 from fabric.runtime.node_identity import Membership, NodeIdentity
 from fabric.runtime.shared_lead import SharedLead
+from fabric.runtime.voter import NodeVoter
+from fabric.runtime.voter_fate import disown_if_damaged, disown_if_lost
 from fabric.runtime.voter_peers import MeshPeers, VoterRoute
 from fabric.runtime.voter_state import VoterState
-from fabric.store.disk_trust import can_learn_anew, may_have_lost
 from fabric.store.errors import LogCorruptError
 from fabric.store.incarnation import read_incarnation
 from fabric.store.life_swap import STATE
-from fabric.store.voter_id import disown_voter, voter_here
+from fabric.store.voter_id import voter_here
 from fabric.store.voter_starts import count_start
 from proto.ids import NodeId
 
-if TYPE_CHECKING:
-    from fabric.store.voter_engine import VoterEngine
-
 log = logging.getLogger(__name__)
+
+
+def load_engine(config: Config) -> None:
+    """Imports what `make_engine` needs: seconds of work where SQLAlchemy is new to this process, so not on
+    the event loop."""
+    import_module("fabric.store.engine")
+    if not config.state.is_shared and not config.voters.in_process:
+        import_module("fabric.agent_voter_process")
 
 
 def is_of_first_light(directory: Path) -> bool:
@@ -67,7 +75,7 @@ class NodeEngine(Protocol):
     def leading(self) -> Leading: ...
 
     @property
-    def voter(self) -> VoterEngine | None:
+    def voter(self) -> NodeVoter | None:
         """None where there are no voters."""
         ...
 
@@ -104,18 +112,38 @@ def make_engine(
     on_failure: Callable[[BaseException], None],
     *,
     others_vote: bool,
+    fleet: Fleet,
+    address: str,
+    label: Callable[[dict[str, str]], None],
 ) -> NodeEngine:
-    """`others_vote`: other nodes may, so a disk that is not trusted any more has somebody to learn from.
-    Waits for the disk a moment. Raises ConfigError, LogCorruptError, OSError."""
+    """`others_vote`: other nodes may, so a disk that is not trusted any more has somebody to learn from;
+    `address`: of this node, for its peers; `label` puts labels on its record. Waits for the disk a moment.
+    Raises ConfigError, LogCorruptError, OSError."""
     from fabric.store.engine import is_embedded  # only here: hosts do without SQLAlchemy
 
-    if is_embedded(config.state.url):
+    if not is_embedded(config.state.url):
+        return SharedEngine(config.state.url, identity.node_id, clock, on_failure, is_founding=member.founder)
+    if config.voters.in_process:
         return EmbeddedEngine(config, member, identity, route, rpc, clock, on_failure, others_vote)
-    return SharedEngine(config.state.url, identity.node_id, clock, on_failure, is_founding=member.founder)
+    from fabric.agent_voter_process import ProcessEngine
+
+    return ProcessEngine(
+        config,
+        member,
+        identity,
+        route,
+        rpc,
+        clock,
+        on_failure,
+        others_vote=others_vote,
+        fleet=fleet,
+        address=address,
+        label=label,
+    )
 
 
 class EmbeddedEngine:
-    """One voter of the log, on the mesh."""
+    """One voter of the log, in this process, on the agent's mesh."""
 
     def __init__(
         self,
@@ -154,19 +182,8 @@ class EmbeddedEngine:
         self._state = VoterState(self._voter, rpc, clock)
 
     def _on_failure(self, error: BaseException) -> None:
-        """A disk that failed may have lost what it promised: it comes back as another voter, which learns all
-        from the others. One that is alone has nobody to learn from, and goes on from what is there."""
-        is_lost = may_have_lost(error) or isinstance(error, RowsDifferError)
-        if is_lost and can_learn_anew(self._voter.me, self._voter.last_configuration):
-            self._disown(error)
+        disown_if_lost(self._directory, error, self._voter.me, self._voter.last_configuration)
         self._told_failure(error)
-
-    def _disown(self, why: BaseException) -> None:
-        log.critical("voter disowned: its disk is not trusted any more", extra={"reason": str(why)[:500]})
-        try:
-            disown_voter(self._directory)
-        except OSError as worse:
-            log.critical("failed disk not disowned", extra={"error": str(worse)})
 
     @property
     def state(self) -> HardState:
@@ -177,7 +194,7 @@ class EmbeddedEngine:
         return self._voter
 
     @property
-    def voter(self) -> VoterEngine:
+    def voter(self) -> NodeVoter:
         return self._voter
 
     def lead_left_ms(self) -> int | None:
@@ -188,13 +205,10 @@ class EmbeddedEngine:
         return None
 
     async def open(self) -> None:
-        """What was damaged on the disk is found here. Where others have it all, it is theirs to give: the
-        next start is another voter's, and the files are set aside for whoever wants to look at them."""
         try:
             await self._voter.open()
         except LogCorruptError as error:
-            if self._others_vote:
-                self._disown(error)
+            disown_if_damaged(self._directory, error, others_vote=self._others_vote)
             raise
         self._peers.attach(self._voter)
 

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from fabric.agent_conductor import ConductorDuties, Work
 from fabric.agent_engine import is_of_first_light, make_engine
@@ -51,15 +51,13 @@ from fabric.runtime.role_holder import RoleHolder
 from fabric.runtime.scheduler_loop import SchedulerLoop
 from fabric.runtime.standing import standing
 from fabric.runtime.state_service import StateService
+from fabric.runtime.voter import NodeVoter
 from fabric.runtime.voter_peers import VoterRoute
 from fabric.store.life_swap import STATE, settle
 from fabric.store.voter_id import VOTER_ID_FILE, disown_voter, failed_states, set_aside
 from fabric.store.voter_starts import is_older_than_its_node
 from proto.ids import NodeId, VoterId, node_of
 from proto.membership import NodeState
-
-if TYPE_CHECKING:
-    from fabric.store.voter_engine import VoterEngine
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +151,7 @@ class VoterSide:
         address: str,
         claim: Claim,
         on_door: Callable[[str], None],
+        label: Callable[[dict[str, str]], None],
         on_filled: Callable[[HardState], Awaitable[None]],
         on_failure: Callable[[BaseException], None],
         on_halted: Callable[[str], None],
@@ -160,9 +159,9 @@ class VoterSide:
         duties: Callable[[], Sequence[Work]] = tuple,
     ) -> None:
         """`claim` a role before the mesh, or give it up (None); `on_door` hears where the join door is;
-        `on_filled` is awaited once, when the rows are there to be read; `on_let_go` when the group turns out
-        to know this voter no more, or was made anew without it; `duties`: what else this agent does while it
-        conducts. Raises IdentityError, ConfigError."""
+        `label` puts labels on this node's record; `on_filled` is awaited once, when the rows are there to be
+        read; `on_let_go` when the group turns out to know this voter no more, or was made anew without it;
+        `duties`: what else this agent does while it conducts. Raises IdentityError, ConfigError."""
         self._on_let_go = on_let_go
         self._on_halted = on_halted
         authority = load_authority(config.state_dir, member().fabric_id)
@@ -189,6 +188,9 @@ class VoterSide:
             clock,
             on_failure,
             others_vote=others_may_vote(fleet, trust),
+            fleet=fleet,
+            address=address,
+            label=label,
         )
         self._state = self._engine.state
         self._first_rows = FirstRows(
@@ -365,7 +367,7 @@ class VoterSide:
         if voter is not None and heir is not None and not await self._transfer(voter, heir):
             log.warning("lead not handed over", extra={"to": heir})
 
-    async def _transfer(self, voter: VoterEngine, heir: VoterId) -> bool:
+    async def _transfer(self, voter: NodeVoter, heir: VoterId) -> bool:
         changed = asyncio.Event()
         unsubscribe = voter.watch_lead(changed.set)
         try:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from fabric.agent_engine import carry_over
+from fabric.agent_engine import carry_over, load_engine
 from fabric.agent_identity import IdentitySide
 from fabric.agent_voter import VoterSide
 from fabric.config import Config
@@ -59,6 +59,7 @@ class VoterSlot:
 
     async def start(self) -> None:
         """Raises what making and opening a voter raise; the directory is free then."""
+        await asyncio.to_thread(load_engine, self._config)
         await asyncio.to_thread(carry_over, self._config, self._who.identity)
         voter = self._make(self.end)
         self._stack.push_async_callback(voter.close)

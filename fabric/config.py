@@ -53,6 +53,11 @@ class MeshSection:
     door_port: int = _doc(
         "TCP port where nodes with a token ask to join. The token names it, so keep it.", 7401
     )
+    voter_port: int = _doc(
+        "TCP port where other voters reach this node's voter, where that has a process of its own "
+        "(voters.in_process = false). The same at each start.",
+        7402,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +108,11 @@ class VotersSection:
     """Who holds the replicated log, with the embedded state."""
 
     eligible: bool = _doc("Whether this node may hold the log, conduct and serve the API.", True)
+    in_process: bool = _doc(
+        "Whether this node's voter lives inside its agent. False (preview): in a process of its own, so that "
+        "nothing that holds the agent up costs the log its leader.",
+        True,
+    )
     target: int = _doc(
         "How many nodes vote: 1, 3 or 5. 0: by the number of eligible nodes. Counts on the node that leads.",
         0,
@@ -305,6 +315,7 @@ def _check(config: Config) -> None:
     for where, port in (
         ("mesh.port", config.mesh.port),
         ("mesh.door_port", config.mesh.door_port),
+        ("mesh.voter_port", config.mesh.voter_port),
         ("api.port", config.api.port),
         ("metrics.port", config.metrics.port),
     ):
@@ -322,11 +333,15 @@ def _check(config: Config) -> None:
             not address.is_unspecified and not address.is_multicast,
             f"mesh.address: {config.mesh.address} is not reachable for peers; name one of this machine's own",
         )
-    ports = [port for port in (config.mesh.port, config.mesh.door_port, config.api.port) if port]
-    need(len(set(ports)) == len(ports), "mesh.port, mesh.door_port and api.port: must differ")
+    mesh = config.mesh
+    ports = [port for port in (mesh.port, mesh.door_port, mesh.voter_port, config.api.port) if port]
+    need(
+        len(set(ports)) == len(ports), "mesh.port, mesh.door_port, mesh.voter_port and api.port: must differ"
+    )
     need(
         not config.metrics.listen or config.metrics.port not in ports,
-        f"metrics.port: {config.metrics.port} is taken by mesh.port, mesh.door_port or api.port",
+        f"metrics.port: {config.metrics.port} is taken by mesh.port, mesh.door_port, mesh.voter_port or "
+        "api.port",
     )
     need(
         not config.node.name or _NODE_NAME.fullmatch(config.node.name) is not None,

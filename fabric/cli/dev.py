@@ -67,6 +67,9 @@ def dev() -> None:
     default=0,
     help="Only the first so many nodes may hold the log (default: all may).",
 )
+@click.option(
+    "--voter-processes", is_flag=True, help="Give each voter a process of its own (preview), not its agent's."
+)
 @click.option("--first-server", is_flag=True, help="Boot one server and wait until it can be reached.")
 @json_option
 def up(
@@ -76,6 +79,7 @@ def up(
     api_port: int,
     state_url: str,
     voters: int,
+    voter_processes: bool,
     first_server: bool,
     as_json: bool,
 ) -> None:
@@ -101,6 +105,7 @@ def up(
         api_port=api_port,
         state_url=state_url,
         voters=voters,
+        voters_in_process=not voter_processes,
     )
     try:
         layout = fabric.up(options)

@@ -29,7 +29,7 @@ class SuggestingGroup(click.Group):
 
 
 class LazyGroup(SuggestingGroup):
-    """Command NAME is the attribute NAME of module PACKAGE.NAME.
+    """Command NAME is the attribute NAME of module PACKAGE.NAME; a dash in it is an underscore there.
 
     Args:
         package: where the modules are.
@@ -47,6 +47,7 @@ class LazyGroup(SuggestingGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._names:
             return None
-        command = getattr(importlib.import_module(f"{self._package}.{cmd_name}"), cmd_name)
+        name = cmd_name.replace("-", "_")
+        command = getattr(importlib.import_module(f"{self._package}.{name}"), name)
         assert isinstance(command, click.Command)
         return command

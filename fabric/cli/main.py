@@ -32,6 +32,7 @@ COMMANDS = (
     "state",
     "token",
     "version",
+    "voter-process",
     "voters",
 )
 

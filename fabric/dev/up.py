@@ -60,6 +60,7 @@ class DevOptions:
     api_port: int = 0  # 0: any free port
     state_url: str = ""
     voters: int = 0  # only the first so many nodes may hold the log; 0: all may
+    voters_in_process: bool = True  # in their agents, else in processes of their own
 
 
 class DevFabric:
@@ -299,6 +300,7 @@ class DevFabric:
             address=place.address(name),
             port=7400 if real else free_port(),
             door_port=7401 if real else free_port(),
+            voter_port=7402 if real else free_port(),
         )
         uplinks = {PHYSICAL_NETWORK: UPLINK} if real else {}
         return configuration.Config(
@@ -306,7 +308,7 @@ class DevFabric:
             mesh=mesh,
             api=configuration.ApiSection(listen=LOOPBACK, port=port, public_url=url),
             state=configuration.StateSection(url=options.state_url),
-            voters=configuration.VotersSection(eligible=may_vote),
+            voters=configuration.VotersSection(eligible=may_vote, in_process=options.voters_in_process),
             compute=configuration.ComputeSection(driver=options.driver),
             network=configuration.NetworkSection(uplinks=uplinks),
         )

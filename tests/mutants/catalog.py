@@ -12,6 +12,7 @@ from tests.mutants.disk_bugs import DISK_BUGS
 from tests.mutants.level_bugs import LEVEL_BUGS
 from tests.mutants.membership_bugs import MEMBERSHIP_BUGS
 from tests.mutants.moving_bugs import MOVING_BUGS
+from tests.mutants.process_bugs import PROCESS_BUGS
 from tests.mutants.raft_bugs import RAFT_BUGS
 from tests.mutants.runtime_bugs import RUNTIME_BUGS
 from tests.mutants.shared_bugs import SHARED_BUGS
@@ -357,6 +358,7 @@ CATALOG: tuple[Bug, ...] = (
     *VOTER_BUGS,
     *DISK_BUGS,
     *LEVEL_BUGS,
+    *PROCESS_BUGS,
     *RUNTIME_BUGS,
     *AUTOPILOT_BUGS,
     *COMPUTE,

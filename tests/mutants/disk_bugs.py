@@ -151,9 +151,10 @@ DISK_BUGS = (
     bug(
         "a damaged log keeps its voter's name",
         S,
-        "agent_engine.py",
-        "            if self._others_vote:\n                self._disown(error)\n            raise\n",
-        "            raise\n",
+        "runtime/voter_fate.py",
+        "    if others_vote:\n        _disown(directory, error)\n",
+        "    pass\n",
+        "tests/unit/runtime/test_voter_fate.py",
         ENGINE,
     ),
     bug(

@@ -1,0 +1,56 @@
+"""An agent and the process of its voter, as one node: they stand, fall and come back together."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.dev_fabric import Running, eventually, running_fabric
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+WAIT_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def fabric() -> Iterator[Running]:
+    with running_fabric("sim", nodes=1, voter_processes=True) as running:
+        yield running
+
+
+def process_of(fabric: Running) -> int:
+    """Of the one child that the agent has."""
+    agent = fabric.node("h1").pid
+    children = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+    found = [int(pid) for pid in children if b"voter-process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_the_agent_ends_with_its_voters_process_and_the_process_with_its_agent(fabric: Running) -> None:
+    names = {row["name"] for row in fabric.cloud().get("/compute/v2.1/flavors")["flavors"]}
+    assert names
+    secrets = (fabric.node("h1").dir / "node.key").read_bytes().split()
+    process = process_of(fabric)
+    for place in ("cmdline", "environ"):
+        said = Path(f"/proc/{process}/{place}").read_bytes()
+        assert not any(secret in said for secret in secrets if len(secret) > 20)
+    os.kill(process, signal.SIGKILL)
+    eventually(lambda: not fabric.node("h1").is_running(), timeout_s=WAIT_S, what="the end of the agent")
+    assert "the voter's process ended" in fabric.node("h1").log.read_text()
+
+    fabric.cli("dev", "start", "h1")
+    process = process_of(fabric)
+    os.kill(fabric.node("h1").pid, signal.SIGKILL)
+    eventually(lambda: not Path(f"/proc/{process}").exists(), timeout_s=WAIT_S, what="the end of the process")
+
+    fabric.cli("dev", "start", "h1")
+    eventually(
+        lambda: {row["name"] for row in fabric.cloud().get("/compute/v2.1/flavors")["flavors"]} == names,
+        timeout_s=WAIT_S,
+        what="the same rows",
+    )
