@@ -56,7 +56,14 @@ def _run(engine: str, options: argparse.Namespace) -> Outcome:
         keep = options.directory / engine
         keep.mkdir(parents=True)
     say(f"{engine}: {', '.join((*plan.acts, *((RECOVER,) if RECOVER in nemeses else ())))}")
-    with made_bed(options.bed, engine, say, keep=keep, has_own_clocks="clock" in nemeses) as bed:
+    with made_bed(
+        options.bed,
+        engine,
+        say,
+        keep=keep,
+        has_own_clocks="clock" in nemeses,
+        voter_processes=options.voter_processes,
+    ) as bed:
         outcome = run(bed, plan, say)
         if not outcome.is_good:
             for name in bed.names:
@@ -81,6 +88,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--hold-s", type=float, default=8.0, help="how long harm lasts")
     parser.add_argument("--rate", type=float, default=50.0, help="calls a second, of all clients")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--voter-processes", action="store_true", help="voters in processes of their own")
     parser.add_argument("--directory", type=Path, help="an empty one for the agents' files, which stay")
     options = parser.parse_args()
     known = possible(has_machines=True, has_voters=True)

@@ -39,6 +39,7 @@ def made_bed(
     *,
     keep: Path | None = None,
     has_own_clocks: bool = False,
+    voter_processes: bool = False,
 ) -> Iterator[Bed]:
     """Up. `keep`: where its files stay afterwards; None: nowhere. Raises what its making raises."""
     folder = keep or Path(tempfile.mkdtemp(prefix="fab-chaos-"))
@@ -49,14 +50,20 @@ def made_bed(
         bed: Bed
         if kind == DEV:
             url = stack.enter_context(postgres_cluster.postgres_cluster()) if engine != "embedded" else ""
-            bed = DevBed(folder / "fabric", say, state_url=url)
+            bed = DevBed(folder / "fabric", say, state_url=url, voter_processes=voter_processes)
         else:
             star = stack.enter_context(closing(Star(MACHINES)))
             url = ""
             if engine != "embedded":
                 place = postgres_cluster.Place(star.enter(DATABASE), star.address(DATABASE), "10.88.0.0/16")
                 url = stack.enter_context(postgres_cluster.postgres_cluster(place=place))
-            bed = StarBed(folder / "fabric", star, state_url=url, has_own_clocks=has_own_clocks)
+            bed = StarBed(
+                folder / "fabric",
+                star,
+                state_url=url,
+                has_own_clocks=has_own_clocks,
+                voter_processes=voter_processes,
+            )
         stack.callback(bed.down)
         bed.up()
         yield bed

@@ -26,18 +26,29 @@ class DevBed:
     faults = None
 
     def __init__(
-        self, directory: Path, say: Callable[[str], None], *, nodes: int = NODES, state_url: str = ""
+        self,
+        directory: Path,
+        say: Callable[[str], None],
+        *,
+        nodes: int = NODES,
+        state_url: str = "",
+        voter_processes: bool = False,
     ) -> None:
         self._directory = directory
         self._fabric = DevFabric(directory, say)
         self._state_url = state_url
+        self._voter_processes = voter_processes
         self._down: set[str] = set()
         self.urls: Sequence[str] = ()
         self.names: Sequence[str] = tuple(f"h{number + 1}" for number in range(nodes))
 
     def up(self) -> None:
         options = DevOptions(
-            directory=self._directory, nodes=len(self.names), driver="sim", state_url=self._state_url
+            directory=self._directory,
+            nodes=len(self.names),
+            driver="sim",
+            state_url=self._state_url,
+            voters_in_process=not self._voter_processes,
         )
         self.urls = self._fabric.up(options).api_urls
 
