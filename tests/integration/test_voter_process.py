@@ -39,12 +39,6 @@ def test_the_agent_ends_with_its_voters_process_and_the_process_with_its_agent(f
     for place in ("cmdline", "environ"):
         said = Path(f"/proc/{process}/{place}").read_bytes()
         assert not any(secret in said for secret in secrets if len(secret) > 20)
-    os.kill(process, signal.SIGKILL)
-    eventually(lambda: not fabric.node("h1").is_running(), timeout_s=WAIT_S, what="the end of the agent")
-    assert "the voter's process ended" in fabric.node("h1").log.read_text()
-
-    fabric.cli("dev", "start", "h1")
-    process = process_of(fabric)
     os.kill(fabric.node("h1").pid, signal.SIGKILL)
     eventually(lambda: not Path(f"/proc/{process}").exists(), timeout_s=WAIT_S, what="the end of the process")
 
@@ -54,3 +48,6 @@ def test_the_agent_ends_with_its_voters_process_and_the_process_with_its_agent(f
         timeout_s=WAIT_S,
         what="the same rows",
     )
+    os.kill(process_of(fabric), signal.SIGKILL)
+    eventually(lambda: not fabric.node("h1").is_running(), timeout_s=WAIT_S, what="the end of the agent")
+    assert "the voter's process ended" in fabric.node("h1").log.read_text()

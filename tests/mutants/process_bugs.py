@@ -10,6 +10,7 @@ CHANNEL = "tests/unit/runtime/test_voter_channel.py"
 PROCESS = "tests/unit/runtime/test_voter_process.py"
 CHILD = "tests/unit/runtime/test_voter_child.py"
 LINKS = "tests/unit/runtime/test_voter_links.py"
+ENGINE = "tests/unit/test_agent_engine.py"
 
 
 def bug(name: str, harm: Harm, file: str, old: str, new: str, *tests: str) -> Bug:
@@ -112,5 +113,61 @@ PROCESS_BUGS = (
         '            self._send(_CANCEL, number, "", {})\n',
         "            pass\n",
         f"{CHANNEL}::test_who_does_not_wait_any_more_is_not_worked_for",
+    ),
+    bug(
+        "a disk that was damaged when its voter's process opened it votes on",
+        S,
+        "agent_voter_process.py",
+        "            disown_if_damaged(self._directory, error, others_vote=self._others_vote)\n",
+        "",
+        ENGINE,
+    ),
+    bug(
+        "starts of a voter in a process of its own are not counted",
+        S,
+        "agent_voter_process.py",
+        "        count_start(directory, config.state_dir)\n",
+        "",
+        ENGINE,
+    ),
+    bug(
+        "damage that a voter's process found is any error to its agent",
+        S,
+        "runtime/voter_proxy.py",
+        "        LogCorruptError,\n        LogFailedError,\n        PromiseForgottenError,",
+        "        LogFailedError,\n        PromiseForgottenError,",
+        ENGINE,
+    ),
+    bug(
+        "who hears of an entry that raised the level does not know the level yet",
+        S,
+        "runtime/voter_process.py",
+        "        is_known = self._told is not None and self._told.level == engine.level\n",
+        "        is_known = True\n",
+        f"{PROCESS}::test_the_level_is_raised_through_the_channel",
+    ),
+    bug(
+        "a snapshot is taken in for a voter that has halted in its own process",
+        S,
+        "runtime/voter_proxy.py",
+        "        if self._halt is not None:\n            raise SnapshotRefusedError",
+        "        if False:\n            raise SnapshotRefusedError",
+        f"{PROCESS}::test_a_voter_that_has_halted_says_why_and_can_be_read",
+    ),
+    bug(
+        "nobody hears that a voter in a process of its own has halted",
+        L,
+        "runtime/voter_process.py",
+        'halt="" if engine.halt is None else str(engine.halt)',
+        'halt=""',
+        f"{PROCESS}::test_a_voter_that_has_halted_says_why_and_can_be_read",
+    ),
+    bug(
+        "who waits for rows of a voter that has halted waits for ever",
+        L,
+        "runtime/voter_proxy.py",
+        "            self._waiting.halt(self._halt)\n",
+        "",
+        f"{PROCESS}::test_a_voter_that_has_halted_says_why_and_can_be_read",
     ),
 )

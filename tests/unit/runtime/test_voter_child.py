@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import io
 import os
 import signal
-import subprocess
-import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,12 +14,19 @@ import pytest
 from fabric.core.identity.queries import ListProjects
 from fabric.core.membership.record import node_id_of
 from fabric.core.raft.configuration import Configuration
-from fabric.errors import RemoteError
 from fabric.mesh.curve import new_curve_key_pair
-from fabric.runtime.voter_proxy import VoterProcessError, VoterProxy
+from fabric.runtime import voter_process
+from fabric.runtime.clock import SystemClock
+from fabric.runtime.voter_process import VoterNotOpenedError
+from fabric.runtime.voter_proxy import VoterProxy
 from fabric.runtime.voter_words import SnapshotWord, VoterPeer
+from fabric.store.backup import put_backup
 from fabric.store.errors import StoreLockedError
+from fabric.store.incarnation import write_incarnation
 from fabric.store.lock import DirectoryLock
+from fabric.store.lone_voter import lone_voter
+from fabric.store.rows_export import export_voter
+from fabric.store.sqlite import DATABASE
 from proto.ids import RequestId, node_of, voter_of
 from tests.fixtures.mesh_nodes import until
 from tests.fixtures.store_world import fabric_init
@@ -29,27 +34,12 @@ from tests.fixtures.voter_processes import start_word
 
 WAIT_S = 60.0
 HOLD_US = 4_000_000  # election timeouts are drawn from one to two seconds
-# An agent that starts its voter, says so, and waits to be killed; its argument is the state's directory.
-AGENT = """
-import asyncio, sys
-from pathlib import Path
-from tests.unit.runtime.test_voter_child import proxy_of
-
-async def main():
-    proxy = proxy_of(Path(sys.argv[1]), [])
-    await proxy.open()
-    print(proxy.pid, flush=True)
-    await asyncio.Event().wait()
-
-asyncio.run(main())
-"""
 
 ME = voter_of(node_id_of(bytes(32)), "00000000")  # the same at each start, whatever its keys
 
 
-def proxy_of(directory: Path, failures: list[BaseException], **changes: object) -> VoterProxy:
-    start = start_word(ME, new_curve_key_pair(), directory, is_founder=True)
-    word = replace(start, **changes)  # type: ignore[arg-type]
+def proxy_of(directory: Path, failures: list[BaseException]) -> VoterProxy:
+    word = start_word(ME, new_curve_key_pair(), directory, is_founder=True)
     return VoterProxy(word, send_snapshot=nothing, on_failure=failures.append)
 
 
@@ -74,14 +64,8 @@ def is_free(directory: Path) -> bool:
     return True
 
 
-@pytest.fixture
-def failures() -> list[BaseException]:
-    return []
-
-
-async def test_it_holds_the_rows_from_one_life_to_the_next(
-    tmp_path: Path, failures: list[BaseException]
-) -> None:
+async def test_it_holds_the_rows_from_one_life_to_the_next(tmp_path: Path) -> None:
+    failures: list[BaseException] = []
     proxy = proxy_of(tmp_path, failures)
     assert (await proxy.open()).startswith("tcp://127.0.0.1:")
     pid = proxy.pid
@@ -95,53 +79,31 @@ async def test_it_holds_the_rows_from_one_life_to_the_next(
     ):  # for the whole group: the agent sees to its end
         os.kill(pid, number)
     await proxy.propose(fabric_init(), request_id=RequestId("q-init"))
+    write_incarnation(tmp_path, 1)
+    rows, backup = io.BytesIO(), io.BytesIO()
+    await asyncio.to_thread(export_voter, tmp_path, rows, now_ms=1)
+    scratch = tmp_path / "scratch"
+    await asyncio.to_thread(put_backup, tmp_path / DATABASE, backup, scratch, incarnation=1, now_ms=1)
+    assert rows.tell() > 0, "its agent copies what another process writes"
+    assert backup.tell() > 0
     await proxy.close()
     assert not is_alive(pid)
-    again = proxy_of(tmp_path, failures)
-    await again.open()
+    again = lone_voter(tmp_path, clock=SystemClock(), me=ME)
+    await again.open()  # either kind goes on where the other was
     assert {project.name for project in await again.read(ListProjects())} >= {"admin"}
     await again.close()
     assert failures == []
 
 
-async def test_a_kill_of_the_process_is_told_to_its_agent(
-    tmp_path: Path, failures: list[BaseException]
-) -> None:
-    proxy = proxy_of(tmp_path, failures)
-    await proxy.open()
-    await proxy.propose(fabric_init(), request_id=RequestId("q-init"))
-    assert proxy.pid is not None
-    os.kill(proxy.pid, signal.SIGKILL)
-    await until(lambda: bool(failures), WAIT_S)
-    assert isinstance(failures[0], VoterProcessError)
-    await proxy.close()
-    assert len(failures) == 1
-
-
-async def test_the_end_of_the_agent_is_the_end_of_the_process(tmp_path: Path) -> None:
-    agent = subprocess.Popen(
-        [sys.executable, "-c", AGENT, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]
-    )
-    assert agent.stdout is not None
-    try:
-        pid = int(await asyncio.to_thread(agent.stdout.readline))
-        assert is_alive(pid)
-    finally:
-        agent.kill()
-        agent.wait()
-        agent.stdout.close()
-    await until(lambda: not is_alive(pid), WAIT_S)
-    await until(lambda: is_free(tmp_path), WAIT_S)  # its other threads end a moment later
-
-
-async def test_nobody_but_its_parent_can_be_its_agent(tmp_path: Path, failures: list[BaseException]) -> None:
-    with pytest.raises(RemoteError, match="the agent has gone"):
-        await proxy_of(tmp_path, failures, agent_pid=1).open()
+def test_nobody_but_its_parent_can_be_its_agent(tmp_path: Path) -> None:
+    start = start_word(ME, new_curve_key_pair(), tmp_path, is_founder=True)
+    with pytest.raises(VoterNotOpenedError, match="the agent has gone"):
+        voter_process._begin(start)
 
 
 async def test_a_hold_of_the_interpreter_costs_no_lead(tmp_path: Path) -> None:
-    """Of all three agents at once, which share this process, for longer than an election takes."""
-    keys = [new_curve_key_pair() for _ in range(3)]
+    """Of both agents at once, which share this process, for longer than an election takes."""
+    keys = [new_curve_key_pair() for _ in range(2)]
     words = [
         start_word(voter_of(node_id_of(each.public), "00000000"), each, tmp_path / str(at), is_founder=not at)
         for at, each in enumerate(keys)

@@ -13,6 +13,7 @@ from fabric.core.identity.queries import ListProjects
 from fabric.core.membership.record import node_id_of
 from fabric.core.queries import AppliedEntry, Consistency
 from fabric.core.raft.configuration import Configuration
+from fabric.core.raft.errors import PromiseForgottenError
 from fabric.errors import CommandRejectedError, NotLeaderError, RemoteError
 from fabric.mesh.contract import Transport
 from fabric.mesh.curve import CurveKeyPair, new_curve_key_pair
@@ -27,17 +28,18 @@ from fabric.runtime.voter_proxy import VoterProcessError
 from fabric.runtime.voter_state import PROPOSE
 from fabric.runtime.voter_words import VoterPeer
 from fabric.store import voter_compaction
-from fabric.store.errors import StoreFailedError, StoreStoppedError
+from fabric.store.errors import SnapshotRefusedError, StoreFailedError, StoreStoppedError
 from fabric.store.lock import DirectoryLock
 from fabric.store.voter_engine import VoterEngine
-from fabric.store.voter_id import voter_here, voter_of
+from fabric.store.voter_id import known_voter_id, voter_here, voter_of
 from proto.commands import command_to_plain
 from proto.commands.identity import ProjectCreate
 from proto.commands.log import LogCompare
-from proto.ids import NodeId, ProjectId, RequestId, Term
+from proto.ids import LogIndex, NodeId, ProjectId, RequestId, Term
 from proto.raft import Heartbeat
 from proto.raft_frames import RaftAddress
 from tests.fixtures.mesh_nodes import RpcEnd, rpc_ends, until
+from tests.fixtures.next_program import TWO
 from tests.fixtures.store_world import DOMAIN, fabric_init
 from tests.fixtures.voter_processes import ProcessNode
 
@@ -160,7 +162,11 @@ async def test_voters_in_processes_are_one_group(nodes: list[ProcessNode]) -> No
         assert node.proxy.configuration == nodes[0].proxy.configuration
         with pytest.raises(NotLeaderError):
             await put(node, 2)
-    await until(lambda: {seen.lag for seen in nodes[0].proxy.progress().values()} == {0})
+        assert node.proxy.lead_left_ms() is None
+    await until(
+        lambda: {(seen.lag, seen.hanging_ms) for seen in nodes[0].proxy.progress().values()} == {(0, 0)}
+    )
+    await until(lambda: bool(nodes[0].proxy.lead_left_ms()))
 
 
 async def test_the_lead_goes_to_whom_it_is_handed(nodes: list[ProcessNode]) -> None:
@@ -289,10 +295,61 @@ async def test_one_whose_rows_differ_is_disowned_and_fails(nodes: list[ProcessNo
     nodes[1].proxy.stop(RowsDifferError("they differ"))
     async with asyncio.timeout(WAIT_S):
         error = await nodes[1].failed
-    assert "they differ" in str(error)
-    assert list(nodes[1].folder.glob("voter.id")) == []
+    assert isinstance(error, RowsDifferError)
+    assert known_voter_id(nodes[1].folder) is None
     with pytest.raises(StoreStoppedError):
         await nodes[1].proxy.read(ListProjects())
+
+
+async def test_one_whose_disk_was_set_back_is_disowned_and_fails(nodes: list[ProcessNode]) -> None:
+    """Its leader remembers what it acknowledged."""
+    await group(nodes)
+    voter_here(nodes[1].folder, nodes[1].node_id)
+    beyond = LogIndex(nodes[0].proxy.applied_index + 100)
+    relayed = nodes[1]._relayed
+    assert relayed is not None
+    await until(lambda: nodes[1].proxy.leader_id == nodes[0].voter, WAIT_S)
+    relayed.hear(nodes[0].voter, Heartbeat(term=nodes[1].proxy.term, commit_index=beyond, round=1))
+    async with asyncio.timeout(WAIT_S):
+        error = await nodes[1].failed
+    assert isinstance(error, PromiseForgottenError)
+    assert known_voter_id(nodes[1].folder) is None
+
+
+async def test_the_level_is_raised_through_the_channel(nodes: list[ProcessNode]) -> None:
+    nodes[0].child.program = TWO
+    await found(nodes[0])
+    proxy = nodes[0].proxy
+    assert (proxy.levels, proxy.level) == (TWO.levels, 1)
+    told: list[int] = []
+    proxy.subscribe(lambda entry: told.append(proxy.level))
+    await proxy.raise_level(2)
+    assert proxy.level == 2
+    assert told == [2], "who hears of the entry finds the level raised"
+    with pytest.raises(CommandRejectedError):
+        await proxy.raise_level(2)
+
+
+async def test_a_voter_that_has_halted_says_why_and_can_be_read(nodes: list[ProcessNode]) -> None:
+    """It is left behind by force: the autopilot would have waited for it."""
+    leader, behind, third = nodes
+    for node in (leader, third):
+        node.child.program = TWO
+    await group(nodes)
+    await put(leader, 1)
+    waits = asyncio.create_task(behind.proxy.wait_applied(LogIndex(leader.proxy.applied_index + 1_000)))
+    raised = await leader.proxy.raise_level(2)
+    await put(leader, 2)
+    await until(lambda: behind.proxy.halt is not None, WAIT_S)
+    assert f"entry {raised.index}" in str(behind.proxy.halt)
+    assert behind.proxy.level == 1
+    assert await names(behind) == {"n1"}
+    for refused in (waits, behind.proxy.wait_applied(raised.index)):
+        with pytest.raises(StoreStoppedError, match="cannot apply"):
+            await refused
+    with pytest.raises(SnapshotRefusedError, match="has halted"):
+        behind.proxy.incoming_snapshot(leader.voter)
+    assert not behind.failed.done()
 
 
 async def test_when_the_process_dies_what_it_held_is_unknown_and_the_agent_is_told(
