@@ -170,4 +170,12 @@ PROCESS_BUGS = (
         "",
         f"{PROCESS}::test_a_voter_that_has_halted_says_why_and_can_be_read",
     ),
+    bug(
+        "a voter's process outlives whoever started it, if nobody closes its channel",
+        S,
+        "runtime/voter_process.py",
+        "    end_with_parent()\n",
+        "",
+        f"{CHILD}::test_the_kernel_ends_it_with_whoever_started_it",
+    ),
 )

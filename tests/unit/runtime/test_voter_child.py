@@ -7,6 +7,9 @@ import ctypes
 import io
 import os
 import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,10 @@ from fabric.core.membership.record import node_id_of
 from fabric.core.raft.configuration import Configuration
 from fabric.mesh.curve import new_curve_key_pair
 from fabric.runtime import voter_process
+from fabric.runtime import voter_words as words
 from fabric.runtime.clock import SystemClock
+from fabric.runtime.voter_channel import Body, VoterChannel
+from fabric.runtime.voter_child import PROGRAM
 from fabric.runtime.voter_process import VoterNotOpenedError
 from fabric.runtime.voter_proxy import VoterProxy
 from fabric.runtime.voter_words import SnapshotWord, VoterPeer
@@ -27,6 +33,7 @@ from fabric.store.lock import DirectoryLock
 from fabric.store.lone_voter import lone_voter
 from fabric.store.rows_export import export_voter
 from fabric.store.sqlite import DATABASE
+from proto.codec import Plain
 from proto.ids import RequestId, node_of, voter_of
 from tests.fixtures.mesh_nodes import until
 from tests.fixtures.store_world import fabric_init
@@ -34,6 +41,16 @@ from tests.fixtures.voter_processes import start_word
 
 WAIT_S = 60.0
 HOLD_US = 4_000_000  # election timeouts are drawn from one to two seconds
+
+# Starts a voter's process on the socket of that number, says so, and waits to be killed.
+PARENT = """
+import subprocess, sys
+
+socket, *program = sys.argv[1:]
+child = subprocess.Popen([sys.executable, *program, "--fd", socket], pass_fds=[int(socket)])
+print(child.pid, flush=True)
+child.wait()
+"""
 
 ME = voter_of(node_id_of(bytes(32)), "00000000")  # the same at each start, whatever its keys
 
@@ -99,6 +116,38 @@ def test_nobody_but_its_parent_can_be_its_agent(tmp_path: Path) -> None:
     start = start_word(ME, new_curve_key_pair(), tmp_path, is_founder=True)
     with pytest.raises(VoterNotOpenedError, match="the agent has gone"):
         voter_process._begin(start)
+
+
+async def test_the_kernel_ends_it_with_whoever_started_it() -> None:
+    """Though its channel stays open: the test holds the other end."""
+    ours, theirs = socket.socketpair()
+    number = theirs.fileno()
+    command = [sys.executable, "-c", PARENT, str(number), *PROGRAM]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[number])
+    theirs.close()
+    assert parent.stdout is not None
+    channel = VoterChannel(*await asyncio.open_connection(sock=ours), serve=refuse, hear=ignore)
+    reading = asyncio.create_task(channel.run())
+    try:
+        pid = int(await asyncio.to_thread(parent.stdout.readline))
+        async with asyncio.timeout(WAIT_S):
+            await channel.ask(words.CLOSE, {})  # it has begun
+        assert is_alive(pid)
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+    await until(lambda: not is_alive(pid), WAIT_S)
+    await channel.close()
+    await reading
+
+
+async def refuse(kind: str, body: Body) -> Plain:
+    raise AssertionError(kind, body)
+
+
+def ignore(kind: str, body: Body) -> None:
+    del kind, body
 
 
 async def test_a_hold_of_the_interpreter_costs_no_lead(tmp_path: Path) -> None:
