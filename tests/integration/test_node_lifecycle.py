@@ -17,10 +17,13 @@ from typing import Any
 import pytest
 
 from fabric import config as configuration
+from fabric.core.membership.record import read_state
 from fabric.dev.places import free_port, has_ended
 from fabric.mesh.curve import CurveKeyPair, new_curve_key_pair
 from fabric.mesh.handshake import is_admitted
+from fabric.runtime.admission_watch import DOOR_LABEL
 from fabric.runtime.node_identity import load_or_create
+from fabric.runtime.peers_file import load_peers
 from tests.fixtures.dev_fabric import Running, eventually, running_fabric
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -58,6 +61,12 @@ def admitted_by(fabric: Running, name: str, keys: CurveKeyPair) -> bool:
 def refused_strangers(fabric: Running, name: str) -> int:
     dropped = fabric.local(name).get("/status")["mesh_dropped"]
     return int(dropped.get("key_not_admitted", 0))
+
+
+def knows_a_door(directory: Path) -> bool:
+    """Also after a restart: the conductor may just have come back, and peers are saved every few seconds."""
+    states, _ = load_peers(directory)
+    return any(DOOR_LABEL in read_state(state).record.labels for state in states)
 
 
 def run_agent(config: Path) -> subprocess.CompletedProcess[str]:
@@ -160,6 +169,7 @@ def test_keys_are_rotated_end_to_end(fabric: Running, name: str) -> None:
 
 def test_a_removed_node_is_refused_everywhere_within_a_second(fabric: Running) -> None:
     gone, others = fabric.node("h4"), ("h1", "h2", "h3")
+    eventually(lambda: knows_a_door(gone.dir), what="h4 has written down where the join door is")
     keys, node_id = keys_of(gone.dir), shown(fabric, "h4")["id"]
     alive = fabric.cli("node", "remove", "h4", check=False)
     assert alive.returncode == 1

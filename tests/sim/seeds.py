@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-QUICK_MOST = 50  # what `quick` of a cheap scenario is
+QUICK_MOST = 30  # what `quick` of a cheap scenario is: CI has half an hour on two processors
 
 
 def seeds(quick: int) -> range:
@@ -20,7 +20,7 @@ def deeper(quick: int) -> int:
 
 
 def few_seeds(quick: int) -> range:
-    """Of a scenario that is too dear for all: `quick` of fifty, in a long run, too."""
+    """Of a scenario that is too dear for all: `quick` of QUICK_MOST, in a long run, too."""
     wanted = os.environ.get("SEEDS")
     if os.environ.get("SEED") or not wanted:
         return seeds(quick)

@@ -15,7 +15,7 @@ from tests.sim.seeds import seeds
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("seed", seeds(8))
+@pytest.mark.parametrize("seed", seeds(5))
 def test_fabric_is_safe_in_trouble_and_whole_in_peace(seed: int, tmp_path: Path) -> None:
     lived(seed, tmp_path)
 
