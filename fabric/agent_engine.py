@@ -14,18 +14,17 @@ from fabric.config import Config
 from fabric.core.raft.configuration import Configuration
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.clock import Clock
-from fabric.runtime.digest_watch import DigestWatch
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.founding import first_entry
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.lead_loop import Leading
 from fabric.runtime.level_watch import LevelHolder
-from fabric.runtime.log_service import LogService
 from fabric.runtime.node_identity import Membership, NodeIdentity
 from fabric.runtime.shared_lead import SharedLead
 from fabric.runtime.voter import NodeVoter
 from fabric.runtime.voter_fate import disown_if_damaged, disown_if_lost
 from fabric.runtime.voter_peers import MeshPeers, VoterRoute
+from fabric.runtime.voter_service import VoterService
 from fabric.runtime.voter_state import VoterState
 from fabric.store.errors import LogCorruptError
 from fabric.store.incarnation import read_incarnation
@@ -165,7 +164,7 @@ class EmbeddedEngine:
         self.incarnation = read_incarnation(directory)
         self._peers = MeshPeers(route, me, incarnation=self.incarnation)
         self._rpc = rpc
-        self._log_service: LogService | None = None
+        self._service: VoterService | None = None
         self._voter = VoterEngine(
             directory,
             me,
@@ -213,20 +212,15 @@ class EmbeddedEngine:
         self._peers.attach(self._voter)
 
     def serve(self) -> None:
-        self._log_service = LogService(self._voter, self._rpc)
-        self._digests = DigestWatch(self._voter, self._state, self._rpc)
-        self._comparing = asyncio.create_task(self._digests.run(), name="digest watch")
+        self._service = VoterService(self._voter, self._state, self._rpc)
 
     async def stand_back(self) -> None:
         pass
 
     async def close(self) -> None:
-        if self._log_service is not None:
-            self._log_service.close()
-            self._log_service = None
-            self._digests.close()
-            self._comparing.cancel()
-            await asyncio.wait((self._comparing,))
+        if self._service is not None:
+            await self._service.close()
+            self._service = None
         self._peers.detach()
         await self._voter.close()
 

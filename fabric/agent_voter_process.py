@@ -18,19 +18,18 @@ from fabric.config import Config
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.addresses import endpoint_of
 from fabric.runtime.clock import Clock
-from fabric.runtime.digest_watch import DigestWatch
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.founding import first_entry
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.lead_loop import Leading
 from fabric.runtime.level_watch import LevelHolder
-from fabric.runtime.log_service import LogService
 from fabric.runtime.node_identity import Membership, NodeIdentity
 from fabric.runtime.voter import NodeVoter
 from fabric.runtime.voter_fate import disown_if_damaged
 from fabric.runtime.voter_links import VOTER_LABEL, VoterLinks
 from fabric.runtime.voter_peers import VoterRoute, check_address
 from fabric.runtime.voter_proxy import VoterProxy
+from fabric.runtime.voter_service import VoterService
 from fabric.runtime.voter_state import VoterState
 from fabric.runtime.voter_words import SnapshotWord, VoterStart
 from fabric.store.errors import LogCorruptError
@@ -109,7 +108,7 @@ class ProcessEngine:
         self._route = route
         self._rpc = rpc
         self._label = label
-        self._log_service: LogService | None = None
+        self._service: VoterService | None = None
         start = VoterStart(
             software=__version__,
             agent_pid=os.getpid(),
@@ -163,20 +162,15 @@ class ProcessEngine:
         self._beating = asyncio.create_task(self._proxy.run(), name="voter beats")
 
     def serve(self) -> None:
-        self._log_service = LogService(self._proxy, self._rpc)
-        self._digests = DigestWatch(self._proxy, self._state, self._rpc)
-        self._comparing = asyncio.create_task(self._digests.run(), name="digest watch")
+        self._service = VoterService(self._proxy, self._state, self._rpc)
 
     async def stand_back(self) -> None:
         pass
 
     async def close(self) -> None:
-        if self._log_service is not None:
-            self._log_service.close()
-            self._log_service = None
-            self._digests.close()
-            self._comparing.cancel()
-            await asyncio.wait((self._comparing,))
+        if self._service is not None:
+            await self._service.close()
+            self._service = None
         if self._is_attached:
             self._is_attached = False
             self._beating.cancel()
