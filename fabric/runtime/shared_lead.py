@@ -17,7 +17,7 @@ from fabric.core.queries import Applied
 from fabric.errors import FabricError, NotLeaderError
 from fabric.runtime.clock import Clock
 from fabric.runtime.lead_loop import CONDUCTOR
-from fabric.store.held_lease import HeldLease, LeaseSeen
+from fabric.store.held_lease import HeldLease, LeaseAnswer
 from proto.commands import Command
 from proto.ids import NodeId, RequestId
 
@@ -33,7 +33,7 @@ RETRY_MS = 100
 class LeasedRows(Protocol):
     """`fabric.store.postgres.PostgresState`."""
 
-    async def take_lease(self, role: str, node_id: NodeId, ttl_ms: int) -> LeaseSeen: ...
+    async def take_lease(self, role: str, node_id: NodeId, ttl_ms: int) -> LeaseAnswer: ...
 
     async def renew_lease(self, lease: HeldLease, ttl_ms: int) -> bool: ...
 

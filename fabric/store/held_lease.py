@@ -17,7 +17,7 @@ class HeldLease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseSeen:
+class LeaseAnswer:
     """`epoch`: of the asker's own lease, None where another holds it, which has it for `left_ms`."""
 
     epoch: int | None

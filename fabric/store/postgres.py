@@ -37,7 +37,7 @@ from fabric.store.command_turn import BYTES_MAX, COMMANDS_MAX, Turn, Waiting, in
 from fabric.store.database import DEADLINE_MS, Database, plain
 from fabric.store.errors import StoreBusyError, StoreFailedError, StoreStoppedError
 from fabric.store.feed_follower import LOOK_S, FeedFollower
-from fabric.store.held_lease import HeldLease, LeaseSeen
+from fabric.store.held_lease import HeldLease, LeaseAnswer
 from fabric.store.in_order import InOrder
 from fabric.store.listeners import Listeners
 from fabric.store.notifications import Notifications
@@ -307,7 +307,7 @@ class PostgresState:
 
     # ---- leases
 
-    async def take_lease(self, role: str, node_id: NodeId, ttl_ms: int) -> LeaseSeen:
+    async def take_lease(self, role: str, node_id: NodeId, ttl_ms: int) -> LeaseAnswer:
         """See `role_lease.take`. Raises StoreStoppedError, StoreFailedError."""
         now = self._now()
         return await self._on_leaser(

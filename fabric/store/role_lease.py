@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, ColumnElement, Connection, cast, extract, func, insert, or_, select, update
 
 from fabric.store import tables as t
-from fabric.store.held_lease import HeldLease, LeaseSeen
+from fabric.store.held_lease import HeldLease, LeaseAnswer
 
 Now = ColumnElement[int]  # the time in milliseconds, where it is asked for
 
@@ -26,7 +26,7 @@ def database_now() -> Now:
     return cast(extract("epoch", func.clock_timestamp()) * 1_000, BigInteger)
 
 
-def take(connection: Connection, role: str, node_id: str, ttl_ms: int, now: Now) -> LeaseSeen:
+def take(connection: Connection, role: str, node_id: str, ttl_ms: int, now: Now) -> LeaseAnswer:
     """Takes it where nobody holds it. A node that was started anew takes what its former life held: there is
     one life of a node at a time. A lease that lasts longer than any is given was given by another clock: the
     database's went back, or moved to another machine."""
@@ -39,9 +39,9 @@ def take(connection: Connection, role: str, node_id: str, ttl_ms: int, now: Now)
         .returning(lease.epoch)
     ).scalar_one_or_none()
     if epoch is not None:
-        return LeaseSeen(epoch=epoch, left_ms=ttl_ms)
+        return LeaseAnswer(epoch=epoch, left_ms=ttl_ms)
     left = connection.execute(select(lease.until_ms - now).where(lease.role == role)).scalar_one()
-    return LeaseSeen(epoch=None, left_ms=max(0, int(left)))
+    return LeaseAnswer(epoch=None, left_ms=max(0, int(left)))
 
 
 def renew(connection: Connection, lease: HeldLease, ttl_ms: int, now: Now) -> bool:

@@ -11,7 +11,7 @@ from fabric.core.queries import Applied
 from fabric.errors import NoQuorumError, NotLeaderError
 from fabric.runtime import shared_lead
 from fabric.runtime.shared_lead import MARGIN_MS, TTL_MS, SharedLead
-from fabric.store.held_lease import HeldLease, LeaseSeen
+from fabric.store.held_lease import HeldLease, LeaseAnswer
 from proto.commands import Command
 from proto.commands.nodes import RoleHold
 from proto.ids import LogIndex, NodeId, RequestId
@@ -42,13 +42,13 @@ class Rows:
         if self.is_away:
             raise NoQuorumError("away")
 
-    async def take_lease(self, role: str, node_id: NodeId, ttl_ms: int) -> LeaseSeen:
+    async def take_lease(self, role: str, node_id: NodeId, ttl_ms: int) -> LeaseAnswer:
         await self._reached()
         now_ms = self.clock.now_ms
         if self.until_ms > now_ms and self.holder != node_id:
-            return LeaseSeen(epoch=None, left_ms=self.until_ms - now_ms)
+            return LeaseAnswer(epoch=None, left_ms=self.until_ms - now_ms)
         self.holder, self.until_ms, self.epoch = node_id, now_ms + ttl_ms, self.epoch + 1
-        return LeaseSeen(epoch=self.epoch, left_ms=ttl_ms)
+        return LeaseAnswer(epoch=self.epoch, left_ms=ttl_ms)
 
     def _is_held(self, lease: HeldLease) -> bool:
         return (self.holder, self.epoch) == (lease.node_id, lease.epoch)
@@ -151,7 +151,7 @@ async def test_a_database_that_never_answers_does_not_keep_it_leading(
 async def test_a_lease_counts_from_when_it_was_asked_for(world: World) -> None:
     real = world.rows.take_lease
 
-    async def slow(role: str, node_id: NodeId, ttl_ms: int) -> LeaseSeen:
+    async def slow(role: str, node_id: NodeId, ttl_ms: int) -> LeaseAnswer:
         seen = await real(role, node_id, ttl_ms)
         world.clock.advance(TTL_MS - MARGIN_MS)  # the answer was long on its way
         world.rows.take_lease = real  # type: ignore[method-assign]
@@ -202,7 +202,7 @@ async def test_who_stands_back_lets_another_lead_at_once_and_leads_no_more(world
 async def test_a_lease_that_arrives_after_standing_back_is_given_up(world: World) -> None:
     real = world.rows.take_lease
 
-    async def late(role: str, node_id: NodeId, ttl_ms: int) -> LeaseSeen:
+    async def late(role: str, node_id: NodeId, ttl_ms: int) -> LeaseAnswer:
         await world.leads[A].stand_back()
         return await real(role, node_id, ttl_ms)
 

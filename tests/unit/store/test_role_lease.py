@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Connection, literal
 
 from fabric.store import role_lease
 from fabric.store import tables as t
-from fabric.store.held_lease import HeldLease, LeaseSeen
+from fabric.store.held_lease import HeldLease, LeaseAnswer
 from proto.ids import NodeId
 
 A, B = NodeId("a" * 32), NodeId("b" * 32)
@@ -28,7 +28,7 @@ class Rows:
     def now(self) -> role_lease.Now:
         return literal(self.now_ms, BigInteger)
 
-    def take(self, node_id: NodeId) -> LeaseSeen:
+    def take(self, node_id: NodeId) -> LeaseAnswer:
         return role_lease.take(self.connection, "conductor", node_id, TTL_MS, self.now)
 
     def taken(self, node_id: NodeId) -> HeldLease:
@@ -55,7 +55,7 @@ def rows() -> Iterator[Rows]:
 def test_nobody_takes_what_another_holds(rows: Rows) -> None:
     lease = rows.taken(A)
     rows.now_ms += TTL_MS - 1
-    assert rows.take(B) == LeaseSeen(epoch=None, left_ms=1)
+    assert rows.take(B) == LeaseAnswer(epoch=None, left_ms=1)
     assert rows.is_held(lease)
     rows.now_ms += 1
     assert rows.taken(B).epoch == lease.epoch + 1
