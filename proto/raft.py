@@ -103,13 +103,14 @@ class AppendReply:
 class Heartbeat:
     """`commit_index` is never beyond what the follower has acknowledged, and that entry is of `commit_term`
     (0: not said). `round` counts the leader's heartbeats: reads wait for a quorum's answers to one sent after
-    they were asked (thesis, 6.4)."""
+    they were asked (thesis, 6.4). Without `asks` it only tells what is committed, and no answer is owed."""
 
     KIND: ClassVar[str] = "raft.heartbeat"
     term: Term
     commit_index: LogIndex
     round: int
     commit_term: Term = NO_TERM
+    asks: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

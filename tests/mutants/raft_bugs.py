@@ -532,6 +532,25 @@ RAFT_BUGS = (
         REPLICATION,
     ),
     bug(
+        "a follower answers no heartbeat",
+        L,
+        "node.py",
+        "                    if message.asks:\n",
+        "                    if not message.asks:\n",
+        REPLICATION,
+        ELECTIONS,
+    ),
+    bug(
+        "a read's round asks for no answer",
+        L,
+        "leader.py",
+        "            self._send_heartbeats(self.progress, commit_index)\n"
+        "            self._end_reads(commit_index)\n",
+        "            self._tell(self.progress, commit_index)\n            self._end_reads(commit_index)\n",
+        REPLICATION,
+        "tests/unit/core/raft/test_conversations.py",
+    ),
+    bug(
         "a snapshot is wanted with every heartbeat",
         L,
         "progress.py",

@@ -40,10 +40,11 @@ SLOW_DISKS = Scope(terms_max=2, log_max=1, crashes_max=1, are_disks_slow=True, s
 TWO_TERMS = Scope(terms_max=2, log_max=1)
 
 WHOLE = {
-    "one_term_two_entries": (Scope(terms_max=1, log_max=2), 15_000),
+    "one_term_two_entries": (Scope(terms_max=1, log_max=2), 6_000),
     "two_terms": (TWO_TERMS, 200_000),
 }
 BOUNDED = {
+    "one_term_three_entries": (Scope(terms_max=1, log_max=3, states_max=deeper(60_000)), 15),
     "figure_8": (BEFORE_FIGURE_8, 12),
     "crashes": (CRASHES, 9),
     "slow_disks": (SLOW_DISKS, 9),

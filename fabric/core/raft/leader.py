@@ -135,7 +135,7 @@ class Leader:
                 self._append_configuration(configuration.settled())
             else:
                 gone = [member for member in self.progress if member not in configuration.members]
-                self._send_heartbeats(gone, commit_index)  # so that they know it, too
+                self._tell(gone, commit_index)  # so that they know it, too
                 for member in gone:
                     del self.progress[member]
                 if self._me not in configuration.voters:
@@ -149,7 +149,7 @@ class Leader:
 
     def _tell_idle(self, commit_index: LogIndex) -> None:
         """Under load the next Append tells how far all is committed; who waits for none learns it now."""
-        self._send_heartbeats(
+        self._tell(
             [
                 member
                 for member, progress in self.progress.items()
@@ -157,6 +157,10 @@ class Leader:
             ],
             commit_index,
         )
+
+    def _tell(self, members: Iterable[VoterId], commit_index: LogIndex) -> None:
+        """One commit in flight would have as many answers as messages: nobody needs these."""
+        self._send_heartbeats(members, commit_index, asks=False)
 
     # ---- replication
 
@@ -215,7 +219,7 @@ class Leader:
         self.send_to(sender, commit_index)
         if is_news and reply.index <= commit_index and not progress.inflight:
             # Others committed it while this one was still writing: whoever asked there waits for this word.
-            self._send_heartbeats([sender], commit_index)
+            self._tell([sender], commit_index)
         if sender == self.transfer_to:
             self._hand_over()
 
@@ -225,7 +229,9 @@ class Leader:
         self.heartbeat_due_ms = now_ms + self._config.heartbeat_ms
         self._send_heartbeats(self.progress, commit_index)
 
-    def _send_heartbeats(self, members: Iterable[VoterId], commit_index: LogIndex) -> None:
+    def _send_heartbeats(
+        self, members: Iterable[VoterId], commit_index: LogIndex, *, asks: bool = True
+    ) -> None:
         for member in members:
             if member != self._me:
                 known = LogIndex(min(self._match(member), commit_index))
@@ -234,6 +240,7 @@ class Leader:
                     commit_index=known,
                     commit_term=self._log.term_at(known) or NO_TERM,
                     round=self._reads.round,
+                    asks=asks,
                 )
                 self._outbox.send_early(member, message)
 

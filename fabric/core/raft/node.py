@@ -344,7 +344,8 @@ class RaftNode:
                 if self._hear_leader(sender):
                     self._check_memory(message)
                     self._commit_to(message.commit_index)
-                    self._outbox.send_early(sender, HeartbeatReply(term=self.term, round=message.round))
+                    if message.asks:
+                        self._outbox.send_early(sender, HeartbeatReply(term=self.term, round=message.round))
             case HeartbeatReply():
                 if self._leader is not None:
                     self._leader.on_heartbeat_reply(sender, message, self._commit_index, self._now_ms)

@@ -76,6 +76,23 @@ def test_who_writes_last_hears_at_once_that_it_is_committed() -> None:
     assert group.data("c") == ["x"]
 
 
+def test_the_word_that_something_is_committed_costs_no_answer() -> None:
+    """Yet the periodic one does: whoever lost its majority must notice."""
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.propose("a", "x")
+    group.deliver(of(Append))
+    group.deliver(of(AppendReply))
+    assert sorted(wire.to for wire in group.wires if isinstance(wire.message, Heartbeat)) == ["b", "c"]
+    group.deliver(of(Heartbeat))
+    assert [group.data(name) for name in "abc"] == [["x"]] * 3
+    assert group.wires == []
+    group.now_ms += CONFIG.heartbeat_ms
+    group.tell("a", Woke())
+    group.deliver(of(Heartbeat))
+    assert [wire.sender for wire in group.wires if isinstance(wire.message, HeartbeatReply)] == ["b", "c"]
+
+
 def test_a_proposal_elsewhere_is_refused_and_told_who_leads() -> None:
     group = RaftGroup("a", "b", "c")
     group.elect("a")
