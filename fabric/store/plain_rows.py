@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Table, TableClause, Text, column, insert, sel
 from fabric.store import tables as t
 from fabric.store.row_digest import RowDigest
 from fabric.store.shared_incarnation import INCARNATION
+from fabric.store.tables import level2
 from fabric.store.tables.base import JsonText
 from proto.codec import Plain
 
@@ -21,9 +22,12 @@ FETCH_ROWS = 500
 Row = list[Plain]
 
 
-def carried_tables() -> tuple[Table, ...]:
-    """In the order in which they are written and hashed."""
-    return tuple(each for each in t.metadata.sorted_tables if each is not t.position)
+def carried_tables(level: int) -> tuple[Table, ...]:
+    """Of rows at that level, in the order in which they are written and hashed: by name."""
+    found = [each for each in t.metadata.sorted_tables if each is not t.position]
+    if level >= level2.LEVEL:
+        found += level2.level2_metadata.sorted_tables
+    return tuple(sorted(found, key=lambda each: each.name))
 
 
 def column_names(of: Table) -> list[str]:
@@ -46,10 +50,10 @@ def put_rows(connection: Connection, into: Table, rows: Sequence[Row]) -> None:
     connection.execute(insert(_bare(into)), [dict(zip(names, row, strict=True)) for row in rows])
 
 
-def carried_digest(connection: Connection) -> bytes:
+def carried_digest(connection: Connection, level: int) -> bytes:
     """Of all that is carried. Raises SQLAlchemyError."""
     digest = RowDigest()
-    for each in carried_tables():
+    for each in carried_tables(level):
         digest.begin(each.name)
         for row in rows_of(connection, each):
             digest.add(row)

@@ -18,10 +18,10 @@ from fabric.store.errors import SchemaVersionError, SnapshotRefusedError, StoreS
 from fabric.store.incarnation import read_incarnation
 from fabric.store.life_swap import STATE, settle
 from fabric.store.plain_rows import Row, carried_tables, column_names, rows_of
+from fabric.store.program import PROGRAM
 from fabric.store.recover import all_it_has
 from fabric.store.row_digest import LEFT_OUT
 from fabric.store.rows_file import FORM, Header, Sum, TableBegins, write_rows
-from fabric.store.schema import FIRST_LEVEL
 from fabric.store.shared_incarnation import read_shared_incarnation
 from fabric.store.sqlite import DATABASE, open_readers
 from proto.ids import FabricId
@@ -34,13 +34,12 @@ Exported = tuple[Header, Sum]
 
 def export_rows(connection: Connection, out: IO[bytes], *, incarnation: int, now_ms: int) -> Exported:
     """All rows as the transaction of `connection` sees them. Raises SnapshotRefusedError: there is no fabric
-    in them; SchemaVersionError: they have had revisions, which the file's form does not know;
-    SQLAlchemyError, OSError."""
+    in them; SchemaVersionError: their level is beyond this program; SQLAlchemyError, OSError."""
     fabric = connection.execute(select(t.fabric.c.fabric_id)).first()
     if fabric is None:
         raise SnapshotRefusedError("these rows hold no fabric yet")
     position = connection.execute(select(t.position)).mappings().one()
-    need_baseline(position["level"])
+    level = known_level(position["level"])
     header = Header(
         form=FORM,
         fabric_id=FabricId(fabric.fabric_id),
@@ -52,20 +51,18 @@ def export_rows(connection: Connection, out: IO[bytes], *, incarnation: int, now
         made_ms=now_ms,
         software=__version__,
     )
-    return header, write_rows(out, header, _content(connection))
+    return header, write_rows(out, header, _content(connection, level))
 
 
-def need_baseline(level: object) -> None:
-    """Tables of a later level have columns that the file leaves out. Raises SchemaVersionError."""
-    if level != FIRST_LEVEL:
-        raise SchemaVersionError(
-            f"the rows are at level {level}; this version moves rows of level {FIRST_LEVEL} only: use "
-            "`fabric backup` and `fabric restore`"
-        )
+def known_level(level: object) -> int:
+    """Raises SchemaVersionError: this program does not know all that rows of that level hold."""
+    if not isinstance(level, int) or PROGRAM.cannot_run_at(level):
+        raise SchemaVersionError(f"the rows are at level {level!r}, which this version cannot move")
+    return level
 
 
-def _content(connection: Connection) -> Iterator[TableBegins | Row]:
-    for each in carried_tables():
+def _content(connection: Connection, level: int) -> Iterator[TableBegins | Row]:
+    for each in carried_tables(level):
         yield TableBegins(each.name, tuple(column_names(each)))
         yield from rows_of(connection, each)
 

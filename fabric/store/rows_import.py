@@ -25,12 +25,14 @@ from fabric.store.life_swap import STATE, begin_building, commit, settle
 from fabric.store.new_life import NewLife, begin_new_life, next_numbers, raise_fences
 from fabric.store.plain_rows import Row, carried_digest, carried_tables, column_names, put_rows
 from fabric.store.postgres import SCHEMA_LOCK
+from fabric.store.program import PROGRAM
 from fabric.store.row_digest import LEFT_OUT
-from fabric.store.rows_export import connected, need_baseline, plain
+from fabric.store.rows_export import connected, known_level, plain
 from fabric.store.rows_file import Header, RowsReader, TableBegins
-from fabric.store.schema import SCHEMA_VERSION, create_schema
+from fabric.store.schema import FIRST_LEVEL, SCHEMA_VERSION, create_schema
 from fabric.store.shared_incarnation import write_shared_incarnation
 from fabric.store.sqlite import DATABASE, opened_writer
+from fabric.store.tables import level2
 from proto.ids import LogIndex, NodeId, Term
 
 BATCH_ROWS = 500
@@ -68,7 +70,6 @@ def import_into_voter(
     building = begin_building(node_directory)
     with opened_writer(building / DATABASE) as connection:
         with connection.begin():
-            create_schema(connection)
             _put_all(connection, reader)
         header = reader.header
         life = begin_new_life(
@@ -104,7 +105,6 @@ def import_into_database(
         with connection.begin():
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SCHEMA_LOCK})
             _need_empty(connection)
-            create_schema(connection)
             _put_all(connection, reader)
             header = reader.header
             incarnation, index = next_numbers(header.incarnation, header.index, now_ms)
@@ -123,15 +123,20 @@ def _opened(source: IO[bytes], accept: Callable[[Header], None]) -> RowsReader:
         raise SchemaVersionError(
             f"the rows in the file have schema version {version!r}, this program needs {SCHEMA_VERSION}"
         )
-    need_baseline(reader.header.position.get("level"))
+    known_level(reader.header.position.get("level"))
     accept(reader.header)
     return reader
 
 
 def _put_all(connection: Connection, reader: RowsReader) -> None:
-    """All rows, and what the position says beside. In the transaction that makes the tables. Raises
-    SnapshotRefusedError, SQLAlchemyError."""
-    known = {each.name: each for each in carried_tables()}
+    """All rows in tables of their level, and what the position says beside. In one transaction. Raises
+    SnapshotRefusedError, RevisionFailedError, SQLAlchemyError."""
+    level = known_level(reader.header.position.get("level"))
+    create_schema(connection)
+    for to in range(FIRST_LEVEL + 1, level + 1):
+        if to in PROGRAM.revisions:
+            PROGRAM.revisions[to].run(connection)
+    known = {each.name: each for each in carried_tables(level)}
     into: sqlalchemy.Table | None = None
     missing = dict(known)
     for item in _batches(reader.content()):
@@ -147,7 +152,7 @@ def _put_all(connection: Connection, reader: RowsReader) -> None:
             _put(connection, into, item)
     if missing:
         raise SnapshotRefusedError(f"the file lacks tables: {', '.join(sorted(missing))}")
-    if carried_digest(connection) != reader.sum.digest:
+    if carried_digest(connection, level) != reader.sum.digest:
         raise SnapshotRefusedError("the rows, read back, are not those in the file")
     said = {
         c.name: reader.header.position[c.name]
@@ -187,7 +192,7 @@ def _need_empty(connection: Connection) -> None:
     found = set(sqlalchemy.inspect(connection).get_table_names())
     if not found:
         return
-    ours = (t.metadata, t.shared_metadata)
+    ours = (t.metadata, t.shared_metadata, level2.level2_metadata)
     if t.position.name in found and t.fabric.name in found:
         fabric = connection.execute(select(t.fabric.c.fabric_id)).first()
         if fabric is not None:

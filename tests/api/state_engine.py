@@ -15,6 +15,8 @@ from fabric.store import tables as t
 from fabric.store.engine import Engine
 from fabric.store.lone_voter import lone_voter
 from fabric.store.postgres import PostgresState
+from fabric.store.tables import level2
+from tests.fixtures.newest_level import raise_to_newest
 
 server_url = ""  # set for a run over PostgreSQL
 
@@ -27,6 +29,7 @@ def is_over_postgres() -> bool:
 async def open_state(directory: Path) -> AsyncIterator[Engine]:
     state = _engine(directory)
     await state.open()
+    await raise_to_newest(state)
     try:
         yield state
     finally:
@@ -37,7 +40,7 @@ def _engine(directory: Path) -> Engine:
     if not is_over_postgres():
         return lone_voter(directory / "state", clock=SystemClock())
     engine = sqlalchemy.create_engine(server_url)
-    for metadata in (t.metadata, t.shared_metadata):
+    for metadata in (t.metadata, t.shared_metadata, level2.level2_metadata):
         metadata.drop_all(engine)
     engine.dispose()
     return PostgresState(server_url)

@@ -15,11 +15,12 @@ from sqlalchemy import Connection
 from sqlalchemy.pool import StaticPool
 
 from fabric.core.raft.log import SnapshotMark
-from fabric.store.program import PROGRAM, Program
+from fabric.store.program import Program
 from fabric.store.row_shape import shapes
 from fabric.store.schema import create_schema
 from fabric.store.sqlite import begin_with, raw
 from fabric.store.voter_tables import VoterTables, mark_of_copy
+from tests.fixtures.next_program import BASELINE
 
 SQLITE_STEPS = 10  # of SQLite's machine are one of ours
 KEPT = 0.2  # of the states between two checkpoints, that a crash may bring back
@@ -34,7 +35,7 @@ class SimTables:
         self._connection: Connection | None = None
         self.opened: VoterTables | None = None
 
-    def open(self, program: Program = PROGRAM) -> VoterTables:
+    def open(self, program: Program = BASELINE) -> VoterTables:
         image = self._images[-1] if self._images else empty_image()
         self._images = self._images or [image]
         self._connection = _connect(image)

@@ -34,12 +34,13 @@ from fabric.core.raft.pipeline import Fold, Pipeline, Write
 from fabric.core.raft.ready import Ready, Send
 from fabric.store.disk_trust import can_learn_anew, is_set_back, may_have_lost
 from fabric.store.errors import HaltedError, LogCorruptError, LogFailedError
-from fabric.store.program import PROGRAM, Program
+from fabric.store.program import Program
 from fabric.store.voter_log import Restored, VoterLog
 from fabric.store.voter_start import found_voter, restore_voter
 from fabric.store.voter_tables import Folded, VoterTables, check_copy
 from proto.commands.log import LevelRaise
 from proto.ids import LogIndex, Term, VoterId
+from tests.fixtures.next_program import BASELINE
 from tests.sim.raft_disk import DurableLog
 from tests.sim.raft_faults import DiskFault
 from tests.sim.raft_files import PowerLostError
@@ -59,7 +60,7 @@ COPIED = 0.5  # of the states of a disk between two lives, that somebody keeps
 
 class SimVoter(VoterDisk):
     def __init__(
-        self, world: RaftWorld, me: VoterId, founders: Configuration, program: Program = PROGRAM
+        self, world: RaftWorld, me: VoterId, founders: Configuration, program: Program = BASELINE
     ) -> None:
         super().__init__(world)
         self.me = me

@@ -18,14 +18,14 @@ from fabric.core.raft.ready import Send
 from fabric.core.voters.levels import next_level
 from fabric.store.apply import Outcome
 from fabric.store.command_entry import encode_command_entry
-from fabric.store.program import PROGRAM, Program
+from fabric.store.program import Program
 from proto.codec import pack, unpack
 from proto.commands import Command, encode_command
 from proto.commands.identity import ProjectCreate, ProjectDelete
 from proto.ids import LogIndex, ProjectId, RequestId, VoterId
 from proto.raft import RAFT_MESSAGES, LogEntry
 from proto.records import from_wire, to_wire
-from tests.fixtures.next_program import Paint
+from tests.fixtures.next_program import BASELINE, Paint
 from tests.fixtures.store_world import DOMAIN, fabric_init
 from tests.sim.linearizability import Verdict
 from tests.sim.membership_time import Schedule
@@ -86,7 +86,7 @@ class RaftWorld:
         self._numbers = itertools.count()
         self._requests: list[tuple[RequestId, Command]] = [(RequestId("q-init"), fabric_init())]
         self._programs = {
-            name: upgrade_to if upgrade_to is not None and place % 2 else PROGRAM
+            name: upgrade_to if upgrade_to is not None and place % 2 else BASELINE
             for place, name in enumerate(names)
         }
         self.voters: dict[VoterId, SimVoter] = {}
@@ -117,7 +117,7 @@ class RaftWorld:
 
     def add_voter(self, name: VoterId) -> None:
         known = self.founders if name in self.founders.voters else Configuration()
-        newest = self._upgrade_to or PROGRAM  # of who comes in the place of another
+        newest = self._upgrade_to or BASELINE  # of who comes in the place of another
         self.voters[name] = SimVoter(self, name, known, self._programs.get(name, newest))
         self.start(name)
 

@@ -9,9 +9,8 @@ from random import Random
 import pytest
 
 from fabric.core.raft.node import Role
-from fabric.store.program import PROGRAM
 from proto.ids import VoterId
-from tests.fixtures.next_program import TWO
+from tests.fixtures.next_program import BASELINE, TWO
 from tests.sim.raft_world import Faults, RaftWorld
 from tests.sim.seeds import few_seeds, seeds
 from tests.sim.test_raft_life import SETTLE_MS, until_a_command_is_done
@@ -37,7 +36,7 @@ def test_a_group_is_upgraded_through_troubles(seed: int) -> None:
     world.run(2_000)
     world.trouble(TROUBLE_MS)
     for name, voter in world.voters.items():
-        if voter.program is PROGRAM:
+        if voter.program is BASELINE:
             world.upgrade(name)
     world.heal()
     world.run_until(world.is_settled, within_ms=SETTLE_MS)
@@ -52,7 +51,7 @@ def test_a_group_is_upgraded_through_troubles(seed: int) -> None:
 @pytest.mark.parametrize("seed", few_seeds(1))
 def test_nothing_new_is_done_before_all_can_follow_and_a_rolling_upgrade_brings_it(seed: int) -> None:
     world = RaftWorld(seed, 3, spare=1, upgrade_to=TWO)
-    old = [name for name, voter in world.voters.items() if voter.program is PROGRAM]
+    old = [name for name, voter in world.voters.items() if voter.program is BASELINE]
     assert sorted(old) == ["n1", "n3"]
     world.run(2_000)
     for name in old:
@@ -94,7 +93,7 @@ def test_who_is_left_behind_halts_leads_nobody_and_goes_on_after_its_upgrade(
     if is_far_behind:
         for voter in world.voters.values():
             voter.compact()
-    behind.program = PROGRAM
+    behind.program = BASELINE
     applied = behind.durable.mark.index
     world.start(behind.me)
     world.run_until(lambda: behind.halt is not None, within_ms=SETTLE_MS)

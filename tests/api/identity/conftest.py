@@ -18,6 +18,7 @@ from fabric.store.lone_voter import lone_voter
 from proto.commands.identity import FabricInit
 from proto.ids import DomainId, FabricId, NodeId, ProjectId, RoleId, UserId, new_request_id
 from tests.api.core.state_double import ClockDouble
+from tests.fixtures.newest_level import raise_to_newest
 
 NODE = NodeId("0f" * 16)
 PASSWORD = "swordfish"
@@ -66,6 +67,7 @@ async def world(tmp_path: Path) -> AsyncIterator[IdentityWorld]:
     clock = ClockDouble()
     state = lone_voter(tmp_path / "state", clock=clock)
     await state.open()
+    await raise_to_newest(state)
     try:
         cloud = Cloud(state=state, fleet=unreachable, hosts=unreachable, blobs=unreachable, clock=clock)
         await state.propose(_init(), request_id=new_request_id())

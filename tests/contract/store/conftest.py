@@ -12,6 +12,8 @@ from fabric.store import tables as t
 from fabric.store.engine import Engine
 from fabric.store.lone_voter import lone_voter
 from fabric.store.postgres import PostgresState
+from fabric.store.tables import level2
+from tests.fixtures.newest_level import raise_to_newest
 from tests.fixtures.postgres_cluster import postgres_cluster, why_not
 from tests.fixtures.store_world import ManualClock, StoreWorld
 
@@ -29,6 +31,7 @@ def postgres_url() -> Iterator[str]:
 def empty_postgres(postgres_url: str) -> str:
     engine = sqlalchemy.create_engine(postgres_url)
     t.metadata.drop_all(engine)
+    level2.level2_metadata.drop_all(engine)
     t.shared_metadata.drop_all(engine)
     engine.dispose()
     return postgres_url
@@ -58,5 +61,6 @@ async def bare(engine_kind: str, request: pytest.FixtureRequest, tmp_path: Path)
 @pytest.fixture
 async def world(bare: StoreWorld) -> StoreWorld:
     """A store with a fabric, a tenant, a flavor, an image, a network, two hosts and a scheduler."""
+    await raise_to_newest(bare.engine)
     await bare.init()
     return bare

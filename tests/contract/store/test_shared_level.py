@@ -15,10 +15,11 @@ from fabric.errors import CommandRejectedError
 from fabric.store import tables as t
 from fabric.store.errors import SchemaVersionError, StoreStoppedError
 from fabric.store.postgres import PostgresState
-from fabric.store.program import PROGRAM, Program
+from fabric.store.program import Program
+from fabric.store.tables import level2
 from proto.ids import RequestId
 from tests.contract.store.test_postgres import put
-from tests.fixtures.next_program import TWO, Paint, add_colours, next_program
+from tests.fixtures.next_program import BASELINE, TWO, Paint, add_colours, next_program
 from tests.fixtures.store_world import fabric_init
 
 pytestmark = pytest.mark.postgres
@@ -30,6 +31,7 @@ def url(postgres_url: str) -> str:
     engine = sqlalchemy.create_engine(postgres_url)
     with engine.begin() as connection:
         t.metadata.drop_all(connection)
+        level2.level2_metadata.drop_all(connection)
         t.shared_metadata.drop_all(connection)
         connection.exec_driver_sql("DROP TABLE IF EXISTS paints")
     engine.dispose()
@@ -50,7 +52,7 @@ async def opened(url: str, *programs: Program) -> AsyncIterator[tuple[PostgresSt
 
 
 async def test_the_level_is_raised_once_and_who_cannot_follow_changes_nothing_more(url: str) -> None:
-    async with opened(url, PROGRAM, TWO, TWO) as (old, one, other):
+    async with opened(url, BASELINE, TWO, TWO) as (old, one, other):
         await old.propose(fabric_init(), request_id=RequestId("init"))
         with pytest.raises(CommandRejectedError, match="needs level 2 of the fabric, which is at 1"):
             await one.propose(Paint(colour="red"), request_id=RequestId("p"))
@@ -65,7 +67,7 @@ async def test_the_level_is_raised_once_and_who_cannot_follow_changes_nothing_mo
         assert again.level == 2
         await put(again, "late")
     with pytest.raises(SchemaVersionError, match="run a newer one"):
-        async with opened(url, PROGRAM):
+        async with opened(url, BASELINE):
             pass
 
 
@@ -74,7 +76,7 @@ async def test_another_revision_of_that_level_is_not_run(url: str) -> None:
         add_colours(op)  # type: ignore[arg-type]
         op.drop_index("ix_projects_colour", "projects")  # type: ignore[attr-defined]
 
-    async with opened(url, PROGRAM) as (first,):
+    async with opened(url, BASELINE) as (first,):
         await first.propose(fabric_init(), request_id=RequestId("init"))
     async with opened(url, next_program(otherwise)) as (state,):
         with pytest.raises(StoreStoppedError, match="another one than the group's"):

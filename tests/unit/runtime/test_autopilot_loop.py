@@ -21,12 +21,12 @@ from fabric.runtime.clock import SystemClock
 from fabric.runtime.events import KINDS, EventLog
 from fabric.runtime.invitation import NotInvitedError
 from fabric.runtime.level_watch import HALTED_LABEL
-from fabric.store.program import PROGRAM, Program
+from fabric.store.program import Program
 from proto.commands.nodes import JoinTokenCreate, VoterWish
 from proto.ids import NodeId, RequestId, TokenId, VoterId, voter_of
 from tests.fixtures.mesh_nodes import loopback_transports
 from tests.fixtures.mesh_view_double import MeshDouble, member_named
-from tests.fixtures.next_program import TWO
+from tests.fixtures.next_program import BASELINE, TWO
 from tests.fixtures.store_world import node_admit
 from tests.fixtures.voter_nodes import PATIENCE_S, VoterNode, caught_up, change, found, voter_nodes
 from tests.unit.runtime.voter_group import renamed, seat
@@ -143,7 +143,7 @@ class World:
 
 @asynccontextmanager
 async def world_of(
-    folder: Path, count: int, target: int = 0, program: Program = PROGRAM
+    folder: Path, count: int, target: int = 0, program: Program = BASELINE
 ) -> AsyncIterator[World]:
     async with voter_nodes(loopback_transports(), folder, count) as nodes:
         await found(nodes[0], program=program)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from fabric.store.command_entry import encode_command_entry
 from fabric.store.errors import HaltedError, RevisionFailedError, SchemaVersionError, SnapshotRefusedError
-from fabric.store.program import PROGRAM, Program
+from fabric.store.program import Program
 from fabric.store.row_digest import digest_rows
 from fabric.store.row_shape import shapes
 from fabric.store.sqlite import open_writer, raw
@@ -23,7 +23,7 @@ from proto.commands import Command, encode_command
 from proto.commands.log import LevelRaise
 from proto.ids import RequestId
 from proto.raft import LogEntry
-from tests.fixtures.next_program import THREE, TWO, Paint, Scrape, add_colours, next_program
+from tests.fixtures.next_program import BASELINE, THREE, TWO, Paint, Scrape, add_colours, next_program
 from tests.fixtures.store_world import START_MS
 from tests.unit.store.test_voter_tables import NOWHERE, command_entry, logged
 
@@ -96,7 +96,7 @@ def test_one_by_one_and_all_at_once_give_the_same_rows(opened: Open) -> None:
 
 
 def test_programs_of_two_versions_hold_the_same_rows_until_it_is_raised(opened: Open) -> None:
-    old, new = opened("old", PROGRAM), opened("new", TWO)
+    old, new = opened("old", BASELINE), opened("new", TWO)
     old.fold(HISTORY)
     new.fold(HISTORY[:2])
     assert digest(old) == digest(new)
@@ -113,13 +113,13 @@ def test_the_digest_sees_what_only_a_newer_program_knows(opened: Open) -> None:
 
 
 def test_who_does_not_know_the_level_halts_in_front_of_it_and_goes_on_after_its_upgrade(opened: Open) -> None:
-    old = opened("old", PROGRAM)
+    old = opened("old", BASELINE)
     assert len(old.fold(HISTORY)) == 2
     assert (old.mark.index, old.level) == (2, 1)
     assert "entry 3" in str(old.halt)
     assert "can apply 1 at most" in str(old.halt)
     close(old)
-    still = opened("old", PROGRAM)  # its start changes nothing
+    still = opened("old", BASELINE)  # its start changes nothing
     assert (still.halt, still.fold(HISTORY[2:])) == (None, [])
     assert still.halt is not None
     close(still)
@@ -226,7 +226,7 @@ def copied(tables: VoterTables) -> sqlite3.Connection:
 
 
 def test_a_newer_program_takes_a_snapshot_of_the_level_before_and_goes_on(opened: Open) -> None:
-    old, new, whole = opened("old", PROGRAM), opened("new", TWO), opened("whole", TWO)
+    old, new, whole = opened("old", BASELINE), opened("new", TWO), opened("whole", TWO)
     old.fold(HISTORY[:2])
     with closing(copied(old)) as copy:
         new.install(copy, old.mark)
@@ -236,7 +236,7 @@ def test_a_newer_program_takes_a_snapshot_of_the_level_before_and_goes_on(opened
 
 
 def test_a_snapshot_of_a_newer_level_halts_and_is_not_put_in(opened: Open) -> None:
-    old, new = opened("old", PROGRAM), opened("new", TWO)
+    old, new = opened("old", BASELINE), opened("new", TWO)
     old.fold(HISTORY[:1])
     new.fold(HISTORY)
     with closing(copied(new)) as copy:
@@ -247,7 +247,7 @@ def test_a_snapshot_of_a_newer_level_halts_and_is_not_put_in(opened: Open) -> No
 
 
 def test_a_snapshot_from_before_the_baseline_becomes_it(opened: Open) -> None:
-    old, new = opened("old", PROGRAM), opened("new", TWO)
+    old, new = opened("old", BASELINE), opened("new", TWO)
     old.fold(HISTORY[:2])
     with closing(copied(old)) as copy:
         copy.execute("ALTER TABLE position DROP COLUMN level")
@@ -269,5 +269,5 @@ def test_rows_of_a_newer_level_are_not_opened_and_nothing_is_changed(opened: Ope
     with pytest.raises(
         SchemaVersionError, match="level 2, and this program can apply 1 at most: run a newer"
     ):
-        opened("one", PROGRAM)
+        opened("one", BASELINE)
     assert digest(opened("one", TWO)) == before

@@ -15,7 +15,7 @@ from fabric.store.program import PROGRAM, need_level
 from fabric.store.revision import Revision
 from fabric.store.revisions import REVISIONS
 from proto.commands.log import LevelRaise, LogCompare
-from tests.fixtures.next_program import THREE, TWO, Paint, Scrape
+from tests.fixtures.next_program import BASELINE, THREE, TWO, Paint, Scrape
 
 
 def test_this_program_can_apply_what_it_says_and_nothing_newer() -> None:
@@ -34,21 +34,21 @@ def test_a_revision_is_known_by_its_sql() -> None:
 
     assert TWO.digest_of(2) == Revision("0002_renamed", same_in_other_words).digest
     assert TWO.digest_of(2) != Revision("0002_colours", other).digest
-    assert PROGRAM.digest_of(2) == b"" == THREE.digest_of(3)
+    assert BASELINE.digest_of(2) == b"" == THREE.digest_of(3)
     assert "CREATE TABLE paints" in TWO.revisions[2].rendered("postgresql")
 
 
 @pytest.mark.parametrize(
     ("program", "command", "level", "why"),
     [
-        (PROGRAM, TWO.raise_to(2), 1, "can apply 1 at most"),
-        (PROGRAM, TWO.raise_to(2), 2, ""),  # rejected, whatever it says
+        (BASELINE, TWO.raise_to(2), 1, "can apply 1 at most"),
+        (BASELINE, TWO.raise_to(2), 2, ""),  # rejected, whatever it says
         (TWO, TWO.raise_to(2), 1, ""),
         (TWO, LevelRaise(to=2), 1, "another one than the group's"),
         (THREE, TWO.raise_to(2), 1, ""),
         (TWO, THREE.raise_to(3), 2, "can apply 2 at most"),
         (THREE, LevelRaise(to=3, digest=b"x"), 2, "another one than the group's"),
-        (PROGRAM, LogCompare(), 1, ""),
+        (BASELINE, LogCompare(), 1, ""),
     ],
 )
 def test_who_can_apply_a_raise(program: Any, command: Any, level: int, why: str) -> None:

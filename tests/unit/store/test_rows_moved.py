@@ -136,7 +136,7 @@ def test_another_form_and_another_schema_are_refused(tmp_path: Path) -> None:
 def test_what_is_read_back_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever an engine made of a row on its way in."""
     file = exported(tmp_path)
-    monkeypatch.setattr(rows_import, "carried_digest", lambda connection: bytes(32))
+    monkeypatch.setattr(rows_import, "carried_digest", lambda connection, level: bytes(32))
     refused(tmp_path, file, "read back")
 
 

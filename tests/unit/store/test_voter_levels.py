@@ -15,13 +15,13 @@ from fabric.errors import CommandRejectedError, NotLeaderError
 from fabric.store.command_entry import encode_command_entry
 from fabric.store.errors import SchemaVersionError, SnapshotRefusedError, StoreFailedError, StoreStoppedError
 from fabric.store.lone_voter import ALONE
-from fabric.store.program import PROGRAM, Program
+from fabric.store.program import Program
 from fabric.store.sqlite import DATABASE
 from fabric.store.voter_engine import VoterEngine
 from proto.commands import encode_command
 from proto.commands.log import LogCompare
 from proto.ids import LogIndex, RequestId, VoterId
-from tests.fixtures.next_program import THREE, TWO, Paint
+from tests.fixtures.next_program import BASELINE, THREE, TWO, Paint
 from tests.unit.store.test_voter_engine import (
     PATIENCE_S,
     A,
@@ -78,7 +78,7 @@ async def leads(wire: Wire, names: set[VoterId]) -> VoterEngine:
 
 
 async def test_a_rolling_upgrade_ends_in_the_new_level_with_equal_rows(tmp_path: Path) -> None:
-    async with mixed(tmp_path, {A: PROGRAM, B: PROGRAM, C: TWO}) as wire:
+    async with mixed(tmp_path, {A: BASELINE, B: BASELINE, C: TWO}) as wire:
         for number, name in enumerate((A, B)):
             leader = await leader_of(wire)
             with pytest.raises(CommandRejectedError, match="needs level 2 of the fabric, which is at 1"):
@@ -102,7 +102,7 @@ async def test_a_rolling_upgrade_ends_in_the_new_level_with_equal_rows(tmp_path:
 
 
 async def test_who_is_left_behind_keeps_the_log_votes_and_goes_on_after_its_upgrade(tmp_path: Path) -> None:
-    async with mixed(tmp_path, {A: PROGRAM, B: TWO, C: TWO}) as wire:
+    async with mixed(tmp_path, {A: BASELINE, B: TWO, C: TWO}) as wire:
         await put(wire, 0)
         await leads(wire, {B, C})
         index = await raised(wire, 2)  # by force: the autopilot would have waited
@@ -135,7 +135,7 @@ async def test_who_is_left_behind_keeps_the_log_votes_and_goes_on_after_its_upgr
 
 
 async def test_a_leader_that_cannot_go_on_gives_the_lead_up(tmp_path: Path) -> None:
-    async with mixed(tmp_path, {A: PROGRAM, B: TWO, C: TWO}) as wire:
+    async with mixed(tmp_path, {A: BASELINE, B: TWO, C: TWO}) as wire:
         leader = await leads(wire, {A})
         held = asyncio.create_task(leader.wait_applied(LogIndex(leader.applied_index + 1_000)))
         data = encode_command_entry(0, RequestId("raise"), encode_command(TWO.raise_to(2)))
@@ -151,7 +151,7 @@ async def test_a_leader_that_cannot_go_on_gives_the_lead_up(tmp_path: Path) -> N
 
 
 async def test_a_snapshot_of_a_level_beyond_it_halts_a_voter(tmp_path: Path) -> None:
-    async with mixed(tmp_path, {A: PROGRAM, B: TWO, C: TWO}) as wire:
+    async with mixed(tmp_path, {A: BASELINE, B: TWO, C: TWO}) as wire:
         await leads(wire, {B, C})
         await put(wire, 0)
         behind = wire.voters[A]
@@ -176,10 +176,10 @@ async def test_one_alone_says_what_it_cannot_apply_and_a_newer_program_opens_it(
         await put(wire, 0)
         await wire.stop(ALONE)
         with pytest.raises(SchemaVersionError, match="run a newer one"):
-            await wire.start(ALONE, Configuration(), program=PROGRAM)
+            await wire.start(ALONE, Configuration(), program=BASELINE)
         for path in (tmp_path / ALONE).glob(f"{DATABASE}*"):
             path.unlink()  # the rows are made again from the log
         with pytest.raises(StoreStoppedError, match=f"entry {index}"):
-            await wire.start(ALONE, Configuration(), program=PROGRAM)
+            await wire.start(ALONE, Configuration(), program=BASELINE)
         again = await wire.start(ALONE, Configuration(), program=THREE)
         assert (again.level, await names(again)) == (2, numbered(1))

@@ -1,0 +1,14 @@
+"""Whether the rows are at the level that a table came with."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select
+
+from fabric.store import tables as t
+
+_LEVEL = select(t.position.c.level)
+
+
+def is_at(connection: Connection, level: int) -> bool:
+    """False: its tables are not there yet, and so nothing is in them. Raises SQLAlchemyError."""
+    return int(connection.execute(_LEVEL).scalar_one()) >= level

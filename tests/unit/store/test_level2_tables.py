@@ -1,0 +1,48 @@
+"""What level 2's tables are said to be is what its revision makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from fabric.store import tables as t
+from fabric.store.plain_rows import carried_tables
+from fabric.store.revisions import REVISIONS
+from fabric.store.tables import level2
+
+
+def _named(found: Any) -> list[tuple[str, tuple[str, ...]]]:
+    return sorted((each["name"], tuple(each["column_names"])) for each in found)
+
+
+def shape(connection: sa.Connection) -> dict[str, Any]:
+    seen = sa.inspect(connection)
+    return {
+        table: {
+            "columns": [
+                (column["name"], str(column["type"]), column["nullable"])
+                for column in seen.get_columns(table)
+            ],
+            "key": seen.get_pk_constraint(table)["constrained_columns"],
+            "unique": sorted(
+                (u["name"], tuple(u["column_names"])) for u in seen.get_unique_constraints(table)
+            ),
+            "indices": sorted((i["name"], tuple(i["column_names"])) for i in seen.get_indexes(table)),
+        }
+        for table in seen.get_table_names()
+    }
+
+
+def test_the_revision_makes_the_tables_that_are_declared() -> None:
+    with sa.create_engine("sqlite://").begin() as revised, sa.create_engine("sqlite://").begin() as declared:
+        REVISIONS[level2.LEVEL].run(revised)
+        level2.level2_metadata.create_all(declared)
+        assert shape(revised) == shape(declared)
+        assert shape(revised).keys() == level2.level2_metadata.tables.keys()
+
+
+def test_what_is_carried_grows_with_the_level() -> None:
+    first, second = ({each.name for each in carried_tables(level)} for level in (1, 2))
+    assert first == t.metadata.tables.keys() - {"position"}
+    assert second - first == level2.level2_metadata.tables.keys()
