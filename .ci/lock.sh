@@ -14,6 +14,6 @@ compile --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 compile --extra fuzz -c requirements.lock -c requirements-dev.lock -o requirements-fuzz.lock pyproject.toml
 echo "libvirt-python>=9.0" >"$tool/libvirt.in"
 compile -o requirements-libvirt.lock "$tool/libvirt.in"
-echo "python-openstackclient" >"$tool/clients.in"
+printf "python-openstackclient\nosc-placement\n" >"$tool/clients.in"
 compile -o tests/clients/requirements.lock "$tool/clients.in"
 sed -i -E "s#$tool/##" requirements*.lock tests/clients/requirements.lock
