@@ -92,7 +92,7 @@ class Past:
     leaders: tuple[tuple[int, int], ...] = ()  # (term, voter)
 
 
-STAND, COMMAND = "it stands", "it takes a command"
+STAND, COMMAND, TELL = "it stands", "it takes a command", "it tells what is committed"
 WRITE, CRASH = "its disk writes", "it crashes and comes back"
 Action = Hashable  # one of these, the number of a wire, or a pair of one and CRASH
 # slots, numbers of the wires to each, number of the past, crashes
@@ -179,6 +179,9 @@ class Explorer:
             if node.role is Role.LEADER:
                 if len(slot.log) < scope.log_max:
                     actions.append(COMMAND)
+                assert node.leader is not None
+                if node.leader.tells_somebody(node.commit_index):
+                    actions.append(TELL)
             elif node.term < scope.terms_max:
                 actions.append(STAND)
             if scope.are_disks_slow and not slot.pipeline.is_idle:
@@ -271,7 +274,7 @@ class Explorer:
         if action is CRASH:
             return Step(self._number(voter, self._wake_up(voter, disk), disk, Pipeline()), ())
         if action is not WRITE:
-            ready = node.handle(self._event(voter, action), LATER_MS)
+            ready = self._told(voter, node, action)
             self._owe(node, disk, pipeline, ready, sends)
         if action is WRITE or not self._scope.are_disks_slow:
             self._write(node, disk, pipeline, sends)
@@ -281,12 +284,21 @@ class Explorer:
             assert kept == slot.log, f"{node.me} leads and takes back entries of its own log"
         return Step(after, self._number_wires(voter, sends))
 
+    def _told(self, voter: int, node: RaftNode, action: Action) -> Ready:
+        if action is TELL:  # and nothing else that a leader does when it wakes
+            assert node.leader is not None
+            node.leader.heartbeat_due_ms = node.leader.quorum_due_ms = 2 * LATER_MS
+            node.leader.tell_due_ms = LATER_MS
+        return node.handle(self._event(voter, action), LATER_MS)
+
     def _event(self, voter: int, action: Action) -> RaftEvent:
         if isinstance(action, int):
             wire = self._wires[action]
             return Received(self._names[wire.sender], wire.message)
         if action is STAND:
             return self._stand
+        if action is TELL:
+            return Woke()
         return Propose([("", self._names[voter].encode())])
 
     def _crash_in(self, voter: int, number: int, action: Action) -> Step | None:
@@ -295,7 +307,7 @@ class Explorer:
         if key not in self._torn:
             slot = self._slots[number]
             node = twin(slot.node)
-            early = node.handle(self._event(voter, action), LATER_MS).early
+            early = self._told(voter, node, action).early
             if not early:
                 self._torn[key] = None
             else:

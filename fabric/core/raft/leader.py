@@ -27,6 +27,8 @@ from proto.raft import (
     TimeoutNow,
 )
 
+TELL_AFTER_MS = 1  # when a follower learns what is committed, unless entries bring the word before
+
 
 class Leader:
     def __init__(
@@ -41,6 +43,7 @@ class Leader:
         self.progress: dict[VoterId, Progress] = {}  # of the members, and of who left until that is committed
         self.heartbeat_due_ms = now_ms + config.heartbeat_ms  # the first entry says who leads
         self.quorum_due_ms = now_ms + config.election_ms
+        self.tell_due_ms: int | None = None  # somebody is to be told what is committed
         self.transfer_to: VoterId | None = None
         self._transfer_until_ms = 0
         self._first_index = LogIndex(log.last_index + 1)  # of this term
@@ -52,7 +55,8 @@ class Leader:
         """None while it leads nobody else: there is nobody to beat for, and nobody to lose."""
         if self.progress.keys() == {self._me}:
             return None
-        return min(self.heartbeat_due_ms, self.quorum_due_ms)
+        due_ms = min(self.heartbeat_due_ms, self.quorum_due_ms)
+        return due_ms if self.tell_due_ms is None else min(due_ms, self.tell_due_ms)
 
     # ---- the log
 
@@ -127,7 +131,7 @@ class Leader:
         progress = self.progress.get(voter)
         return progress.match if progress is not None else LogIndex(0)
 
-    def committed(self, commit_index: LogIndex) -> bool:
+    def committed(self, commit_index: LogIndex, now_ms: int) -> bool:
         """The commit index moved. False: with it this node stopped being a voter, and must not lead on."""
         configuration, index = self._log.configuration, self._log.configuration_index
         if index <= commit_index:
@@ -135,32 +139,40 @@ class Leader:
                 self._append_configuration(configuration.settled())
             else:
                 gone = [member for member in self.progress if member not in configuration.members]
-                self._tell(gone, commit_index)  # so that they know it, too
+                self._send_heartbeats(gone, commit_index, asks=False)  # so that they know it, too
                 for member in gone:
                     del self.progress[member]
                 if self._me not in configuration.voters:
                     self._hand_to_the_best()
                     return False
         self.send_all(commit_index)
-        self._tell_idle(commit_index)
+        self._arrange_telling(commit_index, now_ms)
         self._begin_reads(commit_index)
         self._end_reads(commit_index)  # who was still to answer may have left
         return True
 
-    def _tell_idle(self, commit_index: LogIndex) -> None:
-        """Under load the next Append tells how far all is committed; who waits for none learns it now."""
-        self._tell(
-            [
-                member
-                for member, progress in self.progress.items()
-                if progress.match and not progress.inflight
-            ],
-            commit_index,
-        )
+    def _arrange_telling(self, commit_index: LogIndex, now_ms: int) -> None:
+        """Who waits for entries learns what is committed from those. Others are told soon, not at once: while
+        one command follows another, the next one's Append is there before."""
+        if self.tell_due_ms is None and self.tells_somebody(commit_index):
+            self.tell_due_ms = now_ms + TELL_AFTER_MS
 
-    def _tell(self, members: Iterable[VoterId], commit_index: LogIndex) -> None:
-        """One commit in flight would have as many answers as messages: nobody needs these."""
-        self._send_heartbeats(members, commit_index, asks=False)
+    def tells_somebody(self, commit_index: LogIndex) -> bool:
+        return bool(self._untold(commit_index))
+
+    def _untold(self, commit_index: LogIndex) -> list[VoterId]:
+        return [
+            member
+            for member, progress in self.progress.items()
+            if member != self._me
+            and not progress.inflight
+            and progress.told < min(progress.match, commit_index)
+        ]
+
+    def tell(self, commit_index: LogIndex) -> None:
+        """Nobody owes an answer: with one command in flight that would double the messages."""
+        self.tell_due_ms = None
+        self._send_heartbeats(self._untold(commit_index), commit_index, asks=False)
 
     # ---- replication
 
@@ -195,7 +207,9 @@ class Leader:
                 entries=tuple(entries),
             )
             self._outbox.send_early(member, message)
-            progress.sent(LogIndex(previous + len(entries)))
+            last = LogIndex(previous + len(entries))
+            progress.sent(last)
+            progress.told = LogIndex(max(progress.told, min(commit_index, last)))
             even_empty = False
             if is_probe or not entries:
                 return
@@ -214,12 +228,9 @@ class Leader:
             return
         if reply.index > self._log.last_index:
             return  # no follower of ours holds what we never sent
-        is_news = reply.index > progress.match
         progress.matched(reply.index)
         self.send_to(sender, commit_index)
-        if is_news and reply.index <= commit_index and not progress.inflight:
-            # Others committed it while this one was still writing: whoever asked there waits for this word.
-            self._tell([sender], commit_index)
+        self._arrange_telling(commit_index, now_ms)  # others may have committed it while this one still wrote
         if sender == self.transfer_to:
             self._hand_over()
 
@@ -235,6 +246,7 @@ class Leader:
         for member in members:
             if member != self._me:
                 known = LogIndex(min(self._match(member), commit_index))
+                self.progress[member].told = LogIndex(max(self.progress[member].told, known))
                 message = Heartbeat(
                     term=self._term,
                     commit_index=known,

@@ -230,6 +230,8 @@ class RaftNode:
             leader.give_up_transfer(self._now_ms)
             if self._now_ms >= leader.heartbeat_due_ms:
                 leader.beat(self._commit_index, self._now_ms)
+            if leader.tell_due_ms is not None and self._now_ms >= leader.tell_due_ms:
+                leader.tell(self._commit_index)
         elif self._now_ms >= self._election_due_ms and self.may_stand:
             self._ask_before_campaign()
 
@@ -495,7 +497,7 @@ class RaftNode:
         index = leader.committable()
         if index > self._commit_index:
             self._commit_index = index
-            if not leader.committed(index):
+            if not leader.committed(index, self._now_ms):
                 self._follow(self.term, None)
 
     def _on_snapshot(self, sender: VoterId, term: Term, mark: SnapshotMark) -> None:

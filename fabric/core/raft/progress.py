@@ -32,6 +32,7 @@ class Progress:
         "pace",
         "pending_snapshot",
         "round",
+        "told",
         "wrote_ms",
     )
 
@@ -46,6 +47,7 @@ class Progress:
         self.nudged_ms = answered_ms  # when it was last asked where it is because it lags
         self.wrote_ms = answered_ms  # when its disk last did what it owed, or owed nothing
         self.round = 0  # the latest heartbeat it answered
+        self.told = LogIndex(0)  # up to where it was told that all is committed
 
     def may_send(self, inflight_max: int) -> bool:
         match self.pace:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fabric.core.raft.configuration import Configuration
 from fabric.core.voters.config import VotersConfig
-from fabric.core.voters.levels import BEFORE_LEVELS, THIS_PROGRAM, Levels
+from fabric.core.voters.levels import BEFORE_LEVELS, Levels
 from proto.ids import NodeId, VoterId
 
 
@@ -41,7 +41,7 @@ class Facts:
     members: Mapping[VoterId, MemberFacts]  # the leader itself may be missing; who else is, never answered
     nodes: tuple[NodeFacts, ...]  # of the whole fabric, the leader's own too
     level: int = 1  # of the group
-    program: Levels = THIS_PROGRAM  # the leader's own
+    program: Levels = BEFORE_LEVELS  # the leader's own
     is_changing: bool = False  # a change of the configuration is not committed yet
     wanted: frozenset[NodeId] = frozenset()  # the operator's word: these first
     unwanted: frozenset[NodeId] = frozenset()  # ... and these never; stronger than `wanted`

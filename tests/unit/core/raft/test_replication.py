@@ -61,7 +61,7 @@ def test_what_is_proposed_is_applied_everywhere_in_order() -> None:
     assert [group.data(name) for name in "abc"] == [["x", "y", "z"]] * 3
 
 
-def test_who_writes_last_hears_at_once_that_it_is_committed() -> None:
+def test_who_writes_last_hears_soon_that_it_is_committed() -> None:
     """Whoever proposed there waits until that voter's rows hold it: not until the next heartbeat."""
     group = RaftGroup("a", "b", "c")
     group.elect("a")
@@ -69,11 +69,32 @@ def test_who_writes_last_hears_at_once_that_it_is_committed() -> None:
     group.slow.add(group["c"].me)
     group.propose("a", "x")
     group.deliver()
+    group.pass_a_moment()
+    group.deliver()
     assert [group.data(name) for name in "abc"] == [["x"], ["x"], []]
     group.slow.clear()
     group.write("c")
     group.deliver()
+    assert group.pass_a_moment() == ["a"]
+    group.deliver()
     assert group.data("c") == ["x"]
+
+
+def test_entries_that_follow_at_once_tell_what_is_committed_and_nothing_else_does() -> None:
+    group = RaftGroup("a", "b", "c")
+    group.elect("a")
+    group.propose("a", "x")
+    group.deliver()
+    group.propose("a", "y")
+    group.deliver()
+    assert group.data("b") == ["x"]
+    assert not [
+        ready for ready in group.answers for send in ready.early if isinstance(send.message, Heartbeat)
+    ]
+    assert group.pass_a_moment() == ["a"]
+    group.deliver()
+    assert group.data("b") == ["x", "y"]
+    assert group.pass_a_moment() == []
 
 
 def test_the_word_that_something_is_committed_costs_no_answer() -> None:
@@ -81,8 +102,8 @@ def test_the_word_that_something_is_committed_costs_no_answer() -> None:
     group = RaftGroup("a", "b", "c")
     group.elect("a")
     group.propose("a", "x")
-    group.deliver(of(Append))
-    group.deliver(of(AppendReply))
+    group.deliver()
+    group.pass_a_moment()
     assert sorted(wire.to for wire in group.wires if isinstance(wire.message, Heartbeat)) == ["b", "c"]
     group.deliver(of(Heartbeat))
     assert [group.data(name) for name in "abc"] == [["x"]] * 3
