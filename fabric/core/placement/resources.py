@@ -1,0 +1,127 @@
+"""What a server asks for in Placement's terms: resource classes, traits, and numbered groups of them.
+
+Sources: Nova's extra specs reference (`resources`, `trait`, `group_policy`, `hw:cpu_policy`) and its
+`scheduler/utils.py`; Placement's "granular resource requests".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fabric.core.servers.model import FlavorSnapshot
+
+VCPU, PCPU, MEMORY_MB, DISK_GB = "VCPU", "PCPU", "MEMORY_MB", "DISK_GB"
+MB_PER_GB = 1024
+AMOUNT_MAX = (1 << 31) - 1  # Placement's largest integer
+
+STANDARD_CLASSES = (
+    "VCPU", "MEMORY_MB", "DISK_GB", "PCI_DEVICE", "SRIOV_NET_VF", "NUMA_SOCKET", "NUMA_CORE", "NUMA_THREAD",
+    "NUMA_MEMORY_MB", "IPV4_ADDRESS", "VGPU", "VGPU_DISPLAY_HEAD", "NET_BW_EGR_KILOBIT_PER_SEC",
+    "NET_BW_IGR_KILOBIT_PER_SEC", "PCPU", "MEM_ENCRYPTION_CONTEXT", "FPGA", "PGPU",
+    "NET_PACKET_RATE_KILOPACKET_PER_SEC", "NET_PACKET_RATE_EGR_KILOPACKET_PER_SEC",
+    "NET_PACKET_RATE_IGR_KILOPACKET_PER_SEC",
+)  # fmt: skip
+
+_RESOURCES = re.compile(r"resources(?P<suffix>[A-Za-z0-9_-]{0,64}):(?P<name>[A-Z0-9_]{1,255})")
+_TRAIT = re.compile(r"trait(?P<suffix>[A-Za-z0-9_-]{0,64}):(?P<name>[A-Z0-9_]{1,255})")
+_IN_TREE = re.compile(r"in_tree(?P<suffix>[A-Za-z0-9_-]{0,64})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceGroup:
+    """What one provider must give; the unsuffixed group may be spread over the tree."""
+
+    resources: Mapping[str, int] = field(default_factory=dict)  # class -> amount, in the class's unit
+    required: frozenset[str] = frozenset()
+    forbidden: frozenset[str] = frozenset()
+    in_tree: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceRequest:
+    unsuffixed: ResourceGroup
+    numbered: Mapping[str, ResourceGroup] = field(default_factory=dict)  # by suffix
+    group_policy: str | None = None  # "none" or "isolate", of numbered groups
+
+    def total(self) -> dict[str, int]:
+        """Over all groups, by class."""
+        found = dict(self.unsuffixed.resources)
+        for group in self.numbered.values():
+            for name, amount in group.resources.items():
+                found[name] = found.get(name, 0) + amount
+        return found
+
+    def required(self) -> frozenset[str]:
+        return self.unsuffixed.required.union(*(group.required for group in self.numbered.values()))
+
+    def forbidden(self) -> frozenset[str]:
+        """Of the unsuffixed group: what a numbered one forbids is its own provider's matter."""
+        return self.unsuffixed.forbidden
+
+
+def resource_request(
+    flavor: FlavorSnapshot, image_properties: Mapping[str, str] | None = None
+) -> ResourceRequest:
+    """The flavor's own numbers, what its extra specs say instead or beside, and the image's traits. What
+    is no amount is passed over, as Nova does: `os-extra_specs` refuses it where it is written."""
+    suffixed: dict[str, dict[str, int]] = {"": flavor_resources(flavor)}
+    required: dict[str, set[str]] = {}
+    forbidden: dict[str, set[str]] = {}
+    in_tree: dict[str, str] = {}
+    for key, value in sorted(flavor.extra_specs.items()):
+        if (found := _RESOURCES.fullmatch(key)) is not None:
+            amount = amount_of(value)
+            if amount is not None:
+                suffixed.setdefault(found["suffix"], {})[found["name"]] = amount
+        elif (found := _TRAIT.fullmatch(key)) is not None:
+            _note_trait(found["suffix"], found["name"], value, required, forbidden)
+        elif (found := _IN_TREE.fullmatch(key)) is not None:
+            in_tree[found["suffix"]] = value
+    for key, value in sorted((image_properties or {}).items()):
+        if (found := _TRAIT.fullmatch(key)) is not None:
+            _note_trait(found["suffix"], found["name"], value, required, forbidden)
+    groups = {
+        suffix: ResourceGroup(
+            resources={name: amount for name, amount in suffixed.get(suffix, {}).items() if amount > 0},
+            required=frozenset(required.get(suffix, ())),
+            forbidden=frozenset(forbidden.get(suffix, ())),
+            in_tree=in_tree.get(suffix),
+        )
+        for suffix in sorted({*suffixed, *required, *forbidden, *in_tree})
+    }
+    return ResourceRequest(
+        unsuffixed=groups.pop(""),
+        numbered=groups,
+        group_policy=flavor.extra_specs.get("group_policy") if groups else None,
+    )
+
+
+def flavor_resources(flavor: FlavorSnapshot) -> dict[str, int]:
+    """By the flavor's own numbers. Disk counts root, ephemeral and swap, swap rounded up to whole GB.
+    Dedicated processors are PCPU."""
+    processors = PCPU if flavor.extra_specs.get("hw:cpu_policy") == "dedicated" else VCPU
+    swap_gb = (flavor.swap_mb + MB_PER_GB - 1) // MB_PER_GB
+    return {
+        processors: flavor.vcpus,
+        MEMORY_MB: flavor.memory_mb,
+        DISK_GB: flavor.root_gb + flavor.ephemeral_gb + swap_gb,
+    }
+
+
+def amount_of(value: str) -> int | None:
+    """None: no whole number that Placement takes."""
+    if not value.isascii() or not value.isdigit() or len(value) > len(str(AMOUNT_MAX)):
+        return None
+    amount = int(value)
+    return amount if amount <= AMOUNT_MAX else None
+
+
+def _note_trait(
+    suffix: str, name: str, value: str, required: dict[str, set[str]], forbidden: dict[str, set[str]]
+) -> None:
+    if value == "required":
+        required.setdefault(suffix, set()).add(name)
+    elif value == "forbidden":
+        forbidden.setdefault(suffix, set()).add(name)
