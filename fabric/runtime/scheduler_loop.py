@@ -10,20 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fabric.core.nodes.queries import ListHosts
-from fabric.core.placement.choose import Choice, choose_batch
-from fabric.core.placement.explain import NoHost
+from fabric.core.placement.choose import Choice, choose, claim
 from fabric.core.placement.host_table import HostTable
+from fabric.core.placement.no_host import NoHost, no_host
+from fabric.core.placement.policy import Policy, policy_of
+from fabric.core.placement.queries import ListPlacementRequests
+from fabric.core.placement.request import PlacementRequest
+from fabric.core.placement.settings import PlacementSettings
 from fabric.core.queries import Consistency
-from fabric.core.servers.model import Server
-from fabric.core.servers.queries import ListUnplaced
 from fabric.errors import CommandRejectedError, FabricError, Outcome
+from fabric.runtime.build_failures import BuildFailures
 from fabric.runtime.clock import Clock
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.hard_state import AppliedEntry, HardState, derive_request_id
+from fabric.runtime.host_view import read_table
 from proto.commands import Command
 from proto.commands.servers import ServerCreate, ServerPlace, ServerUnplaceable
 from proto.ids import Fence, new_uuid
@@ -31,7 +34,11 @@ from proto.ids import Fence, new_uuid
 log = logging.getLogger(__name__)
 
 # Losing these is ordinary: someone else changed the row or took the room; the next round looks again.
-_LOST_RACE = frozenset({"no_capacity", "stale", "host_disabled", "bad_state", "not_found"})
+_LOST_RACE = frozenset({"no_capacity", "stale", "host_disabled", "bad_state", "not_found", "policy_violated"})
+# That host is at fault: the next best may do.
+_OTHER_HOST = frozenset({"no_capacity", "host_disabled", "policy_violated"})
+ALTERNATES = 2
+DECIDED_AT_ONCE = 16  # then the loop gets a turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +71,15 @@ class SchedulerLoop:
         fence: Callable[[], Fence | None],
         clock: Clock,
         config: SchedulerConfig | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self._state = state
         self._fleet = fleet
         self._fence = fence
         self._clock = clock
         self._config = config or SchedulerConfig()
+        self._policy = policy or policy_of(PlacementSettings())
+        self._failures = BuildFailures()
         self._wake = asyncio.Event()
         self._batch = self._config.batch_max
 
@@ -106,62 +116,84 @@ class SchedulerLoop:
         if fence is None:
             result.is_blocked = True
             return result
-        servers = await self._state.read(ListUnplaced(limit=self._batch))
-        if not servers:
+        requests = await self._state.read(ListPlacementRequests(limit=self._batch))
+        if not requests:
             self._batch = self._config.batch_max
             return result
         started_ms = self._clock.monotonic_ms()
-        usages = await self._state.read(ListHosts(), consistency=Consistency.LINEARIZABLE)
-        states = {member.record.node_id: member.state for member in self._fleet.members()}
-        table = HostTable.of(usages, states)
-        result.is_full = len(servers) >= self._batch
-        await self._decide(servers, table, fence, result)
+        table = await read_table(
+            self._state,
+            self._fleet,
+            requests,
+            build_failures=self._failures.counts(started_ms),
+            consistency=Consistency.LINEARIZABLE,
+        )
+        result.is_full = len(requests) >= self._batch
+        await self._decide(requests, table, fence, result)
         log.info(
             "scheduling round",
             extra={
                 "placed": result.placed,
                 "unplaceable": result.unplaceable,
                 "retry": result.retry,
-                "hosts": len(usages),
+                "hosts": len(table),
                 "took_ms": self._clock.monotonic_ms() - started_ms,
             },
         )
         return result
 
     async def _decide(
-        self, servers: Sequence[Server], table: HostTable, fence: Fence, result: RoundResult
+        self, requests: Sequence[PlacementRequest], table: HostTable, fence: Fence, result: RoundResult
     ) -> None:
+        """Each choice is claimed before the next is made. A proposal leaves while later ones are decided."""
         slots = asyncio.Semaphore(self._config.in_flight_max)
+        explained: dict[object, NoHost] = {}  # many servers of one kind are in vain for one reason
         async with asyncio.TaskGroup() as group:
-            for server, decision in zip(servers, choose_batch(servers, table), strict=True):
-                command = _command(server, decision, fence)
-                group.create_task(self._propose(server, command, slots, result))
+            for number, request in enumerate(requests):
+                choice = choose(request, table, self._policy, alternates=ALTERNATES)
+                if choice is None:
+                    why = explained.get(request.kind)
+                    if why is None:
+                        why = explained[request.kind] = no_host(request, table, self._policy)
+                        await asyncio.sleep(0)
+                    commands = [_unplaceable(request, why, fence)]
+                else:
+                    claim(request, choice.host_id, table)
+                    commands = _places(request, choice, fence)
+                group.create_task(self._propose(request, commands, slots, result))
+                if number % DECIDED_AT_ONCE == DECIDED_AT_ONCE - 1:
+                    await asyncio.sleep(0)
 
     async def _propose(
-        self, server: Server, command: Command, slots: asyncio.Semaphore, result: RoundResult
+        self,
+        request: PlacementRequest,
+        commands: Sequence[Command],
+        slots: asyncio.Semaphore,
+        result: RoundResult,
     ) -> None:
-        """A fresh request id each time: `read_generation` already makes a repeat harmless, and a stored
-        refusal must not answer for a later, better choice."""
-        request_id = derive_request_id(server.request_id, f"place/{new_uuid()}")
-        fields = {"server": server.server_id, "request_id": server.request_id}
+        """The first of `commands`, and the next one when it was the host that could not. A fresh request id
+        each time: `read_generation` already makes a repeat harmless, and a stored refusal must not answer for
+        a later, better choice."""
+        fields = {"server": request.server_id, "request_id": request.request_id}
         async with slots:
-            try:
-                await self._state.propose(command, request_id=request_id)
-            except CommandRejectedError as error:
-                result.retry += 1
-                if error.reason == "fenced":
-                    result.is_blocked = True
-                    log.warning("scheduler is fenced", extra=fields)
-                elif error.reason in _LOST_RACE:
-                    log.info("placement lost a race", extra={**fields, "reason": error.reason})
-                else:
-                    log.error("placement refused", extra={**fields, "reason": error.reason})
-                return
-            except FabricError as error:
-                result.retry += 1
-                known = "not done" if error.outcome is Outcome.NOT_DONE else "unknown"
-                log.warning("placement not answered", extra={**fields, "code": error.code, "outcome": known})
-                return
+            for command, is_last in _with_last(commands):
+                request_id = derive_request_id(request.request_id, f"place/{new_uuid()}")
+                try:
+                    await self._state.propose(command, request_id=request_id)
+                except CommandRejectedError as error:
+                    if error.reason in _OTHER_HOST and not is_last:
+                        log.info("placement tries an alternate", extra={**fields, "reason": error.reason})
+                        continue
+                    self._rejected(error.reason, fields, result)
+                    return
+                except FabricError as error:
+                    result.retry += 1
+                    known = "not done" if error.outcome is Outcome.NOT_DONE else "unknown"
+                    log.warning(
+                        "placement not answered", extra={**fields, "code": error.code, "outcome": known}
+                    )
+                    return
+                break
         if isinstance(command, ServerPlace):
             result.placed += 1
             log.debug("server placed", extra={**fields, "host": command.host_id})
@@ -169,28 +201,47 @@ class SchedulerLoop:
             result.unplaceable += 1
             log.warning("no valid host", extra={**fields, "reason": command.message})
 
+    def _rejected(self, reason: str, fields: dict[str, str], result: RoundResult) -> None:
+        result.retry += 1
+        if reason == "fenced":
+            result.is_blocked = True
+            log.warning("scheduler is fenced", extra=fields)
+        elif reason in _LOST_RACE:
+            log.info("placement lost a race", extra={**fields, "reason": reason})
+        else:
+            log.error("placement refused", extra={**fields, "reason": reason})
+
     async def _wait(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.resync_ms / 1000):
                 await self._wake.wait()
 
     def _on_applied(self, entry: AppliedEntry) -> None:
-        if isinstance(entry.command, ServerCreate):
+        self._failures.note(entry, self._clock.monotonic_ms())
+        if entry.command.KIND.startswith(ServerCreate.KIND):
             self._wake.set()
 
 
-def _command(server: Server, decision: Choice | NoHost, fence: Fence) -> Command:
-    if isinstance(decision, Choice):
-        return ServerPlace(
-            server_id=server.server_id,
-            host_id=decision.host_id,
-            fence=fence,
-            read_generation=server.generation,
+def _with_last(commands: Sequence[Command]) -> Iterator[tuple[Command, bool]]:
+    for number, command in enumerate(commands, 1):
+        yield command, number == len(commands)
+
+
+def _places(request: PlacementRequest, choice: Choice, fence: Fence) -> list[Command]:
+    """Where it is to go; and where else, should it turn out that it cannot."""
+    return [
+        ServerPlace(
+            server_id=request.server_id, host_id=host_id, fence=fence, read_generation=request.generation
         )
+        for host_id in (choice.host_id, *choice.alternates)
+    ]
+
+
+def _unplaceable(request: PlacementRequest, why: NoHost, fence: Fence) -> Command:
     return ServerUnplaceable(
-        server_id=server.server_id,
+        server_id=request.server_id,
         fence=fence,
-        read_generation=server.generation,
-        message=decision.message,
-        details=decision.details,
+        read_generation=request.generation,
+        message=why.message,
+        details=why.details,
     )

@@ -24,6 +24,7 @@ S, L = Harm.SAFETY, Harm.LIVENESS
 STATE_SERVICE = "tests/unit/runtime/test_state_service.py"
 RECONCILE, ASSIGNMENTS = "tests/unit/compute/test_reconcile.py", "tests/unit/compute/test_assignments.py"
 HOST_PARTS = "tests/unit/compute/test_host_parts.py"
+CHOICE = "tests/property/test_placement.py"
 FILTERS, SCHEDULER = "tests/unit/core/placement/test_filters.py", "tests/unit/runtime/test_scheduler_loop.py"
 CHANGES_API = "tests/api/compute/test_server_changes_api.py"
 TOKENS = "tests/unit/control/test_tokens.py"
@@ -73,8 +74,8 @@ RUNTIME = (
         "a placement that lost a race is not tried again",
         L,
         "fabric/runtime/scheduler_loop.py",
-        '                result.retry += 1\n                if error.reason == "fenced":',
-        '                if error.reason == "fenced":',
+        '        result.retry += 1\n        if reason == "fenced":',
+        '        if reason == "fenced":',
         SCHEDULER,
     ),
     bug(
@@ -200,42 +201,42 @@ PLACEMENT = (
     bug(
         "a disabled host is chosen",
         S,
-        "fabric/core/placement/filters/compute.py",
-        "    if not host.enabled:\n",
-        "    if False:\n",
+        "fabric/core/placement/host_facts.py",
+        "        return self.host.enabled and not self.host.forced_down and self.is_alive\n",
+        "        return not self.host.forced_down and self.is_alive\n",
         FILTERS,
     ),
     bug(
         "a dead host is chosen",
         S,
-        "fabric/core/placement/filters/compute.py",
-        "    if not view.is_alive:\n",
-        "    if False:\n",
+        "fabric/core/placement/host_facts.py",
+        "        return self.state in USABLE_STATES\n",
+        "        return True\n",
         FILTERS,
     ),
     bug(
         "the memory ratio is ignored",
         S,
-        "fabric/core/placement/claim.py",
-        "memory_mb=memory_mb * host.memory_ratio_milli // 1000,",
-        "memory_mb=memory_mb,",
-        FILTERS,
+        "fabric/core/placement/host_facts.py",
+        "                ratio_milli=host.memory_ratio_milli,\n",
+        "",
+        CHOICE,
     ),
     bug(
         "all servers go to one host while it has room",
         L,
         "fabric/core/placement/choose.py",
-        "(weights[i], rendezvous(server.server_id, view.host.host_id), i)",
-        "(0, 0, -i)",
-        FILTERS,
+        "    return int(heaviest[-1])\n",
+        "    return int(places[0])\n",
+        CHOICE,
     ),
     bug(
         "placements of one batch do not see each other",
         S,
         "fabric/core/placement/choose.py",
-        "            table.claim(result.host_id, result.claim)\n",
+        "            claim(request, choice.host_id, table)\n",
         "            pass\n",
-        FILTERS,
+        CHOICE,
     ),
 )
 

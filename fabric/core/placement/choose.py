@@ -1,66 +1,143 @@
-"""One server, one table: a host, or every host's reason."""
+"""One server, one table: a host, or nobody and why."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from fabric.core.placement.claim import Claim, claim_of
-from fabric.core.placement.explain import NoHost, Verdict
-from fabric.core.placement.filters import FILTERS, Filter, Refusal
-from fabric.core.placement.host_table import HostTable, HostView
-from fabric.core.placement.weighers import weigh
-from fabric.core.servers.model import Server
+import numpy as np
+
+from fabric.core.placement.host_table import Floats, Hashes, HostTable, Ints, Mask
+from fabric.core.placement.policy import Policy
+from fabric.core.placement.request import PlacementRequest
 from proto.ids import NodeId, ServerId
+
+Places = Ints  # of hosts, ascending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
+    """`alternates`: the next best, for when the first turns out not to do."""
+
     server_id: ServerId
     host_id: NodeId
-    claim: Claim
+    alternates: tuple[NodeId, ...] = ()
 
 
-def choose(server: Server, table: HostTable) -> Choice | NoHost:
-    """The heaviest host that passes all filters. Does not claim: the caller does, with `table.claim`."""
-    fitting: list[HostView] = []
-    verdicts: list[Verdict] = []
-    for view in table.views():
-        refusal = first_refusal(server, view)
-        if refusal is None:
-            fitting.append(view)
-        else:
-            verdicts.append(Verdict(host_name=view.host.name, refusal=refusal))
-    claim = claim_of(server.flavor)
-    if not fitting:
-        return NoHost(server_id=server.server_id, claim=claim, verdicts=tuple(verdicts))
-    weights = weigh(fitting)
-    _, _, winner = max(
-        (weights[i], rendezvous(server.server_id, view.host.host_id), i) for i, view in enumerate(fitting)
-    )
-    return Choice(server_id=server.server_id, host_id=fitting[winner].host.host_id, claim=claim)
+def choose(
+    request: PlacementRequest, table: HostTable, policy: Policy, *, alternates: int = 0
+) -> Choice | None:
+    """The heaviest host that passes all filters; None: no host does. Does not claim: the caller does."""
+    places = fitting(request, table, policy)
+    if not len(places):
+        return None
+    weights = weigh(request, table, policy, places)
+    best = _best(request, table, places, weights)
+    others: tuple[NodeId, ...] = ()
+    if alternates:
+        order = ranked(request, table, places, weights)[1 : alternates + 1]
+        others = tuple(table.hosts[place].host.host_id for place in order)
+    return Choice(server_id=request.server_id, host_id=table.hosts[best].host.host_id, alternates=others)
 
 
-def choose_batch(servers: Sequence[Server], table: HostTable) -> list[Choice | NoHost]:
+def choose_batch(
+    requests: Iterable[PlacementRequest], table: HostTable, policy: Policy
+) -> list[Choice | None]:
     """Places servers in their order; each choice is claimed in `table` before the next is made."""
-    results: list[Choice | NoHost] = []
-    for server in servers:
-        result = choose(server, table)
-        if isinstance(result, Choice):
-            table.claim(result.host_id, result.claim)
-        results.append(result)
+    results: list[Choice | None] = []
+    for request in requests:
+        choice = choose(request, table, policy)
+        if choice is not None:
+            claim(request, choice.host_id, table)
+        results.append(choice)
     return results
 
 
-def first_refusal(server: Server, view: HostView, filters: Sequence[Filter] = FILTERS) -> Refusal | None:
-    for test in filters:
-        refusal = test(server, view)
-        if refusal is not None:
-            return refusal
-    return None
+def claim(request: PlacementRequest, host_id: NodeId, table: HostTable) -> None:
+    table.claim(
+        host_id,
+        request.resources.total(),
+        server_id=request.server_id,
+        group_id=None if request.group is None else request.group.group_id,
+    )
 
 
-def rendezvous(server_id: ServerId, host_id: NodeId) -> int:
-    """Highest random weight (Thaler and Ravishankar, 1998): equal hosts share servers evenly."""
-    return int.from_bytes(blake2b(f"{server_id}/{host_id}".encode(), digest_size=8).digest())
+def fitting(request: PlacementRequest, table: HostTable, policy: Policy) -> Places:
+    """The places of hosts that pass every filter."""
+    passing: Mask | None = None
+    for each in policy.filters:
+        if each.applies(request, table):
+            mask = each.passes(request, table)
+            passing = mask if passing is None else passing & mask
+    if passing is None:
+        return np.arange(len(table), dtype=np.int64)
+    return np.flatnonzero(passing)
+
+
+def weigh(request: PlacementRequest, table: HostTable, policy: Policy, places: Places) -> Floats:
+    """The summed weight of each of these hosts. Each weigher's numbers are stretched to 0..1 over them, so
+    that megabytes do not drown processors; all equal counts as 0. Source: Nova's `weights.py`."""
+    total: Floats = np.zeros(len(places), dtype=np.float64)
+    is_all = len(places) == len(table)
+    if len(places) < 2:
+        return total
+    for weigher, multiplier in policy.weighers:
+        column = weigher.column(request, table)
+        if column is None:
+            continue
+        raw = column if is_all else column[places]
+        low, high = raw.min(), raw.max()
+        if low == high:
+            continue
+        factor = multipliers(table, weigher.setting, multiplier)
+        total += (raw - low) / (high - low) * (factor if isinstance(factor, float) else factor[places])
+    return total
+
+
+def multipliers(table: HostTable, setting: str, default: float) -> float | Floats:
+    """Of all hosts, or of each: an aggregate may have another one in its metadata, of several the least."""
+    saying = [
+        (each, value)
+        for each in table.with_key(setting)
+        if (value := _number(each.metadata[setting])) is not None
+    ]
+    if not saying:
+        return default
+    least: Floats = np.full(len(table), np.inf, dtype=np.float64)
+    for aggregate, value in saying:
+        np.minimum(least, value, out=least, where=table.members(aggregate))
+    return np.where(np.isinf(least), default, least)
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if abs(value) < float("inf") else None
+
+
+def ranked(request: PlacementRequest, table: HostTable, places: Places, weights: Floats) -> Sequence[int]:
+    """These places, the best first."""
+    ties = rendezvous(request.server_id, table)[places]
+    order = np.lexsort((places, ties, weights))[::-1]
+    return [int(place) for place in places[order]]
+
+
+def _best(request: PlacementRequest, table: HostTable, places: Places, weights: Floats) -> int:
+    heaviest = places[weights == weights.max()]
+    if len(heaviest) > 1:
+        ties = rendezvous(request.server_id, table)[heaviest]
+        heaviest = heaviest[ties == ties.max()]
+    return int(heaviest[-1])
+
+
+def rendezvous(server_id: ServerId, table: HostTable) -> Hashes:
+    """Highest random weight (Thaler and Ravishankar, 1998): hosts that are equal share servers evenly,
+    whoever decides. The hashes of server and host are mixed as in SplitMix64 (Steele and others, 2014)."""
+    salt = np.uint64(int.from_bytes(blake2b(server_id.encode(), digest_size=8).digest()))
+    mixed = table.hashes ^ salt
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))

@@ -1,73 +1,221 @@
-"""Why no host was found, for the one who asked and for the one who runs the place."""
+"""Why a server went where it is, and why it did not go elsewhere: each filter's word on each host, what each
+weigher gave, and for those who asked in vain what would have to be otherwise.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, product
 
-from fabric.core.placement.claim import Claim
-from fabric.core.placement.filters.contract import Refusal
-from proto.ids import ServerId
+import numpy as np
 
-PREFIX = "No valid host was found."  # Nova's words: clients and people search for them
-DETAIL_HOSTS_MAX = 100  # one line a host; the rest are counted
+from fabric.core.placement.changes import Change
+from fabric.core.placement.choose import choose, fitting, ranked, weigh
+from fabric.core.placement.filters import HostFilter, Refusal
+from fabric.core.placement.host_table import HostTable, Mask
+from fabric.core.placement.policy import Policy
+from fabric.core.placement.request import PlacementRequest
+
+NEAREST = 8  # hosts for which changes are looked for
+TRIED_MAX = 12  # combinations of changes for each of them
+FOUND_MAX = 6  # changes that are told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """Which filter said no to which host."""
+class HostVerdict:
+    """Of one host. `refusals`: every filter's that does not pass it, in the filters' order; `weights`: by
+    weigher, of a host that passes, as they were added up."""
 
     host_name: str
-    refusal: Refusal
+    refusals: tuple[Refusal, ...] = ()
+    weight: float | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoHost:
-    """One verdict for each registered host; none when there is no host at all."""
+class Counterfactual:
+    """It would fit on `host_name`, if all of `changes` were so: that was tried."""
 
-    server_id: ServerId
-    claim: Claim
-    verdicts: tuple[Verdict, ...]
-
-    @property
-    def message(self) -> str:
-        """For users: what was asked, and how many hosts lacked what. Names no host."""
-        if not self.verdicts:
-            return f"{PREFIX} No host is registered."
-        kinds: dict[str, list[Refusal]] = {}
-        for verdict in self.verdicts:
-            kinds.setdefault(verdict.refusal.reason, []).append(verdict.refusal)
-        parts = [_kind(reason, refusals) for reason, refusals in kinds.items()]
-        claim = self.claim
-        asked = f"{claim.vcpus} vCPUs, {claim.memory_mb} MB of memory, {claim.disk_gb} GB of disk"
-        return f"{PREFIX} Asked for {asked}: {'; '.join(parts)}."
+    host_name: str
+    changes: tuple[Change, ...]
 
     @property
-    def details(self) -> str:
-        """For admins: one line a host."""
-        lines = [describe(verdict) for verdict in self.verdicts[:DETAIL_HOSTS_MAX]]
-        left_out = len(self.verdicts) - len(lines)
-        if left_out:
-            lines.append(f"and {left_out} more hosts")
-        return "\n".join(lines)
+    def text(self) -> str:
+        return f"would fit if {' and '.join(change.text for change in self.changes)}"
+
+    @property
+    def is_admins(self) -> bool:
+        """It names a host, or what one has."""
+        return any(change.is_admins for change in self.changes)
 
 
-def describe(verdict: Verdict) -> str:
-    """ "h2: needs 4096 MB of memory, 1200 MB free (RamFilter)"."""
-    refusal = verdict.refusal
-    if refusal.needed is None or refusal.free is None:
-        return f"{verdict.host_name}: {refusal.remark} ({refusal.filter_name})"
-    short_unit = refusal.unit.split(" ", 1)[0]
-    free = max(0, refusal.free)
-    return (
-        f"{verdict.host_name}: needs {refusal.needed} {refusal.unit}, "
-        f"{free} {short_unit} free ({refusal.filter_name})"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """`verdicts`: those that pass first, the best of them first; then those with the fewest refusals.
+    `chosen`: the first of them; None: nobody passes."""
+
+    request: PlacementRequest
+    chosen: str | None
+    verdicts: tuple[HostVerdict, ...]
+    counterfactuals: tuple[Counterfactual, ...] = ()
+
+
+def explain(request: PlacementRequest, table: HostTable, policy: Policy) -> Explanation:
+    masks = _masks(request, table, policy)
+    places = fitting(request, table, policy)
+    weights = weigh(request, table, policy, places)
+    by_weigher = _by_weigher(request, table, policy, places)
+    at = {int(place): number for number, place in enumerate(places)}
+    best = ranked(request, table, places, weights)
+    verdicts = [
+        HostVerdict(
+            host_name=table.hosts[place].host.name,
+            weight=float(weights[at[place]]),
+            weights={name: float(column[at[place]]) for name, column in by_weigher.items()},
+        )
+        for place in best
+    ]
+    refused = [place for place in range(len(table)) if place not in at]
+    told = {place: refusals_at(request, table, masks, place) for place in refused}
+    refused.sort(key=lambda place: (len(told[place]), _shortage(told[place]), place))
+    verdicts += [
+        HostVerdict(host_name=table.hosts[place].host.name, refusals=told[place]) for place in refused
+    ]
+    found = () if best else counterfactuals(request, table, policy, refused[:NEAREST])
+    chosen = table.hosts[best[0]].host.name if best else None
+    return Explanation(request=request, chosen=chosen, verdicts=tuple(verdicts), counterfactuals=tuple(found))
+
+
+def why_not(request: PlacementRequest, table: HostTable, policy: Policy, place: int) -> Explanation:
+    """Of one host, and what would let it pass; `chosen` is whom the server would go to now."""
+    masks = _masks(request, table, policy)
+    refusals = refusals_at(request, table, masks, place)
+    choice = choose(request, table, policy)
+    verdict = HostVerdict(host_name=table.hosts[place].host.name, refusals=refusals)
+    if not refusals:
+        places = fitting(request, table, policy)
+        at = int(np.searchsorted(places, place))
+        weights = weigh(request, table, policy, places)
+        named = {n: float(c[at]) for n, c in _by_weigher(request, table, policy, places).items()}
+        verdict = HostVerdict(host_name=verdict.host_name, weight=float(weights[at]), weights=named)
+    return Explanation(
+        request=request,
+        chosen=None if choice is None else table.hosts[table.place[choice.host_id]].host.name,
+        verdicts=(verdict,),
+        counterfactuals=tuple(counterfactuals(request, table, policy, [place])) if refusals else (),
     )
 
 
-def _kind(reason: str, refusals: list[Refusal]) -> str:
-    hosts = "1 host" if len(refusals) == 1 else f"{len(refusals)} hosts"
-    free = [refusal.free for refusal in refusals if refusal.free is not None]
-    if not free:
-        return f"{hosts}: {reason}"
-    unit = refusals[0].unit
-    return f"{hosts}: {reason} (needs {refusals[0].needed} {unit}, at most {max(0, *free)} free)"
+# ---- verdicts
+
+_Masks = Sequence[tuple[HostFilter, Mask]]
+
+
+def _masks(request: PlacementRequest, table: HostTable, policy: Policy) -> _Masks:
+    return [(each, each.passes(request, table)) for each in policy.filters if each.applies(request, table)]
+
+
+def refusals_at(
+    request: PlacementRequest, table: HostTable, masks: _Masks, place: int
+) -> tuple[Refusal, ...]:
+    return tuple(each.refusal(request, table, place) for each, mask in masks if not mask[place])
+
+
+def first_refusals(request: PlacementRequest, table: HostTable, policy: Policy) -> list[tuple[str, Refusal]]:
+    """(host's name, what the first filter that refuses it says), of each host that is refused."""
+    masks = _masks(request, table, policy)
+    found = []
+    for place, facts in enumerate(table.hosts):
+        each = next((each for each, mask in masks if not mask[place]), None)
+        if each is not None:
+            found.append((facts.host.name, each.refusal(request, table, place)))
+    return found
+
+
+def _shortage(refusals: Sequence[Refusal]) -> float:
+    """How much is missing, as parts of what is needed, over all that is counted."""
+    return sum((each.needed - max(0, each.free or 0)) / each.needed for each in refusals if each.needed)
+
+
+def _by_weigher(
+    request: PlacementRequest,
+    table: HostTable,
+    policy: Policy,
+    places: np.ndarray[tuple[int], np.dtype[np.int64]],
+) -> dict[str, np.ndarray[tuple[int], np.dtype[np.float64]]]:
+    if not len(places):
+        return {}
+    return {
+        weigher.name: weigh(request, table, Policy(policy.filters, ((weigher, multiplier),)), places)
+        for weigher, multiplier in policy.weighers
+    }
+
+
+# ---- what would have to be otherwise
+
+
+def counterfactuals(
+    request: PlacementRequest, table: HostTable, policy: Policy, places: Sequence[int]
+) -> list[Counterfactual]:
+    """For these hosts, the least changes first; those that whoever asks can make before an operator's. Each
+    was tried: the core, run again with it, chooses a host."""
+    found: dict[object, Counterfactual] = {}
+    for place in places:
+        for changes in _combinations(request, table, policy, place):
+            if _lets_pass(changes, request, table, policy, place):
+                each = Counterfactual(host_name=table.hosts[place].host.name, changes=changes)
+                found.setdefault(_what(each), each)
+                if not each.is_admins:
+                    break  # whoever asks has a way to get there
+    kept = sorted(found.values(), key=lambda each: (len(each.changes), each.is_admins))
+    return [each for each in kept[: 2 * FOUND_MAX] if _is_true(each, request, table, policy)][:FOUND_MAX]
+
+
+def _what(each: Counterfactual) -> object:
+    """What is to change, and not how far: of two flavors that would do, the nearer host's is told."""
+    return tuple(
+        (change.kind, change.subject, tuple(change.value) if isinstance(change.value, dict) else change.text)
+        for change in each.changes
+    )
+
+
+def _combinations(
+    request: PlacementRequest, table: HostTable, policy: Policy, place: int
+) -> Iterator[tuple[Change, ...]]:
+    """One cure for each filter that refuses the host, the first ones first."""
+    refusing = [each for each, mask in _masks(request, table, policy) if not mask[place]]
+    cures = [tuple(each.cures(request, table, place)) for each in refusing]
+    if all(cures):
+        yield from islice(product(*cures), TRIED_MAX)
+
+
+def _lets_pass(
+    changes: tuple[Change, ...], request: PlacementRequest, table: HostTable, policy: Policy, place: int
+) -> bool:
+    """On a table of that host and of those that its passing may depend on."""
+    group = request.group
+    others = set() if group is None else set(table.group_counts.get(group.group_id, {}))
+    small = table.of([place, *sorted(others - {place})])
+    wanted = _changed(changes, request, small)
+    return 0 in fitting(wanted, small, policy)
+
+
+def _is_true(each: Counterfactual, request: PlacementRequest, table: HostTable, policy: Policy) -> bool:
+    """Among all hosts."""
+    if all(change.kind == "request" for change in each.changes):
+        whole = table  # nothing of it is written to
+        wanted = request
+        for change in each.changes:
+            wanted = change.edit(wanted)
+    else:
+        whole = table.copy()
+        wanted = _changed(each.changes, request, whole)
+    return choose(wanted, whole, policy) is not None
+
+
+def _changed(changes: tuple[Change, ...], request: PlacementRequest, table: HostTable) -> PlacementRequest:
+    for change in changes:
+        request = change.edit(request)
+        change.rebuild(table)
+    return request

@@ -1,70 +1,205 @@
-"""The hosts as one scheduling round sees them: rows, liveness, and claims made in the round."""
+"""The hosts as the scheduler sees them: columns over all of them, so that a filter is one comparison.
+
+A row changes by `put`, when facts about a host do, and by `claim`, when a server was placed in this round;
+both cost a few cells. Columns that no request has asked about yet are made when one does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import blake2b
+from typing import Any
 
-from fabric.core.membership.model import MemberState
-from fabric.core.nodes.model import Host, HostUsage
-from fabric.core.placement.claim import Claim, limits_of
-from proto.ids import NodeId
+import numpy as np
+from numpy.typing import NDArray
 
-# A suspect is not dead yet: refusing it would empty the table at each lost heartbeat, and a host that
-# does die is caught by the build deadline. A stalled agent and one that is stopping build nothing.
-USABLE_STATES = frozenset({MemberState.ALIVE, MemberState.SUSPECT})
+from fabric.core.placement.host_facts import ZONE_KEY, AggregateFacts, HostFacts, Surroundings
+from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
+from proto.ids import NodeId, ServerId
 
+Mask = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Hashes = NDArray[np.uint64]
+Column = NDArray[Any]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostView:
-    """One host. `free` may be negative in parts: a ratio was lowered under running servers."""
-
-    host: Host
-    state: MemberState | None  # None: the membership table has never heard of it
-    used: Claim
-
-    @property
-    def is_alive(self) -> bool:
-        return self.state in USABLE_STATES
-
-    @property
-    def free(self) -> Claim:
-        limits = limits_of(self.host)
-        return Claim(
-            vcpus=limits.vcpus - self.used.vcpus,
-            memory_mb=limits.memory_mb - self.used.memory_mb,
-            disk_gb=limits.disk_gb - self.used.disk_gb,
-        )
+OWN_CLASSES = (VCPU, MEMORY_MB, DISK_GB)
+COLUMNS_MAX = 256  # made on demand: requests must not fill the memory with theirs
 
 
 class HostTable:
-    """Mutable only by `claim`, so that placements made so far in a batch count."""
+    """Hosts have places 0 to n-1 in the order given; every column has n cells."""
 
-    def __init__(self, views: Iterable[HostView]) -> None:
-        self._views = {view.host.host_id: view for view in views}
-
-    @classmethod
-    def of(cls, usages: Iterable[HostUsage], states: Mapping[NodeId, MemberState]) -> HostTable:
-        """From `ListHosts` rows and the membership table's states."""
-        return cls(
-            HostView(
-                host=usage.host,
-                state=states.get(usage.host.host_id),
-                used=Claim(
-                    vcpus=usage.vcpus_used, memory_mb=usage.memory_mb_used, disk_gb=usage.disk_gb_used
-                ),
-            )
-            for usage in usages
+    def __init__(self, hosts: Iterable[HostFacts], around: Surroundings | None = None) -> None:
+        self.hosts = list(hosts)
+        self.place = {facts.host.host_id: place for place, facts in enumerate(self.hosts)}
+        assert len(self.place) == len(self.hosts), "a host stands in the table once"
+        count = len(self.hosts)
+        self.can_take: Mask = np.zeros(count, dtype=np.bool_)
+        self.free: dict[str, Ints] = {}  # capacity - used; negative where a ratio was lowered
+        self.room: dict[str, Ints] = {}  # what one more server may take: free, and no larger than the machine
+        self.servers: Ints = np.zeros(count, dtype=np.int64)
+        self.io_ops: Ints = np.zeros(count, dtype=np.int64)
+        self.build_failures: Ints = np.zeros(count, dtype=np.int64)
+        self.version: Ints = np.zeros(count, dtype=np.int64)
+        self.hashes: Hashes = np.array(
+            [_hash_of(facts.host.host_id) for facts in self.hosts], dtype=np.uint64
         )
+        self._columns: dict[object, tuple[Column, Callable[[HostFacts], object]]] = {}
+        for name in OWN_CLASSES:
+            self._add_class(name)
+        for place in range(count):
+            self._write(place)
+        self.surround(around or Surroundings())
 
-    def views(self) -> tuple[HostView, ...]:
-        """In the order given: `ListHosts` answers by number."""
-        return tuple(self._views.values())
+    def __len__(self) -> int:
+        return len(self.hosts)
 
-    def view(self, host_id: NodeId) -> HostView:
-        return self._views[host_id]
+    # ---- what changes
 
-    def claim(self, host_id: NodeId, claim: Claim) -> None:
-        """Counts a placement of this round. The next round reads it back from rows."""
-        view = self._views[host_id]
-        self._views[host_id] = HostView(host=view.host, state=view.state, used=view.used.plus(claim))
+    def surround(self, around: Surroundings) -> None:
+        self.around = around
+        self.group_counts = {
+            group_id: {self.place[host]: count for host, count in hosts.items() if host in self.place}
+            for group_id, hosts in around.group_hosts.items()
+        }
+        self.server_places = {
+            server: self.place[host] for server, host in around.server_hosts.items() if host in self.place
+        }
+        self._columns.clear()
+
+    def put(self, facts: HostFacts) -> None:
+        """Newer facts about a host of the table."""
+        place = self.place[facts.host.host_id]
+        self.hosts[place] = facts
+        self._write(place)
+        for column, make in self._columns.values():
+            column[place] = make(facts)
+
+    def claim(
+        self,
+        host_id: NodeId,
+        resources: Mapping[str, int],
+        *,
+        server_id: ServerId | None = None,
+        group_id: str | None = None,
+    ) -> None:
+        """A server placed in this round, which counts for those that come after it. The next round reads it
+        back from rows."""
+        place = self.place[host_id]
+        facts = self.hosts[place] = self.hosts[place].with_claim(resources)
+        for name, amount in resources.items():
+            if name in self.free:
+                self.free[name][place] -= amount
+                self.room[name][place] = min(self.room[name][place], self.free[name][place])
+        self.servers[place] = facts.servers
+        self.io_ops[place] = facts.io_ops
+        if server_id is not None:
+            self.server_places[server_id] = place
+        if group_id is not None:
+            counts = self.group_counts.setdefault(group_id, {})
+            counts[place] = counts.get(place, 0) + 1
+
+    def of(self, places: Iterable[int]) -> HostTable:
+        """A table of some of the hosts, which shares nothing that changes. With this round's claims."""
+        chosen = list(places)
+        new = {place: number for number, place in enumerate(chosen)}
+        table = HostTable([self.hosts[place] for place in chosen], self.around)
+        table.group_counts = {
+            group: {new[place]: count for place, count in counts.items() if place in new}
+            for group, counts in self.group_counts.items()
+        }
+        table.server_places = {
+            server: new[place] for server, place in self.server_places.items() if place in new
+        }
+        return table
+
+    def copy(self) -> HostTable:
+        return self.of(range(len(self.hosts)))
+
+    def _write(self, place: int) -> None:
+        facts = self.hosts[place]
+        self.can_take[place] = facts.can_take
+        self.servers[place] = facts.servers
+        self.io_ops[place] = facts.io_ops
+        self.build_failures[place] = facts.build_failures
+        self.version[place] = facts.host.hypervisor_version
+        for name in self.free:
+            self._write_class(name, place)
+
+    def _add_class(self, name: str) -> None:
+        self.free[name] = np.zeros(len(self.hosts), dtype=np.int64)
+        self.room[name] = np.zeros(len(self.hosts), dtype=np.int64)
+        for place in range(len(self.hosts)):
+            self._write_class(name, place)
+
+    def _write_class(self, name: str, place: int) -> None:
+        facts = self.hosts[place]
+        inventory = facts.inventories().get(name)
+        if inventory is None:
+            self.free[name][place] = self.room[name][place] = 0
+            return
+        free = inventory.capacity - facts.used.get(name, 0)
+        self.free[name][place] = free
+        self.room[name][place] = min(free, inventory.max_unit)
+
+    # ---- columns
+
+    def room_of(self, name: str) -> Ints:
+        """By resource class; 0 where a host has none of it."""
+        if name not in self.room:
+            self._add_class(name)
+        return self.room[name]
+
+    def column(self, key: object, make: Callable[[HostFacts], object], kind: type = object) -> Column:
+        """One cell a host, made once and kept up to date by `put`. `make` must be of `key` alone."""
+        found = self._columns.get(key)
+        if found is None:
+            if len(self._columns) >= COLUMNS_MAX:
+                self._columns.clear()
+            column: Column = np.empty(len(self.hosts), dtype=kind)
+            for place, facts in enumerate(self.hosts):
+                column[place] = make(facts)
+            found = self._columns[key] = (column, make)
+        return found[0]
+
+    def mask(self, key: object, holds: Callable[[HostFacts], bool]) -> Mask:
+        """Where it holds, kept until facts change."""
+        return self.column(key, holds, np.bool_)
+
+    def members(self, aggregate: AggregateFacts) -> Mask:
+        key = ("aggregate", aggregate.aggregate_id)
+        return self.mask(key, lambda facts: facts.host.host_id in aggregate.host_ids)
+
+    def with_key(self, key: str) -> list[AggregateFacts]:
+        """The aggregates whose metadata has it."""
+        return [each for each in self.around.aggregates if key in each.metadata]
+
+    def zones(self) -> Column:
+        """Of each host: the zone of its aggregate, or the one in its row."""
+        named = self.with_key(ZONE_KEY)
+
+        def zone_of(facts: HostFacts) -> str:
+            for each in named:
+                if facts.host.host_id in each.host_ids:
+                    return each.metadata[ZONE_KEY]
+            return facts.host.zone
+
+        return self.column("zone", zone_of)
+
+    def zone(self, place: int) -> str:
+        return str(self.zones()[place])
+
+    def metadata_of(self, place: int) -> dict[str, set[str]]:
+        """Of all aggregates the host is in: key -> values."""
+        found: dict[str, set[str]] = {}
+        host_id = self.hosts[place].host.host_id
+        for each in self.around.aggregates:
+            if host_id in each.host_ids:
+                for key, value in each.metadata.items():
+                    found.setdefault(key, set()).add(value)
+        return found
+
+
+def _hash_of(host_id: str) -> int:
+    return int.from_bytes(blake2b(host_id.encode(), digest_size=8).digest())

@@ -48,13 +48,6 @@ class ListServers(Query[tuple[ServerView, ...]]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListUnplaced(Query[tuple[Server, ...]]):
-    """Building, no host yet: the scheduler's inbox, oldest first."""
-
-    limit: int = 1_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ListOverdue(Query[tuple[Server, ...]]):
     """Past their deadline at `now_ms`: the reconciler of last resort's inbox."""
 

@@ -7,6 +7,7 @@ from fabric.store.query import (  # noqa: F401  # importing them fills the regis
     images,
     networks,
     nodes,
+    placement,
     quotas,
     servers,
 )

@@ -1,4 +1,4 @@
-"""Servers: one, many with filters and pages, the scheduler's and the reaper's inboxes."""
+"""Servers: one, many with filters and pages, and the reaper's inbox."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, 
 from fabric.core.networks.model import Port
 from fabric.core.queries import BadFilterError
 from fabric.core.servers.model import Fault, FlavorSnapshot, Server, ServerView
-from fabric.core.servers.queries import GetServer, ListOverdue, ListServers, ListUnplaced, ServerFilter
+from fabric.core.servers.queries import GetServer, ListOverdue, ListServers, ServerFilter
 from fabric.core.servers.states import Desired, PowerState, TaskState, VmState, api_status
 from fabric.store import tables as t
 from fabric.store.query.among import among, rows_among
@@ -53,9 +53,6 @@ _ROWS = select(t.servers, t.hosts.c.name.label("host_name"), t.hosts.c.zone.labe
     _WITH_HOST
 )
 _ROW = _ROWS.where(_S.server_id == bindparam("id"))
-_UNPLACED = _ROWS.where(_S.task_state == TaskState.SCHEDULING.value, _S.host_id.is_(None)).order_by(
-    _S.created_ms, _S.server_id
-)
 _GROUP_NAMES = select(t.security_groups.c.security_group_id, t.security_groups.c.name).where(
     among(t.security_groups.c.security_group_id)
 )
@@ -129,11 +126,6 @@ def list_servers(connection: Connection, query: ListServers) -> tuple[ServerView
                 if len(found) == limit:
                     return tuple(found)
     return tuple(found)
-
-
-@answers(ListUnplaced)
-def list_unplaced(connection: Connection, query: ListUnplaced) -> tuple[Server, ...]:
-    return tuple(server_of(row) for row in connection.execute(_UNPLACED.limit(query.limit)))
 
 
 @answers(ListOverdue)

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from fabric.core.networks.model import SecurityGroup
+from fabric.core.placement.queries import ListPlacementRequests
 from fabric.core.queries import BadFilterError, MarkerNotFoundError, Page
 from fabric.core.servers.model import HostAssignments
 from fabric.core.servers.queries import (
@@ -17,7 +18,6 @@ from fabric.core.servers.queries import (
     GetServer,
     ListOverdue,
     ListServers,
-    ListUnplaced,
     ServerFilter,
 )
 from fabric.store.voter_engine import VoterEngine
@@ -175,8 +175,8 @@ async def test_a_list_is_a_handful_of_statements_however_long(world: StoreWorld)
 
 
 async def test_the_schedulers_inbox(five: StoreWorld) -> None:
-    assert [server.server_id for server in await five.ask(ListUnplaced())] == ["a", "e"]
-    assert [server.server_id for server in await five.ask(ListUnplaced(limit=1))] == ["a"]
+    assert [server.server_id for server in await five.ask(ListPlacementRequests())] == ["a", "e"]
+    assert [server.server_id for server in await five.ask(ListPlacementRequests(limit=1))] == ["a"]
 
 
 async def test_the_reapers_inbox(five: StoreWorld) -> None:

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from fabric.core.membership.model import MemberState
-from fabric.core.servers.queries import ListUnplaced
+from fabric.core.placement.queries import ListPlacementRequests
 from fabric.core.servers.states import VmState
 from fabric.errors import NoQuorumError
 from fabric.runtime.scheduler_loop import SchedulerConfig, SchedulerLoop
 from proto.commands import Command
-from proto.commands.servers import ServerCreate, ServerPlace, ServerUnplaceable
+from proto.commands.servers import ServerCreate, ServerObserved, ServerPlace, ServerUnplaceable
 from proto.ids import Fence
 from tests.fixtures.compute_doubles import FleetDouble, ManualClock, StateDouble
 from tests.fixtures.compute_rows import AssignedServer, flavor, host, server
@@ -73,14 +73,66 @@ async def test_no_host_registered_is_an_error_with_a_reason() -> None:
     assert "No host is registered" in row.fault.message
 
 
-@pytest.mark.parametrize("reason", ["no_capacity", "stale", "host_disabled"])
-async def test_a_lost_race_is_tried_again_with_fresh_state(reason: str) -> None:
+async def test_a_lost_race_is_tried_again_with_fresh_state() -> None:
     state, loop = world("a")
-    refusals = [reason]
+    refusals = ["stale"]
     state.refuse = lambda command: refusals.pop() if refusals else None
     first = await loop.round()
     assert (first.placed, first.retry) == (0, 1)
     assert (await loop.round()).placed == 1
+
+
+@pytest.mark.parametrize("reason", ["no_capacity", "host_disabled", "policy_violated"])
+async def test_where_the_host_cannot_the_next_best_is_tried_at_once(reason: str) -> None:
+    state, loop = world("a")
+    asked: list[str] = []
+
+    def refuse(command: Command) -> str | None:
+        assert isinstance(command, ServerPlace)
+        asked.append(command.host_id)
+        return reason if len(asked) < 2 else None
+
+    state.refuse = refuse
+    first = await loop.round()
+    assert (first.placed, first.retry) == (1, 0)
+    assert sorted(asked) == sorted([H1.host_id, H2.host_id])
+
+
+async def test_where_no_host_can_the_next_round_looks_again() -> None:
+    state, loop = world("a")
+    refusals = ["no_capacity"] * 2
+    state.refuse = lambda command: refusals.pop() if refusals else None
+    first = await loop.round()
+    assert (first.placed, first.retry) == (0, 1)
+    assert (await loop.round()).placed == 1
+
+
+async def test_a_host_that_fails_to_build_comes_last_until_it_succeeds() -> None:
+    state, loop = world()
+    state.hosts[H1.host_id] = replace(H1, memory_mb=1 << 20, vcpus=1 << 10)  # the emptiest by far
+    task = asyncio.create_task(loop.run())
+    await asyncio.sleep(0)
+
+    def tell(fault: str | None) -> None:
+        """H1 has built something, or failed to."""
+        told = {"server_id": server("other").server_id, "host_id": H1.host_id, "generation": 2}
+        state.announce(ServerObserved(**told, power_state="running", fault_message=fault))
+
+    async def placed(name: str) -> str | None:
+        row = server(name)
+        state.put(AssignedServer(server=row, ports=(), networks=(), image=None))
+        state.announce(create(name))
+        await state.until(lambda: state.row(row.server_id).host_id is not None, 5)
+        return state.row(row.server_id).host_id
+
+    found = [await placed("a")]
+    tell("no disk")
+    found.append(await placed("b"))
+    tell(None)
+    found.append(await placed("c"))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert found == [H1.host_id, H2.host_id, H1.host_id]
 
 
 async def test_each_try_has_its_own_request_id() -> None:
@@ -94,7 +146,7 @@ async def test_each_try_has_its_own_request_id() -> None:
         return await propose(command, request_id=request_id)
 
     state.propose = spy  # type: ignore[method-assign]
-    refusals = ["no_capacity"]
+    refusals = ["stale"]
     state.refuse = lambda command: refusals.pop() if refusals else None
     await loop.round()
     await loop.round()
@@ -155,7 +207,7 @@ async def test_reads_that_fail_shrink_the_batch_and_are_survived() -> None:
     await state.until(lambda: all(each.server.host_id for each in state.servers.values()), 5)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    limits = [query.limit for query in state.reads if isinstance(query, ListUnplaced)]
+    limits = [query.limit for query in state.reads if isinstance(query, ListPlacementRequests)]
     assert min(limits) < 4
 
 

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
+from fabric.core.placement.changes import Change, ask_otherwise
 from fabric.core.placement.filters.contract import Refusal
-from fabric.core.placement.host_table import HostView
-from fabric.core.servers.model import Server
-
-NAME = "AvailabilityZoneFilter"
+from fabric.core.placement.host_table import HostTable, Mask
+from fabric.core.placement.request import PlacementRequest
 
 
-def availability_zone_filter(server: Server, view: HostView) -> Refusal | None:
-    wanted = server.zone_wanted
-    if wanted is None or wanted == view.host.zone:
-        return None
-    return Refusal(
-        filter_name=NAME,
-        reason="in another availability zone",
-        remark=f"is in zone {view.host.zone}, not {wanted}",
-    )
+class AvailabilityZoneFilter:
+    name = "AvailabilityZoneFilter"
+
+    def applies(self, request: PlacementRequest, table: HostTable) -> bool:
+        return request.zone is not None
+
+    def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
+        found: Mask = (table.zones() == request.zone).astype(bool)
+        return found
+
+    def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
+        return Refusal(
+            filter_name=self.name,
+            reason="in another availability zone",
+            remark=f"is in zone {table.zone(place)}, not {request.zone}",
+        )
+
+    def cures(self, request: PlacementRequest, table: HostTable, place: int) -> Iterable[Change]:
+        zone = table.zone(place)
+        yield ask_otherwise(
+            f"it was asked for in zone {zone}", "availability_zone", zone, lambda was: replace(was, zone=zone)
+        )

@@ -1,12 +1,14 @@
-"""What a filter is: a name from Nova and a test that says why not."""
+"""What a filter is: a name from Nova, one comparison over all hosts, and the words for why not."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from fabric.core.placement.host_table import HostView
-from fabric.core.servers.model import Server
+from fabric.core.placement.changes import Change
+from fabric.core.placement.host_table import HostTable, Mask
+from fabric.core.placement.request import PlacementRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,23 @@ class Refusal:
     remark: str = ""
 
 
-class Filter(Protocol):
-    def __call__(self, server: Server, view: HostView) -> Refusal | None:
-        """None: this host will do."""
+class HostFilter(Protocol):
+    """Pure: the answer is of the request and the table alone."""
+
+    name: str
+
+    def applies(self, request: PlacementRequest, table: HostTable) -> bool:
+        """False: every host passes, and nobody looks."""
+        ...
+
+    def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
+        """Of each host. The mask may be the table's own: it must not be written to."""
+        ...
+
+    def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
+        """Of a host that does not pass."""
+        ...
+
+    def cures(self, request: PlacementRequest, table: HostTable, place: int) -> Iterable[Change]:
+        """What might let that host pass, the least first. Each is tried before anybody hears of it."""
         ...

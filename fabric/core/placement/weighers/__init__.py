@@ -1,29 +1,41 @@
-"""Weighers under Nova's names. Each gives a number; `weigh` normalises and adds them up."""
+"""Weighers under Nova's names. Each gives a number a host; `choose` stretches them to 0..1 over the
+candidates, times the multiplier, and adds them up. CrossCellWeigher has nothing to weigh in one cell."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
-from fabric.core.placement.host_table import HostView
-from fabric.core.placement.weighers.cpu import cpu_weigher
-from fabric.core.placement.weighers.ram import ram_weigher
+from fabric.core.placement.settings import PlacementSettings
+from fabric.core.placement.weighers.columns import (
+    build_failure_weigher,
+    cpu_weigher,
+    disk_weigher,
+    hypervisor_version_weigher,
+    io_ops_weigher,
+    num_instances_weigher,
+    ram_weigher,
+)
+from fabric.core.placement.weighers.contract import HostWeigher
+from fabric.core.placement.weighers.image_locality import ImageLocalityWeigher
+from fabric.core.placement.weighers.metrics import MetricsWeigher
+from fabric.core.placement.weighers.pci import PCIWeigher
+from fabric.core.placement.weighers.soft_affinity import soft_affinity_weigher, soft_anti_affinity_weigher
 
-__all__ = ["WEIGHERS", "Weigher", "weigh"]
+__all__ = ["WEIGHERS", "HostWeigher", "MakeWeigher"]
 
-Weigher = Callable[[HostView], int]
-WEIGHERS: tuple[Weigher, ...] = (ram_weigher, cpu_weigher)
-SCALE = 1_000_000  # whole numbers: sums compare alike on every machine
+MakeWeigher = Callable[[PlacementSettings], HostWeigher]
 
-
-def weigh(views: Sequence[HostView], weighers: Sequence[Weigher] = WEIGHERS) -> list[int]:
-    """The summed weight of each view, in its order. Each weigher's values are stretched to 0..SCALE over
-    the candidates, so megabytes do not drown vCPUs; all equal counts as 0. Source: Nova's `weights.py`."""
-    totals = [0] * len(views)
-    for weigher in weighers:
-        raw = [weigher(view) for view in views]
-        low, high = min(raw, default=0), max(raw, default=0)
-        if low == high:
-            continue
-        for i, value in enumerate(raw):
-            totals[i] += (value - low) * SCALE // (high - low)
-    return totals
+WEIGHERS: Mapping[str, MakeWeigher] = {
+    "RAMWeigher": lambda settings: ram_weigher,
+    "CPUWeigher": lambda settings: cpu_weigher,
+    "DiskWeigher": lambda settings: disk_weigher,
+    "IoOpsWeigher": lambda settings: io_ops_weigher,
+    "NumInstancesWeigher": lambda settings: num_instances_weigher,
+    "PCIWeigher": lambda settings: PCIWeigher(),
+    "ServerGroupSoftAffinityWeigher": lambda settings: soft_affinity_weigher,
+    "ServerGroupSoftAntiAffinityWeigher": lambda settings: soft_anti_affinity_weigher,
+    "MetricsWeigher": MetricsWeigher,
+    "BuildFailureWeigher": lambda settings: build_failure_weigher,
+    "ImageLocalityWeigher": lambda settings: ImageLocalityWeigher(),
+    "HypervisorVersionWeigher": lambda settings: hypervisor_version_weigher,
+}

@@ -1,4 +1,4 @@
-"""Each filter: one host in, one host out, and the words for it."""
+"""Each filter: one host in, one host out, the words for it, and that the first cure it names is one."""
 
 from __future__ import annotations
 
@@ -7,181 +7,406 @@ from typing import Any
 import pytest
 
 from fabric.core.membership.model import MemberState
-from fabric.core.placement.choose import choose, choose_batch, first_refusal, rendezvous
-from fabric.core.placement.claim import Claim, claim_of, limits_of
-from fabric.core.placement.explain import NoHost
-from fabric.core.placement.filters import Refusal
-from fabric.core.placement.host_table import HostTable, HostView
-from fabric.core.placement.weighers import SCALE, weigh
-from fabric.core.placement.weighers.cpu import cpu_weigher
-from fabric.core.placement.weighers.ram import ram_weigher
-from proto.ids import NodeId, ServerId
-from tests.fixtures.compute_rows import flavor, host, server, usage
+from fabric.core.placement.changes import Change
+from fabric.core.placement.choose import fitting
+from fabric.core.placement.explain import refusals_at
+from fabric.core.placement.filters import ALWAYS, DEFAULT_FILTERS, FILTERS
+from fabric.core.placement.host_facts import NumaCell
+from fabric.core.placement.host_table import HostTable
+from fabric.core.placement.inventory import Inventory
+from fabric.core.placement.policy import Policy
+from fabric.core.placement.request import GroupPolicy, PlacementRequest
+from fabric.core.placement.settings import PlacementSettings
+from proto.ids import ImageId
+from tests.fixtures.compute_rows import uuid_of
+from tests.fixtures.placement_rows import aggregate, facts, group, members, request, table
+
+GOOD, BAD = facts("good"), facts("bad")
+SETTINGS = PlacementSettings(
+    max_io_ops_per_host=2,
+    max_instances_per_host=3,
+    isolated_hosts=frozenset({"bad"}),
+    isolated_images=frozenset({ImageId("private")}),
+)
+PROJECT = request().project_id
+CELLS = (NumaCell(cpus_free=4, memory_mb_free=4_096), NumaCell(cpus_free=2, memory_mb_free=2_048))
 
 
-def view(
-    *, state: MemberState | None = MemberState.ALIVE, used: Claim | None = None, **changes: Any
-) -> HostView:
-    return HostView(host=host(**changes), state=state, used=used or Claim())
+def one(good: Any = GOOD, bad: Any = BAD, **around: Any) -> HostTable:
+    return table(good, bad, **around)
 
 
-REFUSED = [
-    ("ComputeFilter", {}, view(enabled=False, disabled_reason="new disks"), "is disabled: new disks"),
-    ("ComputeFilter", {}, view(enabled=False), "is disabled"),
-    ("ComputeFilter", {}, view(forced_down=True), "is forced down"),
-    ("ComputeFilter", {}, view(state=MemberState.HOST_DOWN), "is not alive: host_down"),
-    ("ComputeFilter", {}, view(state=MemberState.LEFT), "is not alive: left"),
-    ("ComputeFilter", {}, view(state=MemberState.STALLED), "is not alive: stalled"),
-    ("ComputeFilter", {}, view(state=MemberState.LEAVING), "is not alive: leaving"),
-    ("ComputeFilter", {}, view(state=None), "is not alive: not in the membership table"),
-    ("AvailabilityZoneFilter", {"zone_wanted": "az2"}, view(), "is in zone nova, not az2"),
-    ("RequestedHost", {"host_wanted": "h9"}, view(), "is not h9"),
+def grouped(key: str, good: str, bad: str | None = None) -> HostTable:
+    """Two hosts in an aggregate each."""
+    said = {key: good}
+    aggregates = [aggregate("for-good", [GOOD], **said)]
+    if bad is not None:
+        aggregates.append(aggregate("for-bad", [BAD], **{key: bad}))
+    return one(aggregates=tuple(aggregates))
+
+
+# name of the filter, what is asked, hosts ("good" passes, "bad" does not), what is said of the bad one
+CASES: list[tuple[str, PlacementRequest, HostTable, str]] = [
+    ("RequestedHost", request(host_name="good"), one(), "is not good"),
+    ("RequestedHost", request(ignored_hosts=frozenset({BAD.host.host_id})), one(), "was tried before"),
+    (
+        "AvailabilityZoneFilter",
+        request(zone="az1"),
+        one(facts("good", zone="az1")),
+        "is in zone nova, not az1",
+    ),
+    (
+        "AvailabilityZoneFilter",
+        request(zone="az1"),
+        grouped("availability_zone", "az1"),
+        "is in zone nova, not az1",
+    ),
+    ("ComputeFilter", request(), one(bad=facts("bad", enabled=False)), "is disabled"),
+    (
+        "ComputeFilter",
+        request(),
+        one(bad=facts("bad", enabled=False, disabled_reason="new disks")),
+        "is disabled: new disks",
+    ),
+    ("ComputeFilter", request(), one(bad=facts("bad", forced_down=True)), "is forced down"),
+    *(
+        ("ComputeFilter", request(), one(bad=facts("bad", state=state)), f"is not alive: {state.value}")
+        for state in (MemberState.HOST_DOWN, MemberState.LEFT, MemberState.STALLED, MemberState.LEAVING)
+    ),
+    (
+        "ComputeFilter",
+        request(),
+        one(bad=facts("bad", state=None)),
+        "is not alive: not in the membership table",
+    ),
+    ("RamFilter", request(size={"memory_mb": 512}), one(bad=facts("bad", memory_mb=511)), "512 of 511"),
+    (
+        "RamFilter",
+        request(size={"memory_mb": 4_096}),
+        one(bad=facts("bad", reserved_memory_mb=5_000)),
+        "4096 of 3192",
+    ),
+    (
+        "RamFilter",  # a ratio lets servers share, but none may be larger than the machine
+        request(size={"memory_mb": 8_200}),
+        one(facts("good", memory_mb=8_200), facts("bad", memory_ratio_milli=2_000)),
+        "8200 of 8192",
+    ),
+    ("CoreFilter", request(size={"vcpus": 4}), one(bad=facts("bad", used={"VCPU": 5})), "4 of 3"),
+    (
+        "CoreFilter",
+        request(size={"vcpus": 9}),
+        one(facts("good", vcpus=9), facts("bad", cpu_ratio_milli=16_000)),
+        "9 of 8",
+    ),
+    (
+        "DiskFilter",
+        request(size={"root_gb": 50, "ephemeral_gb": 20, "swap_mb": 1_025}),
+        one(bad=facts("bad", used={"DISK_GB": 40})),
+        "72 of 60",
+    ),
+    (
+        "ResourceClassFilter",
+        request(specs={"resources:CUSTOM_GPU": "2"}),
+        one(facts("good", offered={"CUSTOM_GPU": Inventory(total=2)})),
+        "2 of 0",
+    ),
+    (
+        "ResourceClassFilter",
+        request(specs={"resources:CUSTOM_GPU": "2"}),
+        one(
+            facts("good", offered={"CUSTOM_GPU": Inventory(total=2)}),
+            facts("bad", offered={"CUSTOM_GPU": Inventory(total=2)}, used={"CUSTOM_GPU": 1}),
+        ),
+        "2 of 1",
+    ),
+    (
+        "ResourceClassFilter",
+        request(specs={"resources:CUSTOM_GPU": "3"}),
+        one(
+            facts("good", offered={"CUSTOM_GPU": Inventory(total=4)}),
+            facts("bad", offered={"CUSTOM_GPU": Inventory(total=4, step_size=2)}),
+        ),
+        "cannot give 3 of CUSTOM_GPU to one server",
+    ),
+    (
+        "ResourceClassFilter",  # dedicated processors are another class
+        request(specs={"hw:cpu_policy": "dedicated"}),
+        one(facts("good", offered={"PCPU": Inventory(total=4)}, numa=CELLS)),
+        "1 of 0",
+    ),
+    (
+        "ResourceClassFilter",  # a numbered group counts beside the flavor's own
+        request(size={"vcpus": 5}, specs={"resources1:VCPU": "4"}),
+        one(facts("good", vcpus=9)),
+        "9 of 8",
+    ),
+    (
+        "TraitsFilter",
+        request(specs={"trait:CUSTOM_FAST": "required"}),
+        one(facts("good", traits=frozenset({"CUSTOM_FAST"}))),
+        "has not CUSTOM_FAST",
+    ),
+    (
+        "TraitsFilter",
+        request(specs={"trait:CUSTOM_SLOW": "forbidden"}),
+        one(bad=facts("bad", traits=frozenset({"CUSTOM_SLOW"}))),
+        "has CUSTOM_SLOW",
+    ),
+    (
+        "TraitsFilter",
+        request(image_properties={"trait:CUSTOM_FAST": "required"}),
+        one(facts("good", traits=frozenset({"CUSTOM_FAST"}))),
+        "has not CUSTOM_FAST",
+    ),
+    (
+        "ComputeCapabilitiesFilter",
+        request(specs={"capabilities:hypervisor_version": ">= 7002001"}),
+        one(facts("good", hypervisor_version=8_000_000), facts("bad", hypervisor_version=6_000_000)),
+        "hypervisor_version is 6000000, not >= 7002001",
+    ),
+    (
+        "ComputeCapabilitiesFilter",
+        request(specs={"hypervisor_type": "KVM"}),
+        one(facts("good", hypervisor_type="KVM"), facts("bad", hypervisor_type="QEMU")),
+        "hypervisor_type is QEMU, not KVM",
+    ),
+    (
+        "ComputeCapabilitiesFilter",
+        request(specs={"capabilities:cpu_info:arch": "<or> aarch64 <or> x86_64"}),
+        one(bad=facts("bad", arch="ppc64le")),
+        "cpu_info:arch is ppc64le, not <or> aarch64 <or> x86_64",
+    ),
+    (
+        "ImagePropertiesFilter",
+        request(image_properties={"hw_architecture": "aarch64"}),
+        one(facts("good", arch="aarch64")),
+        "is x86_64, and the image is for aarch64",
+    ),
+    (
+        "ImagePropertiesFilter",
+        request(image_properties={"img_hv_type": "qemu"}),
+        one(facts("good", hypervisor_type="KVM"), facts("bad", hypervisor_type="lxc")),
+        "has lxc, and the image needs qemu",
+    ),
+    (
+        "ImagePropertiesFilter",
+        request(image_properties={"hypervisor_version_requires": ">=7.2,<9"}),
+        one(facts("good", hypervisor_version=7_002_001), facts("bad", hypervisor_version=9_000_000)),
+        "has hypervisor version 9000000, and the image needs >=7.2,<9",
+    ),
+    (
+        "AggregateInstanceExtraSpecsFilter",
+        request(specs={"aggregate_instance_extra_specs:ssd": "true"}),
+        grouped("ssd", "true"),
+        "is in no aggregate with ssd",
+    ),
+    (
+        "AggregateInstanceExtraSpecsFilter",
+        request(specs={"ssd": "true"}),
+        grouped("ssd", "true", "false"),
+        "ssd is false, not true",
+    ),
+    (
+        "AggregateInstanceExtraSpecsFilter",
+        request(specs={"aggregate_instance_extra_specs:speed": ">= 5"}),
+        grouped("speed", "7", "4"),
+        "speed is 4, not >= 5",
+    ),
+    (
+        "AggregateMultiTenancyIsolation",
+        request(),
+        grouped("filter_tenant_id", f"other, {PROJECT}", "other"),
+        "is in for-bad, for other projects",
+    ),
+    (
+        "AggregateMultiTenancyIsolation",
+        request(),
+        one(aggregates=(aggregate("rack", [BAD], filter_tenant_id3="other"),)),
+        "is in rack, for other projects",
+    ),
+    (
+        "AggregateImagePropertiesIsolation",
+        request(image_properties={"os_distro": "debian"}),
+        grouped("os_distro", "debian", "windows"),
+        "os_distro is windows, not debian",
+    ),
+    (
+        "AggregateTypeAffinityFilter",
+        request(),
+        grouped("instance_type", "m1.large, m1.tiny", "m1.large"),
+        "is kept for m1.large",
+    ),
+    (
+        "AggregateIoOpsFilter",
+        request(),
+        one(
+            facts("good", io_ops=1),
+            facts("bad", io_ops=1),
+            aggregates=(aggregate("slow", [BAD], max_io_ops_per_host="1"),),
+        ),
+        "has 1 servers that build or move, at most 1",
+    ),
+    (
+        "AggregateNumInstancesFilter",
+        request(),
+        one(
+            facts("good", servers=4),
+            facts("bad", servers=4),
+            aggregates=(
+                aggregate("some", [GOOD], max_instances_per_host="9"),
+                aggregate("few", [BAD], max_instances_per_host="4"),
+                aggregate("more", [BAD], max_instances_per_host="5"),
+            ),
+        ),
+        "has 4 servers, at most 4",
+    ),
+    (
+        "ServerGroupAntiAffinityFilter",
+        request(group=group(GroupPolicy.ANTI_AFFINITY)),
+        one(group_hosts=members(bad=1)),
+        "has 1 of the server group, at most 1",
+    ),
+    (
+        "ServerGroupAntiAffinityFilter",
+        request(group=group(GroupPolicy.ANTI_AFFINITY, most=2)),
+        one(group_hosts=members(good=1, bad=2)),
+        "has 2 of the server group, at most 2",
+    ),
+    (
+        "ServerGroupAffinityFilter",
+        request(group=group(GroupPolicy.AFFINITY)),
+        one(group_hosts=members(good=1)),
+        "has no member of the server group, whose policy is affinity",
+    ),
+    (
+        "DifferentHostFilter",
+        request(hints={"different_host": ["s9", "s1"]}),
+        one(server_hosts={"s1": BAD.host.host_id}),
+        "has a server that different_host names",
+    ),
+    (
+        "SameHostFilter",
+        request(hints={"same_host": "s1"}),
+        one(server_hosts={"s1": GOOD.host.host_id}),
+        "has no server that same_host names",
+    ),
+    (
+        "SimpleCIDRAffinityFilter",
+        request(hints={"build_near_host_ip": "10.1.2.3", "cidr": "/25"}),
+        one(facts("good", address="10.1.2.99"), facts("bad", address="10.1.2.200")),
+        "has 10.1.2.200, which is not in 10.1.2.0/25",
+    ),
+    (
+        "JsonFilter",
+        request(hints={"query": '["and", [">=", "$free_ram_mb", 1024], ["not", ["in", "$host", "bad"]]]'}),
+        one(),
+        "does not satisfy the query",
+    ),
+    (
+        "PciPassthroughFilter",
+        request(specs={"pci_passthrough:alias": "gpu:2,nic:1"}),
+        one(facts("good", pci_free={"gpu": 2, "nic": 1}), facts("bad", pci_free={"gpu": 1, "nic": 1})),
+        "2 of 1",
+    ),
+    (
+        "NUMATopologyFilter",
+        request(size={"vcpus": 4, "memory_mb": 4_096}, specs={"hw:numa_nodes": "2"}),
+        one(facts("good", numa=CELLS), facts("bad", numa=CELLS[:1])),
+        "has no room for 2 NUMA nodes of 2 CPUs and 2048 MB",
+    ),
+    (
+        "NUMATopologyFilter",
+        request(specs={"hw:mem_page_size": "1GB"}),
+        one(facts("good", numa=(NumaCell(cpus_free=4, memory_mb_free=4_096, page_kb=(4, 1_048_576)),))),
+        "says nothing of its NUMA nodes",
+    ),
+    ("IsolatedHostsFilter", request(), one(), "is kept for other images"),
+    (
+        "IoOpsFilter",
+        request(),
+        one(bad=facts("bad", io_ops=2)),
+        "has 2 servers that build or move, at most 2",
+    ),
+    ("NumInstancesFilter", request(), one(bad=facts("bad", servers=3)), "has 3 servers, at most 3"),
 ]
 
 
-@pytest.mark.parametrize(("name", "wish", "refusing", "remark"), REFUSED)
-def test_refused_with_a_remark(name: str, wish: dict[str, Any], refusing: HostView, remark: str) -> None:
-    refusal = first_refusal(server(**wish), refusing)
-    assert refusal is not None
-    assert (refusal.filter_name, refusal.remark) == (name, remark)
-    assert first_refusal(server(), view()) is None
+@pytest.mark.parametrize(("name", "asked", "hosts", "said"), CASES)
+def test_one_host_in_one_host_out(name: str, asked: PlacementRequest, hosts: HostTable, said: str) -> None:
+    only = Policy((FILTERS[name](SETTINGS),), ())
+    assert [hosts.hosts[place].host.name for place in fitting(asked, hosts, only)] == ["good"]
+    (refusal,) = refusals_at(asked, hosts, [(only.filters[0], only.filters[0].passes(asked, hosts))], 1)
+    assert refusal.filter_name == name
+    assert said == (refusal.remark or f"{refusal.needed} of {refusal.free}")
 
 
-COUNTED = [
-    ("RamFilter", flavor(memory_mb=4096), view(used=Claim(memory_mb=7000)), 4096, 1192),
-    ("RamFilter", flavor(memory_mb=4096), view(reserved_memory_mb=5000), 4096, 3192),
-    ("CoreFilter", flavor(vcpus=4), view(used=Claim(vcpus=5)), 4, 3),
-    ("DiskFilter", flavor(root_gb=50, ephemeral_gb=20, swap_mb=1025), view(used=Claim(disk_gb=40)), 72, 60),
-    # A ratio lets servers share, but none may be bigger than the machine.
-    ("RamFilter", flavor(memory_mb=9000), view(memory_ratio_milli=2000), 9000, 8192),
-    ("CoreFilter", flavor(vcpus=9), view(cpu_ratio_milli=16_000), 9, 8),
-]
+@pytest.mark.parametrize(("name", "asked", "hosts", "said"), CASES)
+def test_each_cure_lets_the_host_pass_its_filter(
+    name: str, asked: PlacementRequest, hosts: HostTable, said: str
+) -> None:
+    each = FILTERS[name](SETTINGS)
+    cures = list(each.cures(asked, hosts, 1))
+    assert cures or name == "IsolatedHostsFilter"
+    assert all(_cures(each, cure, asked, hosts) for cure in cures[:1]), cures[0].text
+    assert any(_cures(each, cure, asked, hosts) for cure in cures) or name == "IsolatedHostsFilter"
 
 
-@pytest.mark.parametrize(("name", "size", "refusing", "needed", "free"), COUNTED)
-def test_refused_by_count(name: str, size: Any, refusing: HostView, needed: int, free: int) -> None:
-    refusal = first_refusal(server(flavor=size), refusing)
-    assert isinstance(refusal, Refusal)
-    assert (refusal.filter_name, refusal.needed, refusal.free) == (name, needed, free)
+def _cures(each: Any, cure: Change, asked: PlacementRequest, hosts: HostTable) -> bool:
+    changed, other = cure.edit(asked), hosts.copy()
+    cure.rebuild(other)
+    return not each.applies(changed, other) or bool(each.passes(changed, other)[1])
 
 
-FITS = [
-    (flavor(memory_mb=1192), view(used=Claim(memory_mb=7000))),
-    (flavor(memory_mb=8192), view(used=Claim(memory_mb=4096), memory_ratio_milli=1500)),
-    (flavor(vcpus=8), view(used=Claim(vcpus=8), cpu_ratio_milli=2000)),
-    (flavor(root_gb=60), view(used=Claim(disk_gb=40))),
-    (flavor(root_gb=0), view(used=Claim(disk_gb=100))),
-]
+def test_every_filter_has_its_case_and_the_defaults_are_filters() -> None:
+    assert {name for name, *_ in CASES} == FILTERS.keys()
+    assert set(ALWAYS) <= set(DEFAULT_FILTERS) <= FILTERS.keys()
 
 
-@pytest.mark.parametrize(("size", "fitting"), FITS)
-def test_fits_to_the_last_unit(size: Any, fitting: HostView) -> None:
-    assert first_refusal(server(flavor=size), fitting) is None
+def test_fits_to_the_last_unit() -> None:
+    for asked, facts_ in (
+        (request(size={"memory_mb": 1_192}), facts(used={"MEMORY_MB": 7_000})),
+        (request(size={"memory_mb": 8_192}), facts(used={"MEMORY_MB": 4_096}, memory_ratio_milli=1_500)),
+        (request(size={"vcpus": 8}), facts(used={"VCPU": 8}, cpu_ratio_milli=2_000)),
+        (request(size={"root_gb": 60}), facts(used={"DISK_GB": 40})),
+        (request(size={"root_gb": 0}), facts(used={"DISK_GB": 100})),
+    ):
+        policy = Policy(
+            tuple(FILTERS[name](SETTINGS) for name in DEFAULT_FILTERS if "Isolated" not in name), ()
+        )
+        assert len(fitting(asked, table(facts_), policy)) == 1
 
 
 def test_a_suspect_host_still_counts_as_up() -> None:
-    assert first_refusal(server(), view(state=MemberState.SUSPECT)) is None
+    assert table(facts(state=MemberState.SUSPECT)).can_take.all()
 
 
-def test_zone_and_host_asked_for_let_the_right_one_in() -> None:
-    assert first_refusal(server(zone_wanted="nova", host_wanted="h1"), view()) is None
+def test_the_first_of_a_group_may_go_anywhere() -> None:
+    for policy in GroupPolicy:
+        asked = request(group=group(policy))
+        named = ("ServerGroupAffinityFilter", "ServerGroupAntiAffinityFilter")
+        only = Policy(tuple(FILTERS[name](SETTINGS) for name in named), ())
+        assert len(fitting(asked, one(), only)) == 2
 
 
-def test_claims_round_swap_up_and_limits_follow_placement() -> None:
-    assert claim_of(flavor(root_gb=5, swap_mb=1)).disk_gb == 6
-    assert claim_of(flavor(root_gb=5, swap_mb=2048)).disk_gb == 7
-    limits = limits_of(
-        host(memory_mb=1001, reserved_memory_mb=1, memory_ratio_milli=1500, cpu_ratio_milli=500)
+def test_a_host_kept_for_an_image_takes_that_image_and_no_other() -> None:
+    only = Policy((FILTERS["IsolatedHostsFilter"](SETTINGS),), ())
+    hosts = one()
+    assert list(fitting(request(image_id=ImageId("private")), hosts, only)) == [1]
+    assert list(fitting(request(image_id=ImageId(uuid_of("image"))), hosts, only)) == [0]
+    lax = PlacementSettings(
+        isolated_hosts=frozenset({"bad"}), restrict_isolated_hosts_to_isolated_images=False
     )
-    assert (limits.memory_mb, limits.vcpus) == (1500, 4)
-    assert limits_of(host(memory_mb=100, reserved_memory_mb=200)).memory_mb == 0
+    assert len(fitting(request(), hosts, Policy((FILTERS["IsolatedHostsFilter"](lax),), ()))) == 2
 
 
-def test_weighers_prefer_what_is_freer() -> None:
-    full, empty = view(used=Claim(vcpus=6, memory_mb=8000)), view()
-    assert ram_weigher(empty) > ram_weigher(full)
-    assert cpu_weigher(empty) > cpu_weigher(full)
-    assert weigh([full, empty]) == [0, 2 * SCALE]
-    assert weigh([empty, empty]) == [0, 0]
-    assert weigh([]) == []
+NO_QUERIES = [
+    *("nonsense", "[]", '["and"]', '["=", "$host"]', '["=", "$nothing", 1]', '["<", "$host", 1]', '{"a": 1}'),
+    *("9" * 5_000, '["not", ["=", "$host", "h1"], ["=", "$host", "h2"]]', "[" * 400 + "]" * 400),
+]
 
 
-def test_megabytes_do_not_drown_vcpus() -> None:
-    much_memory = view(name="a", used=Claim(vcpus=8))
-    much_of_both = view(name="b", used=Claim(vcpus=1, memory_mb=100))
-    assert weigh([much_memory, much_of_both], (ram_weigher,)) == [SCALE, 0]
-    half = view(name="c", used=Claim(vcpus=0, memory_mb=40))
-    weights = weigh([much_memory, much_of_both, half])
-    assert weights.index(max(weights)) == 2
-
-
-def table(*names: str, **changes: Any) -> HostTable:
-    rows = [host(name, **changes) for name in names]
-    return HostTable.of([usage(row) for row in rows], {row.host_id: MemberState.ALIVE for row in rows})
-
-
-def test_equal_hosts_are_told_apart_by_rendezvous_and_share_evenly() -> None:
-    hosts = table("h1", "h2", "h3")
-    counts: dict[str, int] = {}
-    for number in range(300):
-        row = server(f"s{number}")
-        choice = choose(row, hosts)
-        assert not isinstance(choice, NoHost)
-        best = max(hosts.views(), key=lambda each: rendezvous(row.server_id, each.host.host_id))
-        assert choice.host_id == best.host.host_id
-        assert choose(row, hosts) == choice
-        counts[choice.host_id] = counts.get(choice.host_id, 0) + 1
-    assert min(counts.values()) > 70
-
-
-def test_a_batch_spreads_and_then_says_no() -> None:
-    hosts = table("h1", "h2", "h3", memory_mb=1024)
-    results = choose_batch([server(f"s{number}") for number in range(7)], hosts)
-    placed = [result.host_id for result in results if not isinstance(result, NoHost)]
-    assert len(placed) == 6
-    assert sorted(placed[:3]) == sorted({each.host.host_id for each in hosts.views()})
-    assert isinstance(results[6], NoHost)
-
-
-def test_explanation_for_users_counts_and_for_admins_names() -> None:
-    rows = [
-        host("h1", memory_mb=1200),
-        host("h2", memory_mb=900),
-        host("h3", enabled=False),
-        host("h4"),
-    ]
-    states = {row.host_id: MemberState.ALIVE for row in rows[:3]} | {rows[3].host_id: MemberState.HOST_DOWN}
-    verdict = choose(server(flavor=flavor(memory_mb=4096)), HostTable.of(map(usage, rows), states))
-    assert isinstance(verdict, NoHost)
-    assert verdict.message == (
-        "No valid host was found. Asked for 1 vCPUs, 4096 MB of memory, 1 GB of disk: "
-        "2 hosts: not enough memory (needs 4096 MB of memory, at most 1200 free); "
-        "1 host: disabled; 1 host: down."
-    )
-    assert verdict.details.splitlines() == [
-        "h1: needs 4096 MB of memory, 1200 MB free (RamFilter)",
-        "h2: needs 4096 MB of memory, 900 MB free (RamFilter)",
-        "h3: is disabled (ComputeFilter)",
-        "h4: is not alive: host_down (ComputeFilter)",
-    ]
-    assert all(name not in verdict.message for name in ("h1", "h2", "h3", "h4"))
-
-
-def test_no_host_at_all_is_said_so() -> None:
-    verdict = choose(server(), HostTable([]))
-    assert isinstance(verdict, NoHost)
-    assert verdict.message == "No valid host was found. No host is registered."
-
-
-def test_details_are_bounded() -> None:
-    names = [f"h{number}" for number in range(130)]
-    verdict = choose(server(zone_wanted="mars"), table(*names))
-    assert isinstance(verdict, NoHost)
-    lines = verdict.details.splitlines()
-    assert len(lines) == 101
-    assert lines[-1] == "and 30 more hosts"
-
-
-def test_rendezvous_is_stable_over_versions() -> None:
-    """A value written down: replays of old decisions must choose alike."""
-    assert rendezvous(ServerId("a"), NodeId("b")) == 1003126606879428512
+@pytest.mark.parametrize("query", NO_QUERIES)
+def test_what_is_no_query_holds_nowhere(query: str) -> None:
+    only = Policy((FILTERS["JsonFilter"](SETTINGS),), ())
+    assert len(fitting(request(hints={"query": query}), one(), only)) == 0

@@ -1,0 +1,69 @@
+"""AggregateMultiTenancyIsolation: an aggregate with `filter_tenant_id` (or that and a suffix) is for the
+projects that it lists, and for nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from fabric.core.placement.changes import Change, other_aggregate
+from fabric.core.placement.filters.contract import Refusal
+from fabric.core.placement.host_facts import AggregateFacts
+from fabric.core.placement.host_table import HostTable, Mask
+from fabric.core.placement.request import PlacementRequest
+
+KEY = "filter_tenant_id"
+
+
+class AggregateMultiTenancyIsolation:
+    name = "AggregateMultiTenancyIsolation"
+
+    def applies(self, request: PlacementRequest, table: HostTable) -> bool:
+        return any(_projects(each) is not None for each in table.around.aggregates)
+
+    def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
+        """A host of several such aggregates is for the projects of all of them."""
+        closed: Mask = np.zeros(len(table), dtype=np.bool_)
+        open_: Mask = np.zeros(len(table), dtype=np.bool_)
+        for aggregate in table.around.aggregates:
+            projects = _projects(aggregate)
+            if projects is None:
+                continue
+            if request.project_id in projects:
+                open_ |= table.members(aggregate)
+            else:
+                closed |= table.members(aggregate)
+        return ~closed | open_
+
+    def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
+        return Refusal(
+            filter_name=self.name,
+            reason="kept for other projects",
+            remark=f"is in {', '.join(each.name for each in _closing(table, place))}, for other projects",
+        )
+
+    def cures(self, request: PlacementRequest, table: HostTable, place: int) -> Iterable[Change]:
+        for aggregate in _closing(table, place):
+            listed = {KEY: ",".join(sorted({*(_projects(aggregate) or ()), request.project_id}))}
+            yield other_aggregate(
+                f"aggregate {aggregate.name} listed project {request.project_id}",
+                aggregate,
+                listed,
+                metadata={**aggregate.metadata, **listed},
+            )
+
+
+def _projects(aggregate: AggregateFacts) -> set[str] | None:
+    """None: it is nobody's own."""
+    keys = [key for key in aggregate.metadata if key.startswith(KEY)]
+    if not keys:
+        return None
+    return {part.strip() for key in keys for part in aggregate.metadata[key].split(",")}
+
+
+def _closing(table: HostTable, place: int) -> list[AggregateFacts]:
+    host_id = table.hosts[place].host.host_id
+    return [
+        each for each in table.around.aggregates if host_id in each.host_ids and _projects(each) is not None
+    ]

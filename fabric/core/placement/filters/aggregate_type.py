@@ -1,0 +1,53 @@
+"""AggregateTypeAffinityFilter: an aggregate with `instance_type` takes the flavors that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from fabric.core.placement.changes import Change, other_aggregate
+from fabric.core.placement.filters.contract import Refusal
+from fabric.core.placement.host_table import HostTable, Mask
+from fabric.core.placement.request import PlacementRequest
+
+KEY = "instance_type"
+
+
+class AggregateTypeAffinityFilter:
+    name = "AggregateTypeAffinityFilter"
+
+    def applies(self, request: PlacementRequest, table: HostTable) -> bool:
+        return bool(table.with_key(KEY))
+
+    def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
+        """Of several such aggregates each has to take it."""
+        passing: Mask = np.ones(len(table), dtype=np.bool_)
+        for aggregate in table.with_key(KEY):
+            if request.flavor.name not in _named(aggregate.metadata[KEY]):
+                passing &= ~table.members(aggregate)
+        return passing
+
+    def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
+        return Refusal(
+            filter_name=self.name,
+            reason="kept for other flavors",
+            remark=f"is kept for {' and '.join(sorted(table.metadata_of(place)[KEY]))}",
+        )
+
+    def cures(self, request: PlacementRequest, table: HostTable, place: int) -> Iterable[Change]:
+        host_id = table.hosts[place].host.host_id
+        for aggregate in table.with_key(KEY):
+            named = _named(aggregate.metadata[KEY])
+            if host_id in aggregate.host_ids and request.flavor.name not in named:
+                listed = {KEY: ",".join([*named, request.flavor.name])}
+                yield other_aggregate(
+                    f"aggregate {aggregate.name} named flavor {request.flavor.name}",
+                    aggregate,
+                    listed,
+                    metadata={**aggregate.metadata, **listed},
+                )
+
+
+def _named(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",")]

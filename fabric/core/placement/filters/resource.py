@@ -1,0 +1,176 @@
+"""What is counted: RamFilter, CoreFilter, DiskFilter, and one filter for each other resource class.
+
+Nova leaves this to Placement; the names are those that its filters had. A server never overcommits against
+itself: it must fit the real machine, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from fabric.core.placement.changes import Change, ask_otherwise, other_flavor, other_host, without_extra_specs
+from fabric.core.placement.filters.contract import Refusal
+from fabric.core.placement.host_facts import HostFacts
+from fabric.core.placement.host_table import OWN_CLASSES, HostTable, Mask
+from fabric.core.placement.inventory import Inventory
+from fabric.core.placement.request import PlacementRequest
+from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
+
+_UNITS = {VCPU: "vCPUs", MEMORY_MB: "MB of memory", DISK_GB: "GB of disk"}
+_LACKS = {VCPU: "not enough vCPUs", MEMORY_MB: "not enough memory", DISK_GB: "not enough disk"}
+
+
+class ResourceFilter:
+    def __init__(self, name: str, resource_class: str) -> None:
+        self.name = name
+        self._class = resource_class
+
+    def applies(self, request: PlacementRequest, table: HostTable) -> bool:
+        return self._needed(request) > 0
+
+    def _needed(self, request: PlacementRequest) -> int:
+        return request.resources.unsuffixed.resources.get(self._class, 0)
+
+    def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
+        return table.room_of(self._class) >= self._needed(request)
+
+    def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
+        return _refusal(self.name, self._class, self._needed(request), table, place)
+
+    def cures(self, request: PlacementRequest, table: HostTable, place: int) -> Iterable[Change]:
+        return _cures(self._class, self._needed(request), request, table, place)
+
+
+class OtherResourcesFilter:
+    """Placement's other classes (PCPU, VGPU, NET_BW_*, CUSTOM_*), numbered groups, and units in which an
+    inventory is given: all but the sums of the three own ones."""
+
+    name = "ResourceClassFilter"
+
+    def applies(self, request: PlacementRequest, table: HostTable) -> bool:
+        return bool(self._asked(request))
+
+    def _asked(self, request: PlacementRequest) -> dict[str, int]:
+        asked = request.resources.total()
+        own = request.resources.unsuffixed.resources
+        return {
+            name: amount
+            for name, amount in asked.items()
+            if name not in OWN_CLASSES or amount != own.get(name, 0)
+        }
+
+    def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
+        passing: Mask = np.ones(len(table), dtype=np.bool_)
+        for name, amount in self._asked(request).items():
+            passing &= table.room_of(name) >= amount
+            passing &= table.mask(("units", name, amount), lambda facts, n=name, a=amount: _fits(facts, n, a))  # type: ignore[misc]
+        return passing
+
+    def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
+        name, amount = self._missing(request, table, place)
+        if int(table.room_of(name)[place]) >= amount:
+            return Refusal(
+                filter_name=self.name,
+                reason=f"cannot give {name} in that amount",
+                remark=f"cannot give {amount} of {name} to one server",
+            )
+        return _refusal(self.name, name, amount, table, place)
+
+    def _missing(self, request: PlacementRequest, table: HostTable, place: int) -> tuple[str, int]:
+        facts = table.hosts[place]
+        return next(
+            (name, amount)
+            for name, amount in self._asked(request).items()
+            if int(table.room_of(name)[place]) < amount or not _fits(facts, name, amount)
+        )
+
+    def cures(self, request: PlacementRequest, table: HostTable, place: int) -> Iterable[Change]:
+        name, amount = self._missing(request, table, place)
+        specs = [key for key in request.flavor.extra_specs if key.endswith(f":{name}")]
+        if specs:
+            yield without_extra_specs(*specs)
+        yield from _cures(name, amount, request, table, place)
+
+
+def _fits(facts: HostFacts, name: str, amount: int) -> bool:
+    inventory = facts.inventories().get(name)
+    return inventory is not None and inventory.fits_units(amount)
+
+
+def _refusal(filter_name: str, name: str, needed: int, table: HostTable, place: int) -> Refusal:
+    return Refusal(
+        filter_name=filter_name,
+        reason=_LACKS.get(name, f"not enough {name}"),
+        needed=needed,
+        free=int(table.room_of(name)[place]),
+        unit=_UNITS.get(name, name),
+    )
+
+
+def _cures(
+    name: str, needed: int, request: PlacementRequest, table: HostTable, place: int
+) -> Iterable[Change]:
+    """A smaller server first, for whoever asks can do that; then a larger host, or an emptier one."""
+    room = int(table.room_of(name)[place])
+    unit = _UNITS.get(name, name)
+    if room > 0 and (smaller := _smaller(request, name, needed, room)) is not None:
+        yield smaller
+    facts = table.hosts[place]
+    missing = needed - room
+    yield other_host(
+        f"{facts.host.name} had {missing} more {unit}",
+        facts,
+        {name: missing},
+        lambda now: _grown(now, name, needed, missing),
+    )
+
+
+def _smaller(request: PlacementRequest, name: str, needed: int, room: int) -> Change | None:
+    flavor = request.flavor
+    key = f"resources:{name}"
+    if key in flavor.extra_specs:
+        specs = {**flavor.extra_specs, key: str(room)}
+        return other_flavor(f"the flavor had {key}={room}", "flavor", {key: room}, extra_specs=specs)
+    if name == VCPU:
+        return other_flavor(f"the flavor had {room} vCPUs", "flavor", {"vcpus": room}, vcpus=room)
+    if name == MEMORY_MB:
+        return other_flavor(f"the flavor had {room} MB of memory", "flavor", {"ram": room}, memory_mb=room)
+    if name == DISK_GB and room >= needed - flavor.root_gb:
+        root = room - (needed - flavor.root_gb)
+        return other_flavor(
+            f"the flavor had a root disk of {root} GB", "flavor", {"disk": root}, root_gb=root
+        )
+    if name == DISK_GB:
+        return ask_otherwise(
+            f"the flavor had {room} GB of disk in all",
+            "flavor",
+            {"disk": room, "ephemeral": 0, "swap": 0},
+            lambda was: replace(was, flavor=replace(was.flavor, root_gb=room, ephemeral_gb=0, swap_mb=0)),
+        )
+    return None
+
+
+def _grown(facts: HostFacts, name: str, needed: int, missing: int) -> HostFacts:
+    """With so much more room: less of it used, and the machine as large as one server needs."""
+    host = facts.host
+    used: Mapping[str, int] = {**facts.used, name: facts.used.get(name, 0) - missing}
+    if name == VCPU:
+        host = replace(host, vcpus=max(host.vcpus, needed))
+    elif name == MEMORY_MB:
+        host = replace(host, memory_mb=max(host.memory_mb, needed))
+    elif name not in OWN_CLASSES:
+        has = facts.offered.get(name, Inventory(total=0))
+        offered = {
+            **facts.offered,
+            name: replace(has, max_unit=max(has.max_unit, needed), min_unit=1, step_size=1),
+        }
+        return replace(facts, used=used, offered=offered)
+    return replace(facts, used=used, host=host)
+
+
+core_filter = ResourceFilter("CoreFilter", VCPU)
+ram_filter = ResourceFilter("RamFilter", MEMORY_MB)
+disk_filter = ResourceFilter("DiskFilter", DISK_GB)

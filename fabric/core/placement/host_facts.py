@@ -1,0 +1,104 @@
+"""What is known of one host, or of one aggregate, when a server is to be placed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from fabric.core.membership.model import MemberState
+from fabric.core.nodes.model import Host, HostUsage
+from fabric.core.placement.inventory import Inventory
+from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
+from proto.ids import ImageId, NodeId, ServerId
+
+# A suspect is not dead yet: refusing it would empty the table at each lost heartbeat, and a host that
+# does die is caught by the build deadline. A stalled agent and one that is stopping build nothing.
+USABLE_STATES = frozenset({MemberState.ALIVE, MemberState.SUSPECT})
+ZONE_KEY = "availability_zone"  # of an aggregate's metadata
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumaCell:
+    """One NUMA node of a host: pinnable processors and memory that no pinned or NUMA-bound guest has yet."""
+
+    cpus_free: int
+    memory_mb_free: int
+    page_kb: tuple[int, ...] = (4,)  # sizes it can give
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """`host`: its row. `state` None: the membership table has never heard of it. `used`: what servers'
+    rows claim, by resource class. `offered`: classes beyond processors, memory and disk."""
+
+    host: Host
+    state: MemberState | None
+    used: Mapping[str, int] = field(default_factory=dict)
+    offered: Mapping[str, Inventory] = field(default_factory=dict)
+    traits: frozenset[str] = frozenset()
+    servers: int = 0
+    io_ops: int = 0  # servers that build, move or are copied
+    build_failures: int = 0  # in a row, since the last success
+    images: frozenset[ImageId] = frozenset()  # held or cached
+    numa: tuple[NumaCell, ...] = ()
+    pci_free: Mapping[str, int] = field(default_factory=dict)  # by alias
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state in USABLE_STATES
+
+    @property
+    def can_take(self) -> bool:
+        return self.host.enabled and not self.host.forced_down and self.is_alive
+
+    def inventories(self) -> dict[str, Inventory]:
+        """Of every class. No server may be larger than the machine, whatever the ratio."""
+        host = self.host
+        own = {
+            VCPU: Inventory(total=host.vcpus, max_unit=max(0, host.vcpus), ratio_milli=host.cpu_ratio_milli),
+            MEMORY_MB: Inventory(
+                total=host.memory_mb,
+                reserved=host.reserved_memory_mb,
+                max_unit=max(0, host.memory_mb),
+                ratio_milli=host.memory_ratio_milli,
+            ),
+            DISK_GB: Inventory(total=host.disk_gb, ratio_milli=host.disk_ratio_milli),
+        }
+        return own | {name: each for name, each in self.offered.items() if name not in own}
+
+    def with_claim(self, resources: Mapping[str, int]) -> HostFacts:
+        """With one server more."""
+        used = {**self.used}
+        for name, amount in resources.items():
+            used[name] = used.get(name, 0) + amount
+        return replace(self, used=used, servers=self.servers + 1, io_ops=self.io_ops + 1)
+
+    def without_claim(self, resources: Mapping[str, int], *, is_building: bool) -> HostFacts:
+        """As if one of its servers, with these resources, was not there."""
+        used = {name: amount - resources.get(name, 0) for name, amount in self.used.items()}
+        return replace(self, used=used, servers=self.servers - 1, io_ops=self.io_ops - is_building)
+
+
+def facts_of(usage: HostUsage, state: MemberState | None) -> HostFacts:
+    """Of a `ListHosts` row and the membership table's word."""
+    used = {VCPU: usage.vcpus_used, MEMORY_MB: usage.memory_mb_used, DISK_GB: usage.disk_gb_used}
+    return HostFacts(host=usage.host, state=state, used=used, servers=usage.servers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AggregateFacts:
+    aggregate_id: int
+    name: str
+    metadata: Mapping[str, str]
+    host_ids: frozenset[NodeId]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What is not a host's own: aggregates, where the members of server groups are, where servers are that
+    hints may name."""
+
+    aggregates: tuple[AggregateFacts, ...] = ()
+    group_hosts: Mapping[str, Mapping[NodeId, int]] = field(default_factory=dict)  # group -> host -> members
+    server_hosts: Mapping[ServerId, NodeId] = field(default_factory=dict)

@@ -1,0 +1,88 @@
+"""What the scheduler is asked: one server, with all that may decide where it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fabric.core.placement.resources import ResourceRequest, resource_request
+from fabric.core.servers.model import FlavorSnapshot, Server
+from proto.ids import ImageId, NodeId, ProjectId, RequestId, ServerId
+
+NO_REQUEST = RequestId("")
+NO_IMAGE = ImageId("")  # of a server that boots from a volume
+
+
+class GroupPolicy(StrEnum):
+    """Of a server group. Source: Nova's `os-server-groups`."""
+
+    AFFINITY = "affinity"
+    ANTI_AFFINITY = "anti-affinity"
+    SOFT_AFFINITY = "soft-affinity"
+    SOFT_ANTI_AFFINITY = "soft-anti-affinity"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupWish:
+    """The server group that the server is a member of."""
+
+    group_id: str
+    policy: GroupPolicy
+    max_server_per_host: int = 1  # of anti-affinity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementRequest:
+    """`resources` is worked out of flavor and image once, for every host alike."""
+
+    server_id: ServerId
+    project_id: ProjectId
+    flavor: FlavorSnapshot
+    image_id: ImageId = NO_IMAGE
+    image_properties: Mapping[str, str] = field(default_factory=dict)
+    zone: str | None = None  # asked for
+    host_name: str | None = None  # requested destination
+    hints: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    group: GroupWish | None = None
+    ignored_hosts: frozenset[NodeId] = frozenset()  # tried already, or the one it moves away from
+    generation: int = 0  # of the server's row when it was read
+    request_id: RequestId = NO_REQUEST  # of the action that asks
+    resources: ResourceRequest = field(init=False)
+
+    @property
+    def kind(self) -> object:
+        """Equal for requests that no filter can tell apart. Can be hashed."""
+        return (
+            *(self.project_id, self.flavor.flavor_id, self.image_id, self.zone, self.host_name, self.group),
+            tuple(sorted(self.flavor.extra_specs.items())),
+            tuple(sorted(self.image_properties.items())),
+            tuple(sorted(self.hints.items())),
+            self.ignored_hosts,
+        )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resources", resource_request(self.flavor, self.image_properties))
+
+
+def request_of(
+    server: Server,
+    *,
+    image_properties: Mapping[str, str] | None = None,
+    hints: Mapping[str, tuple[str, ...]] | None = None,
+    group: GroupWish | None = None,
+) -> PlacementRequest:
+    """Of a server's row, and of what stands beside it."""
+    return PlacementRequest(
+        server_id=server.server_id,
+        project_id=server.project_id,
+        flavor=server.flavor,
+        image_id=server.image_id,
+        image_properties=image_properties or {},
+        zone=server.zone_wanted,
+        host_name=server.host_wanted,
+        hints=hints or {},
+        group=group,
+        generation=server.generation,
+        request_id=server.request_id,
+    )

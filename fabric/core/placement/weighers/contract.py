@@ -1,0 +1,21 @@
+"""What a weigher is: a name from Nova, a multiplier, and one number a host; more is better."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from fabric.core.placement.host_table import Floats, HostTable, Ints
+from fabric.core.placement.request import PlacementRequest
+
+
+class HostWeigher(Protocol):
+    """`multiplier`: the default one; below 0 less is better. `setting`: its name in Nova's configuration, and
+    in the metadata of an aggregate that wants another one for its hosts."""
+
+    name: str
+    setting: str
+    multiplier: float
+
+    def column(self, request: PlacementRequest, table: HostTable) -> Ints | Floats | None:
+        """Of each host. None: it makes no difference for this request."""
+        ...

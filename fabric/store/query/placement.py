@@ -1,0 +1,173 @@
+"""What the scheduler asks: who waits for a host, what hosts have, and what is around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, func, select
+
+from fabric.core.nodes.queries import ListHosts
+from fabric.core.placement.host_facts import AggregateFacts, HostFacts, Surroundings, facts_of
+from fabric.core.placement.queries import (
+    GetPlacementRequest,
+    GetSurroundings,
+    ListHostFacts,
+    ListPlacementRequests,
+)
+from fabric.core.placement.request import GroupPolicy, GroupWish, PlacementRequest, request_of
+from fabric.core.servers.states import TaskState, VmState
+from fabric.store import tables as t
+from fabric.store.query.among import among, rows_among
+from fabric.store.query.level import is_at
+from fabric.store.query.nodes import list_hosts
+from fabric.store.query.registry import answers
+from fabric.store.query.servers import rows_of_servers, server_of
+from fabric.store.tables import level2
+from proto.ids import ImageId, NodeId, ServerId
+
+_S, _G, _M = t.servers.c, level2.server_groups.c, level2.server_group_members.c
+
+_UNPLACED = (
+    rows_of_servers()
+    .where(_S.task_state == TaskState.SCHEDULING.value, _S.host_id.is_(None))
+    .order_by(_S.created_ms, _S.server_id)
+)
+_ONE = rows_of_servers().where(_S.server_id == bindparam("id"))
+_PROPERTIES = select(t.images.c.image_id, t.images.c.properties).where(among(t.images.c.image_id))
+_HINTS = select(level2.server_hints).where(among(level2.server_hints.c.server_id))
+_WISHES = (
+    select(_M.server_id, _G.group_id, _G.policy, _G.max_server_per_host)
+    .select_from(level2.server_group_members.join(level2.server_groups, _G.group_id == _M.group_id))
+    .where(among(_M.server_id))
+)
+_BUSY = (
+    select(_S.host_id, func.count().label("servers"))
+    .where(_S.host_id.is_not(None), _S.vm_state == VmState.BUILDING.value)
+    .group_by(_S.host_id)
+)
+_HOLDERS = select(t.images.c.image_id, t.images.c.node_id).where(t.images.c.node_id.is_not(None))
+_AGGREGATES = select(level2.aggregates).order_by(level2.aggregates.c.aggregate_id)
+_MEMBERSHIP = select(level2.aggregate_hosts)
+_PLACED_MEMBERS = (
+    select(_M.group_id, _S.host_id, _S.server_id)
+    .select_from(level2.server_group_members.join(t.servers, _S.server_id == _M.server_id))
+    .where(_S.host_id.is_not(None), among(_M.group_id))
+)
+_PLACED = select(_S.server_id, _S.host_id).where(_S.host_id.is_not(None), among(_S.server_id))
+
+
+@answers(ListPlacementRequests)
+def list_placement_requests(
+    connection: Connection, query: ListPlacementRequests
+) -> tuple[PlacementRequest, ...]:
+    return _requests(connection, connection.execute(_UNPLACED.limit(query.limit)).all())
+
+
+@answers(GetPlacementRequest)
+def get_placement_request(connection: Connection, query: GetPlacementRequest) -> PlacementRequest | None:
+    found = _requests(connection, connection.execute(_ONE, {"id": query.server_id}).all())
+    return found[0] if found else None
+
+
+def _requests(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[PlacementRequest, ...]:
+    servers = [server_of(row) for row in rows]
+    images = sorted({server.image_id for server in servers if server.image_id})
+    properties = {row.image_id: row.properties for row in rows_among(connection, _PROPERTIES, images)}
+    ids = [server.server_id for server in servers]
+    hints: dict[str, Mapping[str, tuple[str, ...]]] = {}
+    groups: dict[str, GroupWish] = {}
+    if ids and is_at(connection, level2.LEVEL):
+        hints = {row.server_id: _listed(row.hints) for row in rows_among(connection, _HINTS, ids)}
+        groups = {row.server_id: _wish(row) for row in rows_among(connection, _WISHES, ids)}
+    return tuple(
+        request_of(
+            server,
+            image_properties=properties.get(server.image_id),
+            hints=hints.get(server.server_id),
+            group=groups.get(server.server_id),
+        )
+        for server in servers
+    )
+
+
+def _wish(row: Row[Any]) -> GroupWish:
+    return GroupWish(
+        group_id=row.group_id,
+        policy=GroupPolicy(row.policy),
+        max_server_per_host=1 if row.max_server_per_host is None else int(row.max_server_per_host),
+    )
+
+
+def _listed(hints: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {
+        name: tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+        for name, value in hints.items()
+    }
+
+
+@answers(ListHostFacts)
+def list_host_facts(connection: Connection, query: ListHostFacts) -> tuple[HostFacts, ...]:
+    wanted = set(query.host_ids)
+    usages = [
+        usage for usage in list_hosts(connection, ListHosts()) if not wanted or usage.host.host_id in wanted
+    ]
+    busy = {row.host_id: int(row.servers) for row in connection.execute(_BUSY)}
+    held: dict[NodeId, set[ImageId]] = {}
+    for row in connection.execute(_HOLDERS):
+        held.setdefault(row.node_id, set()).add(row.image_id)
+    found = [
+        replace(
+            facts_of(usage, None),
+            io_ops=busy.get(usage.host.host_id, 0),
+            images=frozenset(held.get(usage.host.host_id, ())),
+        )
+        for usage in usages
+    ]
+    if query.except_server is not None:
+        found = _without(connection, found, query.except_server)
+    return tuple(found)
+
+
+def _without(connection: Connection, found: list[HostFacts], server_id: ServerId) -> list[HostFacts]:
+    """As if that server was nowhere."""
+    row = connection.execute(_ONE, {"id": server_id}).first()
+    if row is None or row.host_id is None:
+        return found
+    (request,) = _requests(connection, [row])
+    return [
+        facts.without_claim(request.resources.total(), is_building=row.vm_state == VmState.BUILDING.value)
+        if facts.host.host_id == row.host_id
+        else facts
+        for facts in found
+    ]
+
+
+@answers(GetSurroundings)
+def get_surroundings(connection: Connection, query: GetSurroundings) -> Surroundings:
+    placed = rows_among(connection, _PLACED, query.server_ids)
+    server_hosts = {ServerId(row.server_id): NodeId(row.host_id) for row in placed}
+    if not is_at(connection, level2.LEVEL):
+        return Surroundings(server_hosts=server_hosts)
+    group_hosts: dict[str, dict[NodeId, int]] = {}
+    for row in rows_among(connection, _PLACED_MEMBERS, query.group_ids):
+        if row.server_id != query.except_server:
+            hosts = group_hosts.setdefault(row.group_id, {})
+            hosts[row.host_id] = hosts.get(row.host_id, 0) + 1
+    return Surroundings(
+        aggregates=tuple(_aggregates(connection)), group_hosts=group_hosts, server_hosts=server_hosts
+    )
+
+
+def _aggregates(connection: Connection) -> Iterable[AggregateFacts]:
+    hosts: dict[int, set[NodeId]] = {}
+    for row in connection.execute(_MEMBERSHIP):
+        hosts.setdefault(row.aggregate_id, set()).add(row.host_id)
+    for row in connection.execute(_AGGREGATES):
+        yield AggregateFacts(
+            aggregate_id=row.aggregate_id,
+            name=row.name,
+            metadata=row.metadata,
+            host_ids=frozenset(hosts.get(row.aggregate_id, ())),
+        )
