@@ -69,6 +69,7 @@ from fabric.runtime.virtual_address import VIP_LABEL, VirtualAddress
 from fabric.runtime.voter_peers import VoterRoute
 from fabric.runtime.voter_state import VoterState
 from fabric.runtime.watchdog import LoopLag, LoopWatchdog
+from fabric.scheduler_policy import scheduler_policy
 from fabric.store.lock import DirectoryLock
 from fabric.supervisor import PartFailedError, Supervisor
 from netplug.contract import NetPlug
@@ -96,6 +97,7 @@ class Agent:
         on_impatience: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
+        self._scheduler = scheduler_policy(config.scheduler)
         self._api_fd = api_fd
         self._on_stopping = on_stopping
         self._on_impatience = on_impatience
@@ -312,6 +314,7 @@ class Agent:
             on_halted=lambda reason: self._label({HALTED_LABEL: reason}),
             on_let_go=let_go,
             duties=self._own_duties,
+            scheduler=self._scheduler,
         )
         return voter
 

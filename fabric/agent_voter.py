@@ -19,6 +19,7 @@ from fabric.agent_roles import conductor_of, may_vote
 from fabric.config import Config
 from fabric.core.identity.queries import GetFabric
 from fabric.core.membership.model import MemberState, RoleClaim
+from fabric.core.placement.policy import Policy
 from fabric.core.voters.roles import SCHEDULER
 from fabric.errors import FabricError, Outcome
 from fabric.mesh.curve import CurveKeyPair
@@ -157,11 +158,14 @@ class VoterSide:
         on_halted: Callable[[str], None],
         on_let_go: Callable[[VoterId], Awaitable[None]],
         duties: Callable[[], Sequence[Work]] = tuple,
+        scheduler: Policy | None = None,
     ) -> None:
         """`claim` a role before the mesh, or give it up (None); `on_door` hears where the join door is;
         `label` puts labels on this node's record; `on_filled` is awaited once, when the rows are there to be
         read; `on_let_go` when the group turns out to know this voter no more, or was made anew without it;
-        `duties`: what else this agent does while it conducts. Raises IdentityError, ConfigError."""
+        `duties`: what else this agent does while it conducts; `scheduler`: how it places, None: by default.
+        Raises IdentityError, ConfigError."""
+        self._policy = scheduler
         self._on_let_go = on_let_go
         self._on_halted = on_halted
         authority = load_authority(config.state_dir, member().fabric_id)
@@ -291,7 +295,9 @@ class VoterSide:
             self._clock,
             me=self._identity.node_id,
             leader=self._leader_node,
-            work=lambda fence: SchedulerLoop(self._state, self._fleet, lambda: fence, self._clock).run(),
+            work=lambda fence: SchedulerLoop(
+                self._state, self._fleet, lambda: fence, self._clock, policy=self._policy
+            ).run(),
             claim=lambda claim: self._claim(SCHEDULER, claim),
         )
         works: list[Work] = [

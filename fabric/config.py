@@ -129,6 +129,47 @@ class RolesSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerSection:
+    """Counts on the node that schedules: the same on every node that may."""
+
+    driver: str = _doc(
+        "filter: the best by weight. pack: the fullest that fits. chance: any. Or one that is installed.",
+        "filter",
+    )
+    filters: list[str] = field(
+        default_factory=list,
+        metadata={
+            "doc": "Filters to use, by Nova's names. Empty: all but IoOpsFilter, NumInstancesFilter and "
+            "JsonFilter. Those for zones, capacity, traits and server groups are always used."
+        },
+    )
+    weight_multipliers: dict[str, float] = field(
+        default_factory=dict,
+        metadata={
+            "doc": "How much weighers count, by name, e.g. { RAMWeigher = 2.0, CPUWeigher = 0.0 }. Those not "
+            "named have Nova's default."
+        },
+    )
+    max_io_ops_per_host: int = _doc("IoOpsFilter: servers that build or move on one host at once.", 8)
+    max_instances_per_host: int = _doc("NumInstancesFilter: servers on one host.", 50)
+    isolated_hosts: list[str] = field(
+        default_factory=list, metadata={"doc": "Names of hosts that are for isolated_images."}
+    )
+    isolated_images: list[str] = field(
+        default_factory=list, metadata={"doc": "Ids of images that go to isolated_hosts and nowhere else."}
+    )
+    restrict_isolated_hosts_to_isolated_images: bool = _doc(
+        "Whether isolated hosts take no other images.", True
+    )
+    metric_weights: dict[str, float] = field(
+        default_factory=dict,
+        metadata={
+            "doc": "MetricsWeigher: how much what hosts measure counts, by metric; below 0 less is better."
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeSection:
     driver: str = _doc("libvirt or sim.", "libvirt")
     uri: str = _doc("libvirt connection.", "qemu:///system")
@@ -184,6 +225,7 @@ class Config:
     state: StateSection = field(default_factory=StateSection)
     voters: VotersSection = field(default_factory=VotersSection)
     roles: RolesSection = field(default_factory=RolesSection)
+    scheduler: SchedulerSection = field(default_factory=SchedulerSection)
     compute: ComputeSection = field(default_factory=ComputeSection)
     network: NetworkSection = field(default_factory=NetworkSection)
     metrics: MetricsSection = field(default_factory=MetricsSection)
@@ -276,7 +318,7 @@ def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, str, Any, s
                 continue
             text = environ[name]
             value: Any = text
-            if hint in (int, bool, float) or hint == dict[str, str]:
+            if hint is not str:
                 try:
                     value = tomllib.loads(f"value = {text}")["value"]
                 except tomllib.TOMLDecodeError as error:
@@ -292,13 +334,21 @@ def _typed(where: str, hint: Any, value: Any) -> Any:
         if isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
             return value
         raise ConfigError(f'{where}: expected a table of text, such as {{ phy0 = "eth1" }}')
+    if hint == dict[str, float]:
+        if isinstance(value, dict) and all(type(item) in (int, float) for item in value.values()):
+            return {name: float(item) for name, item in value.items()}
+        raise ConfigError(f"{where}: expected a table of numbers, such as {{ RAMWeigher = 2.0 }}")
+    if hint == list[str]:
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return value
+        raise ConfigError(f'{where}: expected a list of text, such as ["a", "b"]')
     if type(value) is not hint:
         raise ConfigError(f"{where}: expected {_name(hint)}, got {value!r}")
     return value
 
 
 def _name(hint: Any) -> str:
-    names = {int: "a whole number", bool: "true or false", str: "text", float: "a number"}
+    names = {int: "a whole number", bool: "true or false", str: "text", float: "a number", list[str]: "list"}
     return names.get(hint, "a table")
 
 
@@ -365,6 +415,8 @@ def _check(config: Config) -> None:
         need(1 <= value <= 86_400, f"compute.{key}: {value} must be between 1 and 86400 seconds")
     for key in ("build_concurrency", "stop_grace_s", "reserved_memory_mb", "sim_build_ms"):
         need(getattr(config.compute, key) >= 0, f"compute.{key}: must not be negative")
+    for key in ("max_io_ops_per_host", "max_instances_per_host"):
+        need(getattr(config.scheduler, key) > 0, f"scheduler.{key}: must be above 0")
     for key in ("sim_vcpus", "sim_memory_mb", "sim_disk_gb"):
         need(getattr(config.compute, key) > 0, f"compute.{key}: must be above 0")
     need(config.api.image_bytes_max > 0, "api.image_bytes_max: must be above 0")
@@ -442,6 +494,8 @@ def _toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return str(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
     if isinstance(value, dict):
         items = (f"{_toml_key(key)} = {_toml(item)}" for key, item in value.items())
         return "{ " + ", ".join(items) + " }"
