@@ -37,7 +37,7 @@ API_PORT = 8774
 # The smallest segments: logs are cut often, and who was away needs a snapshot.
 SEGMENT_BYTES = 1 << 20
 # A voter with less than 64 MB left takes nothing new. No block is used before it is written.
-DISK_BYTES = 256 << 20
+DISK_BYTES = 1 << 30  # sparse; half an hour of writes and three copies of the rows have to fit
 DEADLINE_S = 60  # nothing may stay in BUILD for longer
 START_TIMEOUT_S = 600.0  # where the machine is busy with much else, imports alone take minutes
 COMMAND_TIMEOUT_S = 180
