@@ -17,6 +17,7 @@ UserId = NewType("UserId", str)
 RoleId = NewType("RoleId", str)
 
 ServerId = NewType("ServerId", str)
+ServerGroupId = NewType("ServerGroupId", str)
 FlavorId = NewType("FlavorId", str)
 ImageId = NewType("ImageId", str)
 NetworkId = NewType("NetworkId", str)

@@ -1,6 +1,16 @@
 """What may enter the log, one file per domain. Importing this package fills the registry."""
 
-from proto.commands import catalog, identity, log, networks, nodes, quotas, servers
+from proto.commands import (
+    aggregates,
+    catalog,
+    identity,
+    log,
+    networks,
+    nodes,
+    quotas,
+    server_groups,
+    servers,
+)
 from proto.commands.base import (
     Command,
     Kinds,
@@ -14,6 +24,7 @@ from proto.commands.base import (
 __all__ = [
     "Command",
     "Kinds",
+    "aggregates",
     "all_commands",
     "catalog",
     "command_from_plain",
@@ -25,5 +36,6 @@ __all__ = [
     "networks",
     "nodes",
     "quotas",
+    "server_groups",
     "servers",
 ]

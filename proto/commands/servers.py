@@ -7,7 +7,18 @@ from dataclasses import dataclass, field
 
 from proto.commands.base import Command, command
 from proto.commands.networks import PortSpec
-from proto.ids import Fence, FlavorId, ImageId, NodeId, PortId, ProjectId, RequestId, ServerId, UserId
+from proto.ids import (
+    Fence,
+    FlavorId,
+    ImageId,
+    NodeId,
+    PortId,
+    ProjectId,
+    RequestId,
+    ServerGroupId,
+    ServerId,
+    UserId,
+)
 
 
 @command
@@ -49,9 +60,23 @@ class ServerCreate(Command):
 
 @command
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerCreateHinted(ServerCreate):
+    """A server with wishes for the scheduler: proposed only where there are any, so that all others can be
+    made at level 1. Rejected as `server.create`, and `quota` (the group's members), `invalid` (no such group
+    in the project)."""
+
+    KIND = "server.create@2"
+    LEVEL = 2
+    group_id: ServerGroupId | None = None  # the server group that it joins
+    hints: Mapping[str, object] = field(default_factory=dict)  # name -> text or list of texts; no `group`
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerPlace(Command):
     """By the scheduler. Rejected: `fenced` (a newer scheduler holds the role), `no_capacity`,
-    `host_disabled`, `bad_state`, `not_found`, `stale`."""
+    `host_disabled`, `bad_state`, `not_found`, `stale`; from level 2 on `policy_violated` (the server's group
+    does not allow that host)."""
 
     KIND = "server.place"
     server_id: ServerId

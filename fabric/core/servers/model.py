@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fabric.core.networks.model import Port, SecurityGroup, Subnet
 from fabric.core.servers.states import Desired, PowerState, TaskState, VmState
-from proto.ids import FlavorId, ImageId, NodeId, ProjectId, RequestId, ServerId, UserId
+from proto.ids import FlavorId, ImageId, NodeId, ProjectId, RequestId, ServerGroupId, ServerId, UserId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +77,13 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerView:
-    """A server with the ports the API shows beside it, in NIC order."""
+    """A server with the ports the API shows beside it, in NIC order. `server_group_id` is told where one
+    server is asked for; in lists it is None."""
 
     server: Server
     ports: tuple[Port, ...]
     security_groups: tuple[str, ...]  # names
+    server_group_id: ServerGroupId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

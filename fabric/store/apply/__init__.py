@@ -1,6 +1,7 @@
 """The handlers: one for each command, deterministic folds over rows. Importing this fills the registry."""
 
 from fabric.store.apply import (
+    aggregates,
     catalog,
     identity,
     images,
@@ -10,6 +11,7 @@ from fabric.store.apply import (
     ports,
     quotas,
     security_groups,
+    server_groups,
     servers_act,
     servers_create,
     servers_host,
@@ -20,6 +22,7 @@ __all__ = [
     "Entry",
     "Outcome",
     "advance",
+    "aggregates",
     "apply_group",
     "catalog",
     "identity",
@@ -30,6 +33,7 @@ __all__ = [
     "ports",
     "quotas",
     "security_groups",
+    "server_groups",
     "servers_act",
     "servers_create",
     "servers_host",

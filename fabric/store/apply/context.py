@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 from sqlalchemy.sql.dml import UpdateBase
 
 from fabric.errors import CommandRejectedError
+from fabric.store import tables as t
 from fabric.store.apply.rows import GroupRows
-from fabric.store.prepared import AnyRow, AnySelect, Params, Prepared
+from fabric.store.prepared import AnyRow, AnySelect, Params, Prepared, kept
 from proto.ids import LogIndex, RequestId
 
 Result = Mapping[str, object]
@@ -38,6 +39,12 @@ class ApplyContext:
     def connection(self) -> Connection:
         """For what no method here does. Ask for it each time."""
         return self.rows_of_group.connection
+
+    def is_at(self, level: int) -> bool:
+        """Whether the rows are at that level, and so have its tables. What a level-1 command does there is
+        decided by rows alone, as everything is."""
+        row = self.row(_LEVEL)
+        return row is not None and row.level >= level
 
     def row(self, statement: AnySelect | Prepared, params: Params = NONE) -> AnyRow | None:
         """The one row of a `single` statement, or None."""
@@ -66,6 +73,9 @@ class ApplyContext:
 def single(statement: AnySelect) -> AnySelect:
     """Marks a select that gives at most one row: by a unique key, or an aggregate. It needs no order."""
     return statement
+
+
+_LEVEL = kept(single(select(t.position.c.level)))
 
 
 def reject(reason: str, message: str) -> NoReturn:

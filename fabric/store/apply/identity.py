@@ -12,6 +12,7 @@ from fabric.store.apply.context import ApplyContext, Result, reject, single
 from fabric.store.apply.lookups import need_project, need_role, need_user
 from fabric.store.apply.quota import DEFAULTS_PROJECT
 from fabric.store.apply.registry import handles
+from fabric.store.apply.server_groups import delete_groups_of
 from proto.commands.identity import (
     AssignmentGrant,
     AssignmentRevoke,
@@ -128,6 +129,7 @@ def delete_project(context: ApplyContext, command: ProjectDelete) -> Result:
     context.write(delete(t.security_rules).where(t.security_rules.c.remote_group_id.in_(single(owned))))
     for table in (t.security_rules, t.security_groups, t.assignments, t.flavor_access):
         context.write(delete(table).where(table.c.project_id == command.project_id))
+    delete_groups_of(context, command.project_id)
     context.write(delete(t.quota_limits).where(t.quota_limits.c.project_id == command.project_id))
     context.write(
         update(t.users)

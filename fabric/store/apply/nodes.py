@@ -5,8 +5,10 @@ from __future__ import annotations
 from sqlalchemy import delete, insert, select, update
 
 from fabric.store import tables as t
+from fabric.store.apply.aggregates import leave_aggregates
 from fabric.store.apply.context import ApplyContext, Result, reject, single
 from fabric.store.apply.lookups import need_host
+from fabric.store.apply.numbers import next_number
 from fabric.store.apply.registry import handles
 from fabric.store.prepared import AnyRow
 from proto.commands.nodes import (
@@ -184,6 +186,7 @@ def remove_node(context: ApplyContext, command: NodeRemove) -> Result:
         },
     )
     context.write(delete(t.hosts).where(t.hosts.c.host_id == command.node_id))
+    leave_aggregates(context, command.node_id)
     for table in (t.role_grants, t.voter_wishes):
         context.write(delete(table).where(table.c.node_id == command.node_id))
     return {}
@@ -212,7 +215,7 @@ def register_host(context: ApplyContext, command: HostRegister) -> Result:
     }
     row = context.row(single(select(t.hosts).where(t.hosts.c.host_id == command.host_id)))
     if row is None:
-        number = _next_number(context, HOST_NUMBER)
+        number = next_number(context, HOST_NUMBER)
         made = {"host_id": command.host_id, "number": number, "enabled": True, "disabled_reason": None}
         stamps = {"forced_down": False, "created_ms": context.time_ms, "updated_ms": context.time_ms}
         context.write(insert(t.hosts), {**offered, **made, **stamps})
@@ -224,16 +227,6 @@ def register_host(context: ApplyContext, command: HostRegister) -> Result:
             .values(**offered, updated_ms=context.time_ms)
         )
     return {"number": row.number}
-
-
-def _next_number(context: ApplyContext, name: str) -> int:
-    row = context.row(single(select(t.counters.c.value).where(t.counters.c.name == name)))
-    if row is None:
-        context.write(insert(t.counters), {"name": name, "value": 1})
-        return 1
-    number = int(row.value) + 1
-    context.write(update(t.counters).where(t.counters.c.name == name).values(value=number))
-    return number
 
 
 @handles(HostUpdate, lambda command: command.host_id)

@@ -10,13 +10,18 @@ from fabric.core.servers.states import LEGAL, VmState
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, reject
 from fabric.store.apply.ports import ACTIVE, DOWN, ports_of_server, release_ports, write_port
+from fabric.store.apply.server_groups import leave_group
 from fabric.store.prepared import AnyRow, prepared
+from fabric.store.tables import level2
 
 FAULT_CODE = 500  # Nova's code for what went wrong on our side
 NO_FAULT = {"fault_code": None, "fault_message": None, "fault_details": None, "fault_ms": None}
 
 _UPDATE = prepared(update(t.servers).where(t.servers.c.server_id == bindparam("key")))
 _DELETE = prepared(delete(t.servers).where(t.servers.c.server_id == bindparam("key")))
+_DELETE_HINTS = prepared(
+    delete(level2.server_hints).where(level2.server_hints.c.server_id == bindparam("gone"))
+)
 
 
 def write_server(context: ApplyContext, row: AnyRow, values: dict[str, Any]) -> int:
@@ -50,6 +55,9 @@ def set_port_status(context: ApplyContext, server_id: str, *, running: bool) -> 
 def remove_server(context: ApplyContext, server_id: str) -> None:
     """Nothing about it stays but request rows and the audit trail."""
     release_ports(context, server_id)
+    if context.is_at(level2.LEVEL):
+        leave_group(context, server_id)
+        context.write(_DELETE_HINTS, {"gone": server_id})
     context.write(_DELETE, {"key": server_id})
 
 

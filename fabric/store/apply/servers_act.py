@@ -7,9 +7,11 @@ from sqlalchemy import bindparam, func, select
 from fabric.core.servers.states import ALLOWED, DESIRED_OF, TASK_OF, TaskState, Verb, VmState
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, Result, reject, single
+from fabric.store.apply.host_zone import zone_of
 from fabric.store.apply.lookups import need_host, need_server
 from fabric.store.apply.ports import BUILD, ports_of_server, write_port
 from fabric.store.apply.registry import handles
+from fabric.store.apply.server_groups import need_policy
 from fabric.store.apply.server_rows import fault, need_generation, remove_server, write_server
 from fabric.store.prepared import AnyRow, kept, prepared
 from proto.commands.servers import ServerAct, ServerExpire, ServerPlace, ServerUnplaceable
@@ -41,6 +43,7 @@ def place_server(context: ApplyContext, command: ServerPlace) -> Result:
         state = "forced down" if host.forced_down else "disabled"
         reject("host_disabled", f"Compute host {host.name} is {state}.")
     _need_capacity(context, host, row)
+    need_policy(context, row.server_id, host)
     generation = int(row.generation) + 1
     write_server(
         context,
@@ -51,8 +54,9 @@ def place_server(context: ApplyContext, command: ServerPlace) -> Result:
             "action_generation": generation,
         },
     )
+    owner = f"compute:{zone_of(context, host)}"
     for port in ports_of_server(context, row.server_id):
-        write_port(context, port, host_id=command.host_id, status=BUILD, device_owner=f"compute:{host.zone}")
+        write_port(context, port, host_id=command.host_id, status=BUILD, device_owner=owner)
     return {"generation": generation}
 
 

@@ -13,13 +13,16 @@ from fabric.store.apply.lookups import is_image, need_flavor, need_port, need_pr
 from fabric.store.apply.ports import insert_port, write_port
 from fabric.store.apply.quota import UNLIMITED, check_server_quota, limits_of
 from fabric.store.apply.registry import handles
+from fabric.store.apply.server_groups import join_group
 from fabric.store.apply.server_rows import write_server
 from fabric.store.prepared import AnyRow, prepared
-from proto.commands.servers import ServerCreate, ServerUpdate
+from fabric.store.tables import level2
+from proto.commands.servers import ServerCreate, ServerCreateHinted, ServerUpdate
 
 UNPLACED_OWNER = "compute:nova"  # device_owner until the zone is known; Nova writes "compute:<zone>"
 
 _INSERT_SERVER = prepared(insert(t.servers))
+_INSERT_HINTS = prepared(insert(level2.server_hints))
 _EXISTS = prepared(  # and no more of it: this is the hottest command
     single(select(t.servers.c.server_id).where(t.servers.c.server_id == bindparam("id")))
 )
@@ -41,6 +44,16 @@ def create_server(context: ApplyContext, command: ServerCreate) -> Result:
     context.write(_INSERT_SERVER, _new_row(context, command, flavor))
     _take_ports(context, command)
     return {}
+
+
+@handles(ServerCreateHinted, lambda command: command.server_id)
+def create_hinted_server(context: ApplyContext, command: ServerCreateHinted) -> Result:
+    result = create_server(context, command)
+    if command.group_id is not None:
+        join_group(context, command.server_id, command.project_id, command.group_id)
+    if command.hints:
+        context.write(_INSERT_HINTS, {"server_id": command.server_id, "hints": dict(command.hints)})
+    return result
 
 
 def _check_named(context: ApplyContext, command: ServerCreate) -> AnyRow:

@@ -1,6 +1,7 @@
 """Answers to queries, one file for each domain. `answer(connection, query)` is the only way in."""
 
 from fabric.store.query import (  # noqa: F401  # importing them fills the registry
+    aggregates,
     assignments,
     catalog,
     identity,
@@ -9,6 +10,7 @@ from fabric.store.query import (  # noqa: F401  # importing them fills the regis
     nodes,
     placement,
     quotas,
+    server_groups,
     servers,
 )
 from fabric.store.query.registry import answer, answered_kinds

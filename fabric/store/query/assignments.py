@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection, Row, Select, bindparam, select
 
 from fabric.core.images.model import ImageStatus
 from fabric.core.networks.model import SecurityGroup, Subnet
@@ -14,6 +15,7 @@ from fabric.core.servers.model import AssignedServer, HostAssignments, ImageSour
 from fabric.core.servers.queries import GetAssignments
 from fabric.store import tables as t
 from fabric.store.query.among import among, rows_among
+from fabric.store.query.level import level_of
 from fabric.store.query.networks import groups_of, networks_among, ports_of_servers, subnets_of_networks
 from fabric.store.query.registry import answers
 from fabric.store.query.servers import rows_of_servers, server_of
@@ -31,12 +33,6 @@ _ENABLED = select(t.hosts.c.enabled, t.hosts.c.disabled_reason).where(
     t.hosts.c.host_id == bindparam("host_id")
 )
 _SERVER_IDS = select(_S.server_id).where(_S.host_id == bindparam("host_id")).order_by(_S.server_id)
-_CHANGED = (
-    rows_of_servers()
-    .where(_S.host_id == bindparam("host_id"), _S.changed_index > bindparam("since_index"))
-    .order_by(_S.changed_index, _S.server_id)
-    .limit(SERVERS_MAX + 1)
-)
 _IMAGES = select(t.images).where(among(t.images.c.image_id))
 _GROUPS_ON = (  # that ports of a host's servers name
     select(t.security_groups)
@@ -59,12 +55,24 @@ _MEMBERS = (
 _IMAGE_KERNEL, _IMAGE_RAMDISK, _IMAGE_ARGS = "kernel_id", "ramdisk_id", "os_command_line"
 
 
+@cache
+def _changed(level: int) -> Select[Any]:
+    """For rows at that level."""
+    return (
+        rows_of_servers(level)
+        .where(_S.host_id == bindparam("host_id"), _S.changed_index > bindparam("since_index"))
+        .order_by(_S.changed_index, _S.server_id)
+        .limit(SERVERS_MAX + 1)
+    )
+
+
 @answers(GetAssignments)
 def get_assignments(connection: Connection, query: GetAssignments) -> HostAssignments:
     applied = connection.execute(_APPLIED).scalar_one()
     host = {"host_id": query.host_id}
     server_ids: tuple[ServerId, ...] = tuple(connection.execute(_SERVER_IDS, host).scalars())
-    rows = connection.execute(_CHANGED, {**host, "since_index": query.since_index}).all()
+    changed = _changed(level_of(connection))
+    rows = connection.execute(changed, {**host, "since_index": query.since_index}).all()
     more, rows = len(rows) > SERVERS_MAX, rows[:SERVERS_MAX]
     assigned, cut = _fitting(connection, rows, query.bytes_max - ENVELOPE_BYTES - 40 * len(server_ids))
     more = more or cut

@@ -9,6 +9,11 @@ from fabric.store import tables as t
 _LEVEL = select(t.position.c.level)
 
 
+def level_of(connection: Connection) -> int:
+    """Raises SQLAlchemyError."""
+    return int(connection.execute(_LEVEL).scalar_one())
+
+
 def is_at(connection: Connection, level: int) -> bool:
     """False: its tables are not there yet, and so nothing is in them. Raises SQLAlchemyError."""
-    return int(connection.execute(_LEVEL).scalar_one()) >= level
+    return level_of(connection) >= level

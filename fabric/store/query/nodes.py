@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, func, select
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, Select, func, select
 
 from fabric.core.nodes.model import Host, HostUsage, JoinToken, Node, RemovedNode, RoleGrant, VoterWishRow
 from fabric.core.nodes.queries import (
@@ -17,11 +20,12 @@ from fabric.core.nodes.queries import (
     ListVoterWishes,
 )
 from fabric.store import tables as t
+from fabric.store.query.host_zone import zone_at
+from fabric.store.query.level import level_of
 from fabric.store.query.registry import answers
 
 MB_PER_GB = 1_024
 
-_HOSTS = select(t.hosts).order_by(t.hosts.c.number)
 _CLAIMS = (
     select(
         t.servers.c.host_id,
@@ -34,6 +38,13 @@ _CLAIMS = (
     .where(t.servers.c.host_id.is_not(None))
     .group_by(t.servers.c.host_id)
 )
+
+
+@cache
+def _hosts(level: int) -> Select[Any]:
+    """For rows at that level."""
+    columns = [column for column in t.hosts.c if column is not t.hosts.c.zone]
+    return select(*columns, zone_at(level).label("zone")).order_by(t.hosts.c.number)
 
 
 @answers(ListNodes)
@@ -77,7 +88,7 @@ def get_join_token(connection: Connection, query: GetJoinToken) -> JoinToken | N
 
 @answers(ListHosts)
 def list_hosts(connection: Connection, query: ListHosts) -> tuple[HostUsage, ...]:
-    hosts, claims = _HOSTS, _CLAIMS
+    hosts, claims = _hosts(level_of(connection)), _CLAIMS
     if query.host_id is not None:
         hosts = hosts.where(t.hosts.c.host_id == query.host_id)
         claims = claims.where(t.servers.c.host_id == query.host_id)

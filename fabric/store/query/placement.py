@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
 from fabric.core.nodes.queries import ListHosts
 from fabric.core.placement.host_facts import AggregateFacts, HostFacts, Surroundings, facts_of
@@ -20,7 +21,7 @@ from fabric.core.placement.request import GroupPolicy, GroupWish, PlacementReque
 from fabric.core.servers.states import TaskState, VmState
 from fabric.store import tables as t
 from fabric.store.query.among import among, rows_among
-from fabric.store.query.level import is_at
+from fabric.store.query.level import is_at, level_of
 from fabric.store.query.nodes import list_hosts
 from fabric.store.query.registry import answers
 from fabric.store.query.servers import rows_of_servers, server_of
@@ -29,12 +30,6 @@ from proto.ids import ImageId, NodeId, ServerId
 
 _S, _G, _M = t.servers.c, level2.server_groups.c, level2.server_group_members.c
 
-_UNPLACED = (
-    rows_of_servers()
-    .where(_S.task_state == TaskState.SCHEDULING.value, _S.host_id.is_(None))
-    .order_by(_S.created_ms, _S.server_id)
-)
-_ONE = rows_of_servers().where(_S.server_id == bindparam("id"))
 _PROPERTIES = select(t.images.c.image_id, t.images.c.properties).where(among(t.images.c.image_id))
 _HINTS = select(level2.server_hints).where(among(level2.server_hints.c.server_id))
 _WISHES = (
@@ -58,16 +53,29 @@ _PLACED_MEMBERS = (
 _PLACED = select(_S.server_id, _S.host_id).where(_S.host_id.is_not(None), among(_S.server_id))
 
 
+@cache
+def _unplaced(level: int) -> Select[Any]:
+    waiting = (_S.task_state == TaskState.SCHEDULING.value, _S.host_id.is_(None))
+    return rows_of_servers(level).where(*waiting).order_by(_S.created_ms, _S.server_id)
+
+
+@cache
+def _one(level: int) -> Select[Any]:
+    return rows_of_servers(level).where(_S.server_id == bindparam("id"))
+
+
 @answers(ListPlacementRequests)
 def list_placement_requests(
     connection: Connection, query: ListPlacementRequests
 ) -> tuple[PlacementRequest, ...]:
-    return _requests(connection, connection.execute(_UNPLACED.limit(query.limit)).all())
+    return _requests(connection, connection.execute(_unplaced(level_of(connection)).limit(query.limit)).all())
 
 
 @answers(GetPlacementRequest)
 def get_placement_request(connection: Connection, query: GetPlacementRequest) -> PlacementRequest | None:
-    found = _requests(connection, connection.execute(_ONE, {"id": query.server_id}).all())
+    found = _requests(
+        connection, connection.execute(_one(level_of(connection)), {"id": query.server_id}).all()
+    )
     return found[0] if found else None
 
 
@@ -132,7 +140,7 @@ def list_host_facts(connection: Connection, query: ListHostFacts) -> tuple[HostF
 
 def _without(connection: Connection, found: list[HostFacts], server_id: ServerId) -> list[HostFacts]:
     """As if that server was nowhere."""
-    row = connection.execute(_ONE, {"id": server_id}).first()
+    row = connection.execute(_one(level_of(connection)), {"id": server_id}).first()
     if row is None or row.host_id is None:
         return found
     (request,) = _requests(connection, [row])

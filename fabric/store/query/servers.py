@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, or_, select
@@ -15,15 +17,19 @@ from fabric.core.servers.queries import GetServer, ListOverdue, ListServers, Ser
 from fabric.core.servers.states import Desired, PowerState, TaskState, VmState, api_status
 from fabric.store import tables as t
 from fabric.store.query.among import among, rows_among
+from fabric.store.query.host_zone import zone_at
+from fabric.store.query.level import level_of
 from fabric.store.query.networks import ports_of_servers
 from fabric.store.query.paging import limit_of, paged
 from fabric.store.query.registry import answers
+from fabric.store.query.server_groups import group_of_server
+from fabric.store.tables import level2
 
 REGEX_CHARS_MAX = 255
 BATCH = 500  # rows read at a time while filtering in memory
 
 _S = t.servers.c
-_KEYS: dict[str, ColumnElement[Any]] = {
+_KEYS: Mapping[str, ColumnElement[Any]] = {  # beside the zone, see `_sort_keys`
     "created_at": _S.created_ms,
     "updated_at": _S.updated_ms,
     "launched_at": _S.launched_ms,
@@ -40,7 +46,6 @@ _KEYS: dict[str, ColumnElement[Any]] = {
     "image_ref": _S.image_id,
     "instance_type_id": _S.flavor_id,
     "key_name": _S.key_name,
-    "availability_zone": t.hosts.c.zone,
     "hostname": _S.hostname,
     "display_description": _S.description,
     "locked": _S.locked,
@@ -49,10 +54,6 @@ _KEYS: dict[str, ColumnElement[Any]] = {
 }
 _DEFAULT_SORT = (("created_at", "desc"), ("uuid", "desc"))
 _WITH_HOST = t.servers.outerjoin(t.hosts, t.hosts.c.host_id == _S.host_id)
-_ROWS = select(t.servers, t.hosts.c.name.label("host_name"), t.hosts.c.zone.label("host_zone")).select_from(
-    _WITH_HOST
-)
-_ROW = _ROWS.where(_S.server_id == bindparam("id"))
 _GROUP_NAMES = select(t.security_groups.c.security_group_id, t.security_groups.c.name).where(
     among(t.security_groups.c.security_group_id)
 )
@@ -63,9 +64,21 @@ _NOT_IN_SERVER = frozenset(
 )
 
 
-def rows_of_servers() -> Select[Any]:
-    """Server rows with their host's name and zone, for `server_of`."""
-    return _ROWS
+@cache
+def rows_of_servers(level: int) -> Select[Any]:
+    """Server rows with their host's name and zone, for `server_of`, where the rows are at that level."""
+    host = (t.hosts.c.name.label("host_name"), zone_at(level).label("host_zone"))
+    return select(t.servers, *host).select_from(_WITH_HOST)
+
+
+@cache
+def _row(level: int) -> Select[Any]:
+    return rows_of_servers(level).where(_S.server_id == bindparam("id"))
+
+
+@cache
+def _sort_keys(level: int) -> Mapping[str, ColumnElement[Any]]:
+    return {**_KEYS, "availability_zone": zone_at(level)}
 
 
 def server_of(row: Row[Any]) -> Server:
@@ -97,20 +110,27 @@ def server_of(row: Row[Any]) -> Server:
 
 @answers(GetServer)
 def get_server(connection: Connection, query: GetServer) -> ServerView | None:
-    row = connection.execute(_ROW, {"id": query.server_id}).first()
-    return None if row is None else next(iter(views(connection, [server_of(row)])))
+    level = level_of(connection)
+    row = connection.execute(_row(level), {"id": query.server_id}).first()
+    if row is None:
+        return None
+    view = next(views(connection, [server_of(row)]))
+    if level < level2.LEVEL:
+        return view
+    return replace(view, server_group_id=group_of_server(connection, query.server_id))
 
 
 @answers(ListServers)
 def list_servers(connection: Connection, query: ListServers) -> tuple[ServerView, ...]:
     wanted, limit = query.filter, limit_of(query.page)
+    level = level_of(connection)
     name, address = _pattern(wanted.name_regex, "name"), _pattern(wanted.ip_regex, "ip")
     statement = paged(
         connection,
-        _filtered(_ROWS, wanted),
+        _filtered(rows_of_servers(level), wanted, level),
         query.page,
         base=_WITH_HOST,
-        keys=_KEYS,
+        keys=_sort_keys(level),
         default=_DEFAULT_SORT,
         identity=_S.server_id,
         visible=None if wanted.project_id is None else _S.project_id == wanted.project_id,
@@ -131,7 +151,8 @@ def list_servers(connection: Connection, query: ListServers) -> tuple[ServerView
 @answers(ListOverdue)
 def list_overdue(connection: Connection, query: ListOverdue) -> tuple[Server, ...]:
     statement = (
-        _ROWS.where(_S.deadline_ms.is_not(None), _S.deadline_ms <= query.now_ms)
+        rows_of_servers(level_of(connection))
+        .where(_S.deadline_ms.is_not(None), _S.deadline_ms <= query.now_ms)
         .order_by(_S.deadline_ms, _S.server_id)
         .limit(query.limit)
     )
@@ -186,7 +207,7 @@ def _has_address(ports: Sequence[Port], pattern: re.Pattern[str]) -> bool:
     return any(pattern.search(fixed.address) for port in ports for fixed in port.fixed_ips)
 
 
-def _filtered(statement: Select[Any], wanted: ServerFilter) -> Select[Any]:
+def _filtered(statement: Select[Any], wanted: ServerFilter, level: int) -> Select[Any]:
     for column, value in (
         (_S.project_id, wanted.project_id),
         (_S.flavor_id, wanted.flavor_id),
@@ -205,7 +226,7 @@ def _filtered(statement: Select[Any], wanted: ServerFilter) -> Select[Any]:
         statement = statement.where(_S.description.contains(wanted.description, autoescape=True))
     if wanted.zone is not None:
         unplaced = and_(_S.host_id.is_(None), _S.zone_wanted == wanted.zone)
-        statement = statement.where(or_(t.hosts.c.zone == wanted.zone, unplaced))
+        statement = statement.where(or_(zone_at(level) == wanted.zone, unplaced))
     if wanted.server_ids:
         statement = statement.where(_S.server_id.in_(wanted.server_ids))
     if wanted.changed_since_ms is not None:

@@ -37,6 +37,7 @@ def _aggregates(op: Operations) -> None:
         sa.Column("aggregate_id", _INT, nullable=False, autoincrement=False),
         sa.Column("uuid", _TEXT, nullable=False),
         sa.Column("name", _TEXT, nullable=False),
+        sa.Column("availability_zone", _TEXT, nullable=True),
         sa.Column("metadata", _JSON, nullable=False),
         sa.Column("created_ms", _INT, nullable=False),
         sa.Column("updated_ms", _INT, nullable=True),

@@ -1,4 +1,5 @@
-"""Host aggregates; an availability zone is one with the metadata `availability_zone`, as in Nova."""
+"""Host aggregates. Nova's metadata `availability_zone` has a column of its own, for by it a host's zone is found;
+views show it among the others."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ aggregates = Table(
     Column("aggregate_id", INT, primary_key=True, autoincrement=False),  # Nova's are small numbers
     Column("uuid", TEXT, nullable=False),
     Column("name", TEXT, nullable=False),
-    Column("metadata", JsonText, nullable=False),
+    Column("availability_zone", TEXT, nullable=True),  # None: the aggregate is no zone
+    Column("metadata", JsonText, nullable=False),  # without the zone
     Column("created_ms", INT, nullable=False),
     Column("updated_ms", INT, nullable=True),
     UniqueConstraint("uuid"),
