@@ -59,6 +59,7 @@ RULES: Mapping[str, Role] = {
     "compute:servers:list_all_projects": _ADMIN,
     "compute:servers:action": _WRITE,
     "compute:servers:create_forced_host": _ADMIN,
+    "compute:servers:create_requested_destination": _ADMIN,
     **_crud("compute:keypairs", _READ, _READ),  # a user's own, whatever the project
     **_crud("compute:flavors", _READ, _ADMIN),
     **_crud("compute:quotas", _READ, _ADMIN),
@@ -67,6 +68,13 @@ RULES: Mapping[str, Role] = {
     "compute:zones:detail": _ADMIN,
     **_crud("compute:services", _ADMIN, _ADMIN),
     **_crud("compute:hypervisors", _ADMIN, _ADMIN),
+    **_crud("compute:aggregates", _ADMIN, _ADMIN),
+    "compute:aggregates:add_host": _ADMIN,
+    "compute:aggregates:remove_host": _ADMIN,
+    "compute:aggregates:set_metadata": _ADMIN,
+    "compute:aggregates:images": _ADMIN,
+    **_crud("compute:server_groups", _READ, _WRITE),
+    "compute:server_groups:list_all_projects": _ADMIN,
     # Image
     **_crud("images", _READ, _WRITE),
     "images:upload": _WRITE,

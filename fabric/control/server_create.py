@@ -10,16 +10,17 @@ import re
 import secrets
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from fabric.control import policy
 from fabric.control.context import Caller, Cloud
 from fabric.control.errors import ConflictError, ControlError, InvalidError, NotFoundError, QuotaError
 from fabric.control.flavors import visible_flavor
 from fabric.control.propose import propose
+from fabric.control.scheduler_hints import Wishes, resolve_wishes
 from fabric.control.server_networks import NetworkWish, NicPlan, draw_ports, plan_nics
 from fabric.control.servers import check_metadata_quota
-from fabric.control.zones import zone_names
+from fabric.control.zones import usable_zones
 from fabric.core.catalog.model import Flavor, Keypair
 from fabric.core.catalog.queries import GetKeypair
 from fabric.core.images.model import Image, ImageStatus
@@ -29,7 +30,7 @@ from fabric.core.quotas.model import GetQuotas
 from fabric.core.servers.states import Verb
 from fabric.errors import CommandRejectedError
 from fabric.runtime.hard_state import derive_request_id
-from proto.commands.servers import ServerAct, ServerCreate
+from proto.commands.servers import ServerAct, ServerCreate, ServerCreateHinted
 from proto.ids import ImageId, ProjectId, ServerId, new_uuid
 
 ADDRESS_ATTEMPTS_MAX = 10  # draws of addresses for one server; each sees the newest rows
@@ -59,6 +60,7 @@ class NewServer:
     description: str | None = None
     tags: tuple[str, ...] = ()
     hostname: str | None = None
+    hints: Mapping[str, object] = field(default_factory=dict)  # any JSON values
     min_count: int = 1
     max_count: int = 1
 
@@ -82,6 +84,7 @@ class _Plan:
     nics: NicPlan
     zone: str | None
     host_name: str | None
+    wishes: Wishes
     admin_pass: str
     reservation_id: str
 
@@ -123,6 +126,7 @@ async def _plan(cloud: Cloud, caller: Caller, wish: NewServer) -> _Plan:
     flavor = await _flavor(cloud, caller, wish.flavor_ref)
     _check_fit(image, flavor)
     zone, host_name = await _destination(cloud, caller, wish)
+    wishes = await resolve_wishes(cloud, project_id, wish.hints)
     nics = await plan_nics(cloud, caller, project_id, wish.networks)
     if wish.max_count > 1 and nics.is_single_use:
         raise InvalidError(
@@ -139,6 +143,7 @@ async def _plan(cloud: Cloud, caller: Caller, wish: NewServer) -> _Plan:
         nics=nics,
         zone=zone,
         host_name=host_name,
+        wishes=wishes,
         admin_pass=wish.admin_pass or _generate_password(),
         reservation_id=f"r-{secrets.token_hex(4)}",
     )
@@ -170,7 +175,7 @@ async def _command(
     wish, keypair = plan.wish, plan.keypair
     ports = await draw_ports(cloud, plan.nics)
     suffix = f"-{number + 1}" if count > 1 else ""
-    return ServerCreate(
+    command = ServerCreate(
         server_id=server_id,
         project_id=plan.project_id,
         user_id=caller.user_id,
@@ -197,6 +202,12 @@ async def _command(
         reservation_id=plan.reservation_id,
         deadline_ms=cloud.clock.wall_ms() + cloud.build_deadline_ms,
     )
+    return _hinted(command, plan.wishes) if plan.wishes else command
+
+
+def _hinted(command: ServerCreate, wishes: Wishes) -> ServerCreateHinted:
+    same = {each.name: getattr(command, each.name) for each in fields(command)}
+    return ServerCreateHinted(**same, group_id=wishes.group_id, hints=wishes.hints)
 
 
 async def _undo(cloud: Cloud, caller: Caller, made: list[ServerId]) -> None:
@@ -284,29 +295,49 @@ async def _keypair(cloud: Cloud, caller: Caller, key_name: str | None) -> Keypai
 
 
 async def _destination(cloud: Cloud, caller: Caller, wish: NewServer) -> tuple[str | None, str | None]:
-    """(zone, host name) out of `availability_zone`, `host` and `hypervisor_hostname`."""
-    zone, host_name = wish.zone or None, wish.host or wish.hypervisor_hostname
-    if zone is not None and ":" in zone:
-        if host_name is not None:
-            raise InvalidError("availability_zone: a host in it cannot be combined with 'host'.")
-        zone, host_name = _split_zone(zone)
-    if wish.host and wish.hypervisor_hostname and wish.host != wish.hypervisor_hostname:
-        raise InvalidError(f"Compute host {wish.host} has no hypervisor {wish.hypervisor_hostname}.")
-    if host_name is not None:
+    """(zone, host name) out of `availability_zone`, `host` and `hypervisor_hostname`. The zone is pinned to
+    the server; none asked for is none pinned."""
+    zone, in_zone = _split_zone(wish.zone or "")
+    named = wish.host or wish.hypervisor_hostname
+    if in_zone is not None:
         policy.require(caller, "compute:servers:create_forced_host")
-        hosts = {usage.host.name for usage in await cloud.state.read(ListHosts())}
-        if host_name not in hosts:
-            raise InvalidError(f"Compute host {host_name} could not be found.")
-    if zone is not None and zone not in await zone_names(cloud):
+    if named is not None:
+        policy.require(caller, "compute:servers:create_requested_destination")
+        if in_zone is not None:
+            raise InvalidError(
+                "One mechanism with host and/or hypervisor_hostname and another mechanism with "
+                "zone:host:node are mutually exclusive."
+            )
+        _need_one_name(wish.host, wish.hypervisor_hostname)
+    hosts = {usage.host.name: usage.host for usage in await cloud.state.read(ListHosts())}
+    host_name = in_zone or named
+    if host_name is not None and host_name not in hosts:
+        raise InvalidError(f"Compute host {host_name} could not be found.")
+    if in_zone is not None and zone is not None:
+        return hosts[
+            in_zone
+        ].zone, in_zone  # the zone beside a forced host is at most a mistake. Source: Nova
+    if zone is not None and zone not in usable_zones(hosts.values()):
         raise InvalidError("The requested availability zone is not available")
     return zone, host_name
 
 
 def _split_zone(text: str) -> tuple[str | None, str | None]:
-    """Nova's "zone:host" and "zone:host:node"; any part may be empty. A host and its node are one here."""
-    zone, _, rest = text.partition(":")
-    host, _, node = rest.partition(":")
+    """Nova's "zone:host" and "zone:host:node"; any part may be empty. Raises: InvalidError."""
+    zone, *rest = text.split(":")
+    if len(rest) > 2:
+        raise InvalidError(
+            "Unable to parse availability_zone: write it as zone, zone:host or zone:host:node."
+        )
+    host, node = [*rest, "", ""][:2]
+    _need_one_name(host, node)
     return zone or None, host or node or None
+
+
+def _need_one_name(host: str | None, node: str | None) -> None:
+    """A host and its hypervisor are one here. Raises: InvalidError."""
+    if host and node and host != node:
+        raise InvalidError(f"Compute host {host} has no hypervisor {node}.")
 
 
 def _hostname(wish: NewServer, suffix: str, server_id: ServerId) -> str:

@@ -1,14 +1,14 @@
-"""Availability zones: the zones hosts say they are in. A zone is available while one of its hosts is."""
+"""Availability zones: the zones that hosts are in. A zone is available while one of its hosts is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fabric.control import policy
 from fabric.control.context import Caller, Cloud
 from fabric.control.services import INTERNAL_ZONE, Service, all_services
-from fabric.core.nodes.queries import ListHosts
+from fabric.core.nodes.model import Host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +35,9 @@ async def list_zones_with_hosts(cloud: Cloud, caller: Caller) -> tuple[Zone, ...
     return _by_zone(await all_services(cloud))
 
 
-async def zone_names(cloud: Cloud) -> frozenset[str]:
+def usable_zones(hosts: Iterable[Host]) -> frozenset[str]:
     """Zones with at least one enabled host."""
-    usages = await cloud.state.read(ListHosts())
-    return frozenset(usage.host.zone for usage in usages if usage.host.enabled)
+    return frozenset(host.zone for host in hosts if host.enabled)
 
 
 def _by_zone(services: list[Service]) -> tuple[Zone, ...]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from aiohttp import web
 
 from fabric.api.compute.handlers import (
+    aggregates,
     flavors,
     hypervisors,
     keypairs,
@@ -14,15 +15,18 @@ from fabric.api.compute.handlers import (
     quotas,
     server_actions,
     server_create,
+    server_groups,
     server_metadata,
     server_tags,
     servers,
     services,
 )
 from fabric.api.compute.schemas import admin
+from fabric.api.compute.schemas import aggregates as aggregate_schemas
 from fabric.api.compute.schemas import flavors as flavor_schemas
 from fabric.api.compute.schemas import keypairs as keypair_schemas
 from fabric.api.compute.schemas import server_actions as action_schemas
+from fabric.api.compute.schemas import server_groups as group_schemas
 from fabric.api.compute.schemas import servers as server_schemas
 from fabric.api.compute.versions import v
 from fabric.api.faults import NOVA, ApiError
@@ -37,7 +41,9 @@ _SERVICES = f"{_ROOT}/os-services"
 _HYPERVISORS = f"{_ROOT}/os-hypervisors"
 _ONE_HYPERVISOR = f"{_HYPERVISORS}/{{hypervisor_id}}"
 _GROUPS = f"{_ROOT}/os-server-groups"
+_GROUP = f"{_GROUPS}/{{group_id}}"
 _AGGREGATES = f"{_ROOT}/os-aggregates"
+_AGGREGATE = f"{_AGGREGATES}/{{aggregate_id}}"
 
 _SERVERS: tuple[Route, ...] = (
     Route("GET", f"{_ROOT}/servers", servers.index, query=server_schemas.LIST_QUERY),
@@ -129,16 +135,25 @@ _OPERATIONS: tuple[Route, ...] = (
 _LEGACY: tuple[Route, ...] = (
     Route("GET", f"{_ROOT}/extensions", legacy.extensions),
     Route("GET", f"{_ROOT}/extensions/{{alias}}", legacy.extension),
-    Route("GET", _GROUPS, legacy.server_groups),
-    Route("POST", _GROUPS, legacy.create_server_group),
-    Route("GET", f"{_GROUPS}/{{group_id}}", legacy.no_server_group),
-    Route("DELETE", f"{_GROUPS}/{{group_id}}", legacy.no_server_group),
-    Route("GET", _AGGREGATES, legacy.aggregates),
-    Route("POST", _AGGREGATES, legacy.create_aggregate),
-    Route("GET", f"{_AGGREGATES}/{{aggregate_id}}", legacy.no_aggregate),
 )
 
-_NAMED: tuple[Route, ...] = _SERVERS + _FLAVORS + _KEYS_AND_LIMITS + _OPERATIONS + _LEGACY
+_GROUPINGS: tuple[Route, ...] = (
+    Route("GET", _GROUPS, server_groups.index, query=group_schemas.LIST_QUERY),
+    Route("POST", _GROUPS, server_groups.create, body=group_schemas.CREATE),
+    Route("GET", _GROUP, server_groups.show),
+    Route("DELETE", _GROUP, server_groups.delete),
+    Route("GET", _AGGREGATES, aggregates.index),
+    Route("POST", _AGGREGATES, aggregates.create, body=aggregate_schemas.CREATE),
+    Route("GET", _AGGREGATE, aggregates.show),
+    Route("PUT", _AGGREGATE, aggregates.update, body=aggregate_schemas.UPDATE),
+    Route("DELETE", _AGGREGATE, aggregates.delete),
+    Route("POST", f"{_AGGREGATE}/action", aggregates.act, body=aggregate_schemas.ACTION),
+    Route(
+        "POST", f"{_AGGREGATE}/images", aggregates.cache_images, since=v(81), body=aggregate_schemas.IMAGES
+    ),
+)
+
+_NAMED: tuple[Route, ...] = _SERVERS + _FLAVORS + _KEYS_AND_LIMITS + _OPERATIONS + _GROUPINGS + _LEGACY
 
 
 def _with_project(route: Route) -> Route:

@@ -108,8 +108,8 @@ def leave_group(context: ApplyContext, server_id: str) -> None:
 
 
 def need_policy(context: ApplyContext, server_id: str, host: AnyRow) -> None:
-    """The server's group allows that host by what is placed now. The scheduler chose by older rows, and another
-    may have placed members since. Rejects `policy_violated`. At level 1 there are no groups."""
+    """The server's group allows that host by what is placed now: the scheduler chose by older rows, and
+    others may have been placed since. Rejects `policy_violated`. At level 1 there are no groups."""
     if not context.is_at(level2.LEVEL):
         return
     group = context.row(_GROUP_OF, {"server_id": server_id})

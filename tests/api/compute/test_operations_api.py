@@ -321,10 +321,4 @@ async def test_hypervisor_pages_statistics_uptime_and_refusals(world: World) -> 
 async def test_what_old_clients_probe_for(world: World) -> None:
     assert (await world.alice.get("/extensions")).json == {"extensions": []}
     assert (await world.alice.get("/extensions/os-consoles")).status == 404
-    assert (await world.alice.get("/os-server-groups")).json == {"server_groups": []}
-    assert (await world.alice.get("/os-server-groups/x")).status == 404
-    answer = await world.alice.post("/os-server-groups", {"server_group": {"name": "g", "policies": []}})
-    assert answer.status == 501
-    assert (await world.admin.get("/os-aggregates")).json == {"aggregates": []}
-    assert (await world.admin.post("/os-aggregates", {"aggregate": {"name": "a"}})).status == 501
     assert (await world.alice.get("/os-instance-actions")).status == 404

@@ -397,11 +397,6 @@ async def test_what_is_not_built_is_refused_and_never_forgotten(world: World) ->
         answer = await world.alice.post("/servers", body(**fields))
         assert answer.status == 400
         assert says in answer.fault[1]
-    hinted = body() | {"os:scheduler_hints": {"group": new_uuid()}}
-    answer = await world.alice.post("/servers", hinted)
-    assert answer.status == 400
-    assert "scheduler hints are not supported" in answer.fault[1]
-    assert (await world.alice.post("/servers", body() | {"os:scheduler_hints": {}})).status == 202
     answer = await world.alice.at("2.63").post(
         "/servers", body(networks="none", trusted_image_certificates=["a"])
     )
@@ -413,6 +408,7 @@ async def test_a_host_is_for_admins_to_choose(world: World) -> None:
         ("2.1", {"availability_zone": "nova:h2"}),
         ("2.1", {"availability_zone": ":h2"}),
         ("2.1", {"availability_zone": "nova::h2"}),
+        ("2.1", {"availability_zone": "nova:h2:h2"}),
         ("2.74", {"host": "h2", "networks": "auto"}),
         ("2.74", {"hypervisor_hostname": "h2", "networks": "auto"}),
     ):
@@ -421,14 +417,34 @@ async def test_a_host_is_for_admins_to_choose(world: World) -> None:
         assert answer.status == 202, answer.data
         server = await world.server(answer.json["server"]["id"])
         assert server.host_wanted == "h2"
-    for version, fields in (
-        ("2.1", {"availability_zone": "nova:h9"}),
-        ("2.1", {"availability_zone": "moon"}),
-        ("2.74", {"host": "h9", "networks": "auto"}),
-        ("2.74", {"host": "h1", "hypervisor_hostname": "h2", "networks": "auto"}),
-        ("2.73", {"host": "h1", "networks": "auto"}),
+    unknown, mixed = "Compute host h9 could not be found.", "are mutually exclusive."
+    for version, fields, words in (
+        ("2.1", {"availability_zone": "nova:h9"}, unknown),
+        ("2.1", {"availability_zone": "nova:h1:h2"}, "Compute host h1 has no hypervisor h2."),
+        ("2.1", {"availability_zone": "nova:h1:h1:h1"}, "Unable to parse availability_zone"),
+        ("2.1", {"availability_zone": "moon"}, "The requested availability zone is not available"),
+        ("2.74", {"host": "h9", "networks": "auto"}, unknown),
+        ("2.74", {"hypervisor_hostname": "h9", "networks": "auto"}, unknown),
+        ("2.74", {"host": "h1", "hypervisor_hostname": "h2", "networks": "auto"}, "no hypervisor h2"),
+        ("2.74", {"host": "h1", "availability_zone": "nova:h1", "networks": "auto"}, mixed),
+        ("2.73", {"host": "h1", "networks": "auto"}, "host"),
     ):
-        assert (await world.admin.at(version).post("/servers", body(**fields))).status == 400
+        answer = await world.admin.at(version).post("/servers", body(**fields))
+        assert answer.status == 400
+        assert words in answer.fault[1]
+
+
+async def test_beside_a_forced_host_its_own_zone_counts(world: World) -> None:
+    answer = await world.admin.post("/servers", body(availability_zone="nova:h3"))
+    server = await world.server(answer.json["server"]["id"])
+    assert (server.host_wanted, server.zone_wanted) == ("h3", "rack2")
+    answer = await world.admin.post("/servers", body(availability_zone=":h3"))
+    server = await world.server(answer.json["server"]["id"])
+    assert (server.host_wanted, server.zone_wanted) == ("h3", None)
+    wanted = body(host="h3", availability_zone="rack2", networks="auto")
+    answer = await world.admin.at("2.74").post("/servers", wanted)
+    server = await world.server(answer.json["server"]["id"])
+    assert (server.host_wanted, server.zone_wanted) == ("h3", "rack2")
 
 
 async def test_security_groups_by_name_and_id(world: World) -> None:

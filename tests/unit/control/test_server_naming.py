@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fabric.control.errors import InvalidError
 from fabric.control.server_create import NewServer, _hostname, _split_zone, sanitized_hostname
 from proto.ids import ServerId
 
@@ -55,9 +56,15 @@ def test_hostname_of_one_among_many(name: str, hostname: str | None, suffix: str
         ("nova:h1", ("nova", "h1")),
         (":h1", (None, "h1")),
         ("nova::n1", ("nova", "n1")),
-        ("nova:h1:n1", ("nova", "h1")),
+        ("nova:h1:h1", ("nova", "h1")),
         ("nova:", ("nova", None)),
     ],
 )
 def test_split_zone(text: str, expected: tuple[str | None, str | None]) -> None:
     assert _split_zone(text) == expected
+
+
+@pytest.mark.parametrize("text", ["nova:h1:h2", "a:b:c:d"])
+def test_zones_that_name_no_one_host(text: str) -> None:
+    with pytest.raises(InvalidError):
+        _split_zone(text)

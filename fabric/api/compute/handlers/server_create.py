@@ -27,8 +27,8 @@ _LOCAL_IMAGE_DISK = frozenset(
 async def create(request: web.Request) -> web.Response:
     document = body(request)
     wanted = document["server"]
-    _refuse_unbuilt(document, wanted)
-    new = _new_server(wanted)
+    _refuse_unbuilt(wanted)
+    new = _new_server(wanted, _hints(document))
     made = await create_servers(cloud(request), caller(request), new)
     if as_boolean(wanted.get("return_reservation_id", False)):
         return json_response({"reservation_id": made.reservation_id}, status=202)
@@ -42,7 +42,7 @@ async def create(request: web.Request) -> web.Response:
     )
 
 
-def _new_server(wanted: dict[str, Any]) -> NewServer:
+def _new_server(wanted: dict[str, Any], hints: dict[str, Any]) -> NewServer:
     least = _count(wanted, "min_count", 1)
     return NewServer(
         name=wanted["name"],
@@ -60,9 +60,19 @@ def _new_server(wanted: dict[str, Any]) -> NewServer:
         description=wanted.get("description"),
         tags=tuple(wanted.get("tags", ())),
         hostname=wanted.get("hostname"),
+        hints=hints,
         min_count=least,
         max_count=_count(wanted, "max_count", least),
     )
+
+
+def _hints(document: dict[str, Any]) -> dict[str, Any]:
+    """They stand beside the server, under either name; of both the first counts (Nova)."""
+    for name in ("os:scheduler_hints", "OS-SCH-HNT:scheduler_hints"):
+        if name in document:
+            hints: dict[str, Any] = document[name]
+            return hints
+    return {}
 
 
 def _count(wanted: dict[str, Any], name: str, fallback: int) -> int:
@@ -148,12 +158,8 @@ def _refuse_all_but_local_image(disk: dict[str, Any]) -> None:
         )
 
 
-def _refuse_unbuilt(document: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _refuse_unbuilt(wanted: dict[str, Any]) -> None:
     refuse_access_addresses(wanted)
-    for name in ("os:scheduler_hints", "OS-SCH-HNT:scheduler_hints"):
-        if document.get(name):
-            hints = ", ".join(sorted(document[name]))[:128]
-            raise ApiError(400, f"{name}: scheduler hints are not supported yet ({hints}); leave them out.")
     if wanted.get("personality"):
         raise ApiError(400, "personality: files cannot be injected; use user_data or a config drive.")
     if wanted.get("block_device_mapping"):

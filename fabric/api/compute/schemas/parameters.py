@@ -16,6 +16,15 @@ NAME: Schema = {  # no spaces at the ends, nothing unprintable
     "maxLength": 255,
     "pattern": rf"^(?! )[^{_UNPRINTABLE}]+(?<! )\Z",
 }
+ZONE_NAME: Schema = {  # a colon would be taken for what separates a zone from a host
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 255,
+    "pattern": rf"^(?! )[^:{_UNPRINTABLE}]+(?<! )\Z",
+}
+NAME_WITH_SPACES: Schema = dict(NAME) | {
+    "pattern": rf"^[^{_UNPRINTABLE}]*[^ {_UNPRINTABLE}][^{_UNPRINTABLE}]*\Z"
+}
 DESCRIPTION: Schema = {
     "type": ["string", "null"],
     "maxLength": 255,

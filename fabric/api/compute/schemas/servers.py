@@ -75,7 +75,22 @@ def _disks(extra: Schema | None = None) -> dict[str, Any]:
     }
 
 
-_HINTS: Schema = {"type": "object", "additionalProperties": True, "maxProperties": 64}
+_SERVER_IDS: Schema = {"anyOf": [UUID, {"type": "array", "items": UUID, "maxItems": LIST_ITEMS_MAX}]}
+_HINTS: Schema = {  # others are accepted, for whatever filter knows them, as in Nova
+    "type": "object",
+    "properties": {
+        "group": {"anyOf": [UUID, {"type": "array", "items": UUID, "minItems": 1, "maxItems": 1}]},
+        "same_host": _SERVER_IDS,
+        "different_host": _SERVER_IDS,
+        "query": {"type": ["string", "object"]},
+        "target_cell": NAME,
+        "different_cell": {"type": ["string", "array"], "items": {"type": "string"}},
+        "build_near_host_ip": _IP,
+        "cidr": {"type": "string", "pattern": r"^/[0-9a-f.:]+\Z"},
+    },
+    "additionalProperties": True,
+    "maxProperties": 64,
+}
 _NAMED: Schema = {"type": "object", "properties": {"name": NAME}, "additionalProperties": False}
 _TEXT_UUID: Schema = {"type": "string", "maxLength": 255}
 

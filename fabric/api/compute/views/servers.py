@@ -48,14 +48,14 @@ def detail(view: ServerView, how: Rendering) -> dict[str, Any]:
 
 def show(view: ServerView, how: Rendering) -> dict[str, Any]:
     """GET of one: also its groups from 2.71."""
-    return detail(view, how) | _groups(how)
+    return detail(view, how) | _groups(view, how)
 
 
 def updated(view: ServerView, how: Rendering) -> dict[str, Any]:
     """The answer to PUT: below 2.75 without what extensions added, from it the same as GET."""
     if how.version >= v(75):
         return show(view, how)
-    result = _base(view, how) | _versioned(view, how) | _groups(how)
+    result = _base(view, how) | _versioned(view, how) | _groups(view, how)
     result["addresses"] = addresses(view, extended=False)
     return result
 
@@ -182,9 +182,11 @@ def _versioned(view: ServerView, how: Rendering) -> dict[str, Any]:
     return result
 
 
-def _groups(how: Rendering) -> dict[str, Any]:
-    """No server groups exist yet, so a server is in none."""
-    return {"server_groups": []} if how.version >= v(71) else {}
+def _groups(view: ServerView, how: Rendering) -> dict[str, Any]:
+    """A list, though a server is in one group at most."""
+    if how.version < v(71):
+        return {}
+    return {"server_groups": [] if view.server_group_id is None else [view.server_group_id]}
 
 
 def _flavor(server: Server, how: Rendering) -> dict[str, Any]:

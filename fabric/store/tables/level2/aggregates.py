@@ -1,5 +1,5 @@
-"""Host aggregates. Nova's metadata `availability_zone` has a column of its own, for by it a host's zone is found;
-views show it among the others."""
+"""Host aggregates. Nova's metadata `availability_zone` has a column of its own, for a host's zone is found by
+it; views show it among the others."""
 
 from __future__ import annotations
 
