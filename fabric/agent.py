@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -35,6 +35,7 @@ from fabric.api.local.server import serve_local
 from fabric.compute.capacity import Allocation, HostIdentity
 from fabric.compute.host_side import HostSide, HostSideConfig
 from fabric.config import Config
+from fabric.control import operate
 from fabric.control.context import Cloud
 from fabric.control.operate import DRAIN_REASON
 from fabric.core.membership.config import MembershipConfig
@@ -422,6 +423,7 @@ class Agent:
                 create_token=self._create_token,
                 host_network=self._host_network,
                 leases=self._leases,
+                host_zones=self._host_zones,
                 mesh=self._operator.mesh,
                 scrape=self._operator.scrape,
                 note=lambda: self._who.not_admitted,
@@ -483,6 +485,12 @@ class Agent:
             return self.voter.leases()
         conductor = conductor_of(self._fleet)
         return () if conductor in (None, self._fleet.me) else await ask_leases(self._rpc, conductor)
+
+    async def _host_zones(self) -> Mapping[NodeId, str]:
+        """Of this node's own rows: a host without any is told of itself alone."""
+        if self.voter is None or not self.voter.is_serving:
+            return {}
+        return await operate.host_zones(self.voter.state)
 
     def _any_state(self) -> HardState | None:
         """Rows of this node's own, or the way to who has them; None while the agent starts."""

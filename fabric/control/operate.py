@@ -5,7 +5,8 @@ The JSON shapes here are stable (issue 2): later work may add keys, never rename
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+import asyncio
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,8 @@ from proto.ids import NodeId
 
 DRAIN_REASON = "drain_reason"  # in a member's `load.extra`
 ID_PREFIX_CHARS_MIN = 4
+ROWS_WAIT_S = 2  # for what rows add to what is known without them
+NO_ZONES: Mapping[NodeId, str] = {}
 NOT_STARTED = "admitted, not started yet"
 ANSWERING_STATES = frozenset({MemberState.ALIVE, MemberState.SUSPECT})  # a suspicion is only a question
 
@@ -199,8 +202,9 @@ _RESOURCES = (
 )
 
 
-def capacity(fleet: Fleet) -> list[dict[str, Any]]:
-    """Each host's total, used and free as it says itself, and whether it is there."""
+def capacity(fleet: Fleet, zones: Mapping[NodeId, str] = NO_ZONES) -> list[dict[str, Any]]:
+    """Each host's total, used and free as it says itself, and whether it is there. `zones`: of the hosts whose
+    zone the rows tell; others are in the one they name."""
     rows = []
     for member in fleet.members():
         offered = member.capacity
@@ -208,7 +212,7 @@ def capacity(fleet: Fleet) -> list[dict[str, Any]]:
             continue
         row: dict[str, Any] = {
             "host": member.record.name,
-            "zone": member.record.zone,
+            "zone": zones.get(member.record.node_id, member.record.zone),
             "state": member.state.value,
             "servers": offered.servers,
             "hypervisor": offered.hypervisor,
@@ -223,6 +227,16 @@ def capacity(fleet: Fleet) -> list[dict[str, Any]]:
 def drain_reason(member: Member) -> str:
     """Why it takes no new servers, as its operator said; "" when it does, or nobody said."""
     return member.load.extra.get(DRAIN_REASON, "") if member.load.is_draining else ""
+
+
+async def host_zones(state: HardState) -> Mapping[NodeId, str]:
+    """By the rows, aggregates included; of no host where they do not answer soon: who is cut off is told what
+    hosts say."""
+    try:
+        async with asyncio.timeout(ROWS_WAIT_S):
+            return {usage.host.host_id: usage.host.zone for usage in await state.read(ListHosts())}
+    except (FabricError, TimeoutError):
+        return {}
 
 
 async def claimed(state: HardState) -> tuple[HostUsage, ...]:

@@ -11,6 +11,7 @@ from proto.commands.nodes import HostUpdate, NodeAdmit, NodeRemove, NodeRenew, R
 from proto.commands.servers import (
     ServerAct,
     ServerCreate,
+    ServerCreateHinted,
     ServerExpire,
     ServerObserved,
     ServerPlace,
@@ -23,6 +24,7 @@ NameOf = Callable[[NodeId], str | None]
 
 _OF_SERVERS: dict[type[Command], str] = {
     ServerCreate: "server.create",
+    ServerCreateHinted: "server.create",
     ServerPlace: "server.placed",
     ServerUnplaceable: "server.unplaceable",
     ServerObserved: "server.observed",

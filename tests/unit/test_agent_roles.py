@@ -9,6 +9,7 @@ import pytest
 from fabric.agent_roles import conductor_of, may_ask_hosts
 from fabric.control import operate
 from fabric.core.membership.model import Capacity, Member, MemberState
+from fabric.errors import NoQuorumError
 from fabric.runtime.control_story import told_of_drain
 from fabric.runtime.virtual_address import VIP_LABEL
 from proto.commands.nodes import HostUpdate
@@ -178,6 +179,20 @@ def test_capacity_counts_hosts_only_and_shows_what_is_free() -> None:
     (row,) = rows
     assert (row["host"], row["servers"], row["vcpus"]) == ("a", 2, {"total": 8, "used": 3, "free": 5})
     assert row["memory_mb"]["free"] == -500  # oversold, and said so
+
+
+def test_a_zone_that_rows_tell_counts_before_what_the_host_says() -> None:
+    members = (member("a", capacity=Capacity(vcpus=8)), member("b", capacity=Capacity(vcpus=8)))
+    rows = operate.capacity(fleet(members), {members[0].record.node_id: "north"})
+    assert [row["zone"] for row in rows] == ["north", members[1].record.zone]
+
+
+async def test_rows_that_cannot_be_read_tell_no_zone() -> None:
+    class Away:
+        async def read(self, query: object) -> object:
+            raise NoQuorumError("no conductor is known")
+
+    assert await operate.host_zones(Away()) == {}  # type: ignore[arg-type]
 
 
 def test_a_drain_is_part_of_the_story() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from fabric.runtime.clock import Clock
 from fabric.runtime.events import EventLog
 from fabric.runtime.lease_status import LeaseSeen
 from fabric.runtime.mesh_view import MeshView
+from proto.ids import NodeId
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ USES_MAX = 10_000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalParts:
     """`create_token` (ttl_s, uses) gives the token's text; it refuses where this node may not. `leases` are
-    those that who leads knows, or nothing where it cannot be asked. `scrape` gives the metrics' text, `note`
+    those that who leads knows, or nothing where it cannot be asked; `host_zones` are of the hosts whose zone
+    this node's rows tell. `scrape` gives the metrics' text, `note`
     what this node has to say about itself among the members, or ""."""
 
     fleet: MeshView
@@ -43,6 +45,7 @@ class LocalParts:
     create_token: Callable[[int, int], Awaitable[str]]
     host_network: Callable[[], Awaitable[dict[str, Any]]]
     leases: Callable[[], Awaitable[Sequence[LeaseSeen]]]
+    host_zones: Callable[[], Awaitable[Mapping[NodeId, str]]]
     mesh: MeshParts
     scrape: Callable[[], str]
     nodes: NodeDesk
@@ -65,7 +68,7 @@ def build_local_app(parts: LocalParts) -> web.Application:
         return web.json_response(operate.leaders(parts.fleet, await parts.leases()))
 
     async def capacity(_: web.Request) -> web.Response:
-        return web.json_response(operate.capacity(parts.fleet))
+        return web.json_response(operate.capacity(parts.fleet, await parts.host_zones()))
 
     async def status(_: web.Request) -> web.Response:
         return web.json_response(parts.status() | {"mesh": operate.health(parts.fleet)})

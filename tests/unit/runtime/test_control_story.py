@@ -9,7 +9,7 @@ from fabric.runtime.control_story import ControlStory
 from fabric.runtime.events import KINDS, EventLog
 from proto.commands import Command
 from proto.commands.nodes import HostUpdate, NodeRemove, RoleHold, VoterWish
-from proto.commands.servers import ServerAct, ServerPlace, ServerRemoved
+from proto.commands.servers import ServerAct, ServerCreateHinted, ServerPlace, ServerRemoved
 from proto.ids import Fence, LogIndex, NodeId, RequestId, ServerId
 from tests.fixtures.mesh_view_double import TwoClocks
 from tests.fixtures.store_world import HOST_B, NODE, node_admit, observed
@@ -69,6 +69,13 @@ def test_a_server_is_told_of_at_its_host_or_else_here() -> None:
         (removed, "server.removed", HOST_B),
     ):
         assert told(command) == [(event, node, {"server": SERVER, "index": "7"})]
+
+
+def test_a_server_with_hints_is_made_like_any_other() -> None:
+    plain = {"server_id": SERVER, "project_id": "p", "user_id": "u", "request_id": "q", "name": "web"}
+    rest = {"hostname": "web", "flavor_id": "f", "image_id": "i", "deadline_ms": 1}
+    hinted = ServerCreateHinted(**plain | rest, hints={"k": "v"})  # type: ignore[arg-type]
+    assert told(hinted) == [("server.create", "me", {"server": SERVER, "index": "7"})]
 
 
 def test_what_has_no_story_is_not_told() -> None:

@@ -20,6 +20,7 @@ from fabric.store.apply.rows import GroupRows
 from fabric.store.prepared import Params, Prepared, kept, prepared, tables_of
 from fabric.store.schema import create_schema
 from fabric.store.sqlite import opened_writer
+from fabric.store.tables import level2
 
 FLAVOR = {
     "flavor_id": "f",
@@ -54,10 +55,11 @@ UPDATE = prepared(update(t.flavors).where(t.flavors.c.flavor_id == bindparam("ke
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[Connection]:
-    """In a transaction, over empty tables."""
+    """In a transaction, over empty tables of the newest level."""
     with opened_writer(tmp_path / "state.sqlite") as opened:
         with opened.begin():
             create_schema(opened)
+            level2.level2_metadata.create_all(opened)
         with opened.begin():
             yield opened
 
