@@ -74,6 +74,7 @@ from fabric.scheduler_policy import scheduler_policy
 from fabric.store.lock import DirectoryLock
 from fabric.supervisor import PartFailedError, Supervisor
 from netplug.contract import NetPlug
+from proto.ids import NodeId
 
 log = logging.getLogger(__name__)
 

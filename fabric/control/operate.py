@@ -203,8 +203,8 @@ _RESOURCES = (
 
 
 def capacity(fleet: Fleet, zones: Mapping[NodeId, str] = NO_ZONES) -> list[dict[str, Any]]:
-    """Each host's total, used and free as it says itself, and whether it is there. `zones`: of the hosts whose
-    zone the rows tell; others are in the one they name."""
+    """Each host's total, used and free as it says itself, and whether it is there. `zones`: of the hosts
+    whose zone the rows tell; others are in the one they name."""
     rows = []
     for member in fleet.members():
         offered = member.capacity

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.dev_fabric import Running, running_fabric
+from fabric.core.voters.levels import THIS_PROGRAM
+from tests.fixtures.dev_fabric import Running, eventually, running_fabric
 
 CLIENT = Path(__file__).resolve().parents[2] / ".venv-clients" / "bin" / "openstack"
 pytestmark = [
@@ -22,6 +23,7 @@ pytestmark = [
 ]
 
 
+ZONES = ("availability", "zone", "list", "--compute")
 BOTH = ["sim", pytest.param("libvirt", marks=[pytest.mark.libvirt, pytest.mark.root])]
 
 
@@ -33,9 +35,15 @@ def either(request: pytest.FixtureRequest) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def fabric() -> Iterator[Running]:
-    """For what does not touch a guest."""
+    """For what does not touch a guest. At the newest level, as it is a moment after its founding."""
     with running_fabric("sim", nodes=1) as running:
+        newest = THIS_PROGRAM.highest
+        eventually(lambda: level_of(running) == newest, what=f"level {newest}")
         yield running
+
+
+def level_of(running: Running) -> int:
+    return int(json.loads(running.cli("voters", "list", "--json").stdout)["level"])
 
 
 def openrc(running: Running) -> dict[str, str]:
@@ -135,3 +143,48 @@ def test_key_pairs_by_the_client(fabric: Running, tmp_path: Path) -> None:
     assert (tmp_path / "made").read_text().startswith("-----BEGIN")
     assert "made" in {row["Name"] for row in openstack(fabric, "keypair", "list")}
     openstack(fabric, "keypair", "delete", "made", as_json=False)
+
+
+def test_aggregates_and_zones_by_the_client(fabric: Running) -> None:
+    (host,) = (row["Hypervisor Hostname"] for row in openstack(fabric, "hypervisor", "list"))
+    made = openstack(fabric, "aggregate", "create", "--zone", "north", "--property", "ssd=true", "fast")
+    assert (made["availability_zone"], made["properties"]["ssd"]) == ("north", "true")
+    openstack(fabric, "aggregate", "add", "host", "fast", host)
+    openstack(fabric, "aggregate", "set", "--property", "rack=7", "--name", "faster", "fast", as_json=False)
+    shown = openstack(fabric, "aggregate", "show", "faster")
+    assert (shown["hosts"], shown["properties"]) == ([host], {"ssd": "true", "rack": "7"})
+    openstack(fabric, "aggregate", "unset", "--property", "rack", "faster", as_json=False)
+    (row,) = openstack(fabric, "aggregate", "list", "--long")
+    assert (row["Name"], row["Availability Zone"], row["Properties"]) == ("faster", "north", {"ssd": "true"})
+    openstack(fabric, "aggregate", "cache", "image", "faster", "guest", as_json=False)
+    zones = {row["Zone Name"]: row["Zone Status"] for row in openstack(fabric, *ZONES)}
+    assert zones == {"north": "available", "internal": "available"}
+    (told,) = json.loads(fabric.cli("capacity", "--json").stdout)
+    assert (told["host"], told["zone"]) == (host, "north")
+    create = "server create --image guest --flavor m1.nano --network private --availability-zone north --wait"
+    server = openstack(fabric, *create.split(), "zoned")
+    assert server["OS-EXT-AZ:availability_zone"] == "north"
+    openstack(fabric, "server", "delete", "--wait", "zoned", as_json=False)
+    openstack(fabric, "aggregate", "remove", "host", "faster", host)
+    openstack(fabric, "aggregate", "delete", "faster", as_json=False)
+    assert openstack(fabric, "aggregate", "list") == []
+
+
+def test_server_groups_and_hints_by_the_client(fabric: Running) -> None:
+    create = "server group create --policy anti-affinity --rule max_server_per_host=2 apart"
+    group = openstack(fabric, *create.split())
+    assert (group["policy"], group["rules"]) == ("anti-affinity", {"max_server_per_host": 2})
+    boot = "server create --image guest --flavor m1.nano --network private --wait"
+    by_hint = openstack(fabric, *boot.split(), "--hint", f"group={group['id']}", "by-hint")
+    by_name = openstack(fabric, *boot.split(), "--server-group", "apart", "by-name")
+    assert by_hint["status"] == by_name["status"] == "ACTIVE"
+    shown = openstack(fabric, "server", "group", "show", "apart")
+    assert set(shown["members"]) == {by_hint["id"], by_name["id"]}
+    (row,) = openstack(fabric, "server", "group", "list", "--long")
+    assert (row["Name"], row["Policy"]) == ("apart", "anti-affinity")
+    hints = ("--hint", f"different_host={by_hint['id']}", "--hint", f"different_host={by_name['id']}")
+    hinted = openstack(fabric, *boot.removesuffix(" --wait").split(), *hints, "elsewhere")
+    for server in (by_hint, by_name, hinted):
+        openstack(fabric, "server", "delete", "--wait", server["id"], as_json=False)
+    openstack(fabric, "server", "group", "delete", "apart", as_json=False)
+    assert openstack(fabric, "server", "group", "list") == []
