@@ -128,6 +128,8 @@ class PlacingMachine(RuleBasedStateMachine):
             *(host_register(host_id, name) for host_id, name in HOSTS.items()),
             QuotaSet(project_id=PROJECT, limits={"server_group_members": 4}),
             *(self.group(name) for name in POLICIES),
+            AggregateCreate(uuid="uuid-x", name="x", availability_zone="north"),
+            AggregateAddHost(aggregate_id=1, host_id=HOST_A),
         ):
             assert self.do(command).rejection is None, command
         self.fence = Fence(self.do(RoleHold(role="scheduler", node_id=NODE)).index)
@@ -203,24 +205,31 @@ class PlacingMachine(RuleBasedStateMachine):
     def aggregate(self, name: str, zone: str | None) -> None:
         self.do(AggregateCreate(uuid=f"uuid-{name}-{len(self.log)}", name=name, availability_zone=zone))
 
-    @rule(number=picks, host_id=hosts)
-    def add_host(self, number: int, host_id: NodeId) -> None:
+    @rule(pick=picks, host_id=hosts)
+    def add_host(self, pick: int, host_id: NodeId) -> None:
+        number = self.existing(pick)
         self.do(AggregateAddHost(aggregate_id=number, host_id=host_id))
 
-    @rule(number=picks, host_id=hosts)
-    def remove_host(self, number: int, host_id: NodeId) -> None:
+    @rule(pick=picks, host_id=hosts)
+    def remove_host(self, pick: int, host_id: NodeId) -> None:
+        number = self.existing(pick)
         self.do(AggregateRemoveHost(aggregate_id=number, host_id=host_id))
 
-    @rule(number=picks, zone=zones, by_metadata=st.booleans())
-    def rezone(self, number: int, zone: str, by_metadata: bool) -> None:
+    @rule(pick=picks, zone=zones, by_metadata=st.booleans())
+    def rezone(self, pick: int, zone: str, by_metadata: bool) -> None:
+        number = self.existing(pick)
         if by_metadata:
             self.do(AggregateSetMetadata(aggregate_id=number, changes={"availability_zone": zone}))
         else:
             self.do(AggregateUpdate(aggregate_id=number, availability_zone=zone))
 
-    @rule(number=picks)
-    def drop_aggregate(self, number: int) -> None:
-        self.do(AggregateDelete(aggregate_id=number))
+    @rule(pick=picks)
+    def drop_aggregate(self, pick: int) -> None:
+        self.do(AggregateDelete(aggregate_id=self.existing(pick)))
+
+    def existing(self, pick: int) -> int:
+        found = self.fold.ask(ListAggregates())
+        return int(found[pick % len(found)].aggregate_id) if found else pick
 
     # ---- what always holds
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from typing import Any
 
@@ -159,6 +160,16 @@ class TestPlacement:
         )
         await world.do(world.place(two, HOST_B))
         await world.do(world.place(await world.server("apart"), HOST_A))  # no member: nobody's affair
+
+    async def test_of_two_placed_at_once_one_is_refused(self, world: StoreWorld) -> None:
+        await world.do(group_create("g"))
+        servers = [await member(world, name, "g") for name in ("one", "two")]
+        placing = [world.do(world.place(server_id, HOST_A)) for server_id in servers]
+        outcomes = await asyncio.gather(*placing, return_exceptions=True)
+        (refused,) = (each for each in outcomes if isinstance(each, CommandRejectedError))
+        assert refused.reason == "policy_violated"
+        hosts = [view.server.host_id for view in await world.ask(ListServers())]
+        assert set(hosts) == {None, HOST_A}
 
     async def test_as_many_on_a_host_as_the_rule_says(self, world: StoreWorld) -> None:
         await world.do(group_create("g", max_server_per_host=2))
