@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from proto.ids import new_uuid
+from proto.commands import Command
+from proto.commands.aggregates import AggregateAddHost, AggregateCreate
+from proto.ids import NodeId, new_request_id, new_uuid
 from tests.api.api_world import Answer, Person, World
+from tests.fixtures.store_world import host_register
 
 NET = "/network/v2.0/networks"
 SUBNETS = "/network/v2.0/subnets"
@@ -356,6 +359,21 @@ async def test_discovery(world: World) -> None:
     assert (await world.admin.get("/network/v2.0/agents")).json == {"agents": []}
     fault(await world.alice.get("/network/v2.0/agents"), 403, "PolicyNotAuthorized")
     assert (await world.admin.get(f"/network/v2.0/agents/{new_uuid()}")).status == 404
+
+
+async def test_zones_are_those_that_aggregates_give(world: World) -> None:
+    await do(world, host_register("a" * 32, "h1"))
+    await do(world, host_register("b" * 32, "h2"))
+    await do(world, AggregateCreate(uuid=new_uuid(), name="fast", availability_zone="north"))
+    await do(world, AggregateAddHost(aggregate_id=1, host_id=NodeId("a" * 32)))
+    zones = (await world.alice.get("/network/v2.0/availability_zones")).json["availability_zones"]
+    assert [zone["name"] for zone in zones] == ["north", "nova"]
+    agents = (await world.admin.get("/network/v2.0/agents")).json["agents"]
+    assert {agent["host"]: agent["availability_zone"] for agent in agents} == {"h1": "north", "h2": "nova"}
+
+
+async def do(world: World, command: Command) -> None:
+    await world.cloud.state.propose(command, request_id=new_request_id())
 
 
 async def test_no_token_no_answer(world: World) -> None:
