@@ -17,6 +17,7 @@ from fabric.core.server_groups.queries import GetServerGroup
 from proto.ids import ProjectId, ServerGroupId
 
 HINTS_CHARS_MAX = 16_384  # of all hints of a request as JSON
+QUERY_CHARS_MAX = 4_096  # which every host is held against
 GROUP, QUERY, NEAR, CIDR = "group", "query", "build_near_host_ip", "cidr"
 _OF_SERVERS = ("same_host", "different_host")
 _NOVAS_OWN = "_nova"  # beginning of hints that Nova's services tell each other, and take from nobody
@@ -73,7 +74,9 @@ def _text(value: object) -> str:
 def _query(value: object) -> str:
     """JsonFilter's: JSON, or JSON in a text."""
     if not isinstance(value, str):
-        return json.dumps(value)
+        value = json.dumps(value)
+    if len(value) > QUERY_CHARS_MAX:
+        raise InvalidError(f"{QUERY}: the hint is longer than {QUERY_CHARS_MAX} characters.")
     try:
         json.loads(value)
     except ValueError as error:

@@ -219,6 +219,8 @@ async def test_hints_that_cannot_be_meant(world: World) -> None:
         ({"different_host": ["web"]}, "different_host"),
         ({"query": "[unclosed"}, "query"),
         ({"query": 7}, "query"),
+        ({"query": '["=","$host","' + "x" * 5_000 + '"]'}, "query"),
+        ({"query": "[" * 4_000}, "query"),
         ({"build_near_host_ip": "here"}, "build_near_host_ip"),
         ({"build_near_host_ip": "192.0.2.7", "cidr": "/99"}, "cidr"),
         ({"cidr": "24"}, "cidr"),
