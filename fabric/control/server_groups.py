@@ -6,7 +6,7 @@ from fabric.control import policy
 from fabric.control.context import Caller, Cloud
 from fabric.control.errors import InvalidError, NotFoundError
 from fabric.control.propose import propose
-from fabric.core.queries import Page
+from fabric.core.queries import MarkerNotFoundError, Page
 from fabric.core.server_groups.model import Policy, ServerGroup
 from fabric.core.server_groups.queries import GetServerGroup, ListServerGroups
 from proto.commands.server_groups import ServerGroupCreate, ServerGroupDelete
@@ -14,20 +14,23 @@ from proto.ids import ServerGroupId, is_uuid, new_uuid
 
 
 async def list_server_groups(
-    cloud: Cloud, caller: Caller, *, all_projects: bool, limit: int, offset: int
+    cloud: Cloud, caller: Caller, *, all_projects: bool, limit: int, offset: int, marker: str | None = None
 ) -> tuple[ServerGroup, ...]:
     """The oldest first. `all_projects` is for admins; for others it is as if they had not asked (Nova).
 
-    Raises: ForbiddenError.
+    Raises: ForbiddenError, InvalidError (unknown marker).
     """
     policy.require(caller, "compute:server_groups:list")
     every = all_projects and policy.allows(caller, "compute:server_groups:list_all_projects")
     query = ListServerGroups(
         project_id=None if every else policy.owner_of_new(caller),
-        page=Page(limit=limit),
+        page=Page(limit=limit, marker=marker),
         offset=offset,
     )
-    return await cloud.state.read(query)
+    try:
+        return await cloud.state.read(query)
+    except MarkerNotFoundError as error:
+        raise InvalidError(f"marker [{marker}] not found") from error
 
 
 async def get_server_group(cloud: Cloud, caller: Caller, group_id: str) -> ServerGroup:

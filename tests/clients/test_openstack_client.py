@@ -182,6 +182,10 @@ def test_server_groups_and_hints_by_the_client(fabric: Running) -> None:
     assert set(shown["members"]) == {by_hint["id"], by_name["id"]}
     (row,) = openstack(fabric, "server", "group", "list", "--long")
     assert (row["Name"], row["Policy"]) == ("apart", "anti-affinity")
+    openstack(fabric, "server", "group", "create", "--policy", "soft-affinity", "near")
+    rows = openstack(fabric, "server", "group", "list", "--limit", "1", "--all-projects")
+    assert [row["Name"] for row in rows] == ["apart", "near"]  # the client asks for page after page
+    openstack(fabric, "server", "group", "delete", "near", as_json=False)
     hints = ("--hint", f"different_host={by_hint['id']}", "--hint", f"different_host={by_name['id']}")
     hinted = openstack(fabric, *boot.removesuffix(" --wait").split(), *hints, "elsewhere")
     for server in (by_hint, by_name, hinted):

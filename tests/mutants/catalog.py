@@ -18,6 +18,7 @@ from tests.mutants.runtime_bugs import RUNTIME_BUGS
 from tests.mutants.shared_bugs import SHARED_BUGS
 from tests.mutants.store_bugs import STORE_BUGS
 from tests.mutants.voter_bugs import VOTER_BUGS
+from tests.mutants.whereabouts_bugs import WHEREABOUTS_BUGS
 
 S, L = Harm.SAFETY, Harm.LIVENESS
 
@@ -351,6 +352,7 @@ NETWORK = (
 
 CATALOG: tuple[Bug, ...] = (
     *STORE_BUGS,
+    *WHEREABOUTS_BUGS,
     *MOVING_BUGS,
     *SHARED_BUGS,
     *RUNTIME,

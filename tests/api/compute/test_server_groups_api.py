@@ -129,7 +129,13 @@ async def test_pages_by_number(world: World) -> None:
         assert "".join(group["name"] for group in groups) == names, query
     for query in ("?limit=x", "?limit=-1", "?offset=-1"):
         assert (await world.alice.get(GROUPS + query)).status == 400
-    assert (await world.alice.at("2.75").get(f"{GROUPS}?unknown=1")).status == 400
+    for name in ("unknown", "marker"):
+        assert (await world.alice.at("2.75").get(f"{GROUPS}?{name}=1")).status == 400
+    first = (await world.alice.get(f"{GROUPS}?limit=1")).json["server_groups"][0]["id"]
+    groups = (await world.alice.get(f"{GROUPS}?limit=2&marker={first}")).json["server_groups"]
+    assert "".join(group["name"] for group in groups) == "bc"
+    answer = await world.bob.get(f"{GROUPS}?marker={first}")
+    assert answer.fault == ("badRequest", f"marker [{first}] not found")
 
 
 async def test_quotas_are_403_in_novas_words(world: World) -> None:

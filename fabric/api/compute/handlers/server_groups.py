@@ -22,7 +22,8 @@ def _group_id(request: web.Request) -> str:
 
 
 async def index(request: web.Request) -> web.Response:
-    """Paged by number, as Nova's older lists are: no marker, and no links."""
+    """Paged by number, as Nova's older lists are, and without links. `marker` is ours, below 2.75: the stock
+    client asks by it for what follows a page of `limit`, and Nova gives it the first page for ever."""
     query = request.query
     found = await server_groups.list_server_groups(
         cloud(request),
@@ -30,6 +31,7 @@ async def index(request: web.Request) -> web.Response:
         all_projects="all_projects" in query,
         limit=min(int(query.get("limit", 0)) or LIMIT_MAX, LIMIT_MAX),
         offset=int(query.get("offset", 0)),
+        marker=query.get("marker"),
     )
     version = microversion(request)
     return json_response({"server_groups": [view.shown(each, version) for each in found]})
