@@ -218,7 +218,7 @@ class SchedulerLoop:
 
     def _on_applied(self, entry: AppliedEntry) -> None:
         self._failures.note(entry, self._clock.monotonic_ms())
-        if entry.command.KIND.startswith(ServerCreate.KIND):
+        if entry.command.KIND.startswith(ServerCreate.KIND) or entry.applied.result.get("unplaced"):
             self._wake.set()
 
 

@@ -14,6 +14,7 @@ from fabric.core.placement.resources import DISK_GB, MEMORY_MB, PCPU, VCPU
 from proto.ids import ServerId
 
 PREFIX = "No valid host was found."  # Nova's words: clients and people search for them
+RETRIED = "Exhausted all hosts available for retrying build failures."  # as Nova says
 DETAIL_HOSTS_MAX = 100  # one line a host; the rest are counted
 ADVICE_HOSTS = 3  # hosts for which a change is looked for: every server in vain asks
 ADVICE_MAX = 2
@@ -27,12 +28,15 @@ class NoHost:
     server_id: ServerId
     asked: Mapping[str, int]
     refusals: tuple[tuple[str, Refusal], ...]
+    failures: tuple[tuple[str, str], ...] = ()
     advice: tuple[str, ...] = ()
     admin_advice: tuple[str, ...] = ()
 
     @property
     def message(self) -> str:
         """For users: what was asked, how many hosts lacked what, and what they can do. Names no host."""
+        if self.failures:
+            return f"{RETRIED} The last one: {self.failures[-1][1]}"
         if not self.refusals:
             return f"{PREFIX} No host is registered."
         kinds: dict[str, list[Refusal]] = {}
@@ -49,7 +53,8 @@ class NoHost:
         left_out = len(self.refusals) - len(lines)
         if left_out:
             lines.append(f"and {left_out} more hosts")
-        return "\n".join([*lines, *self.advice, *self.admin_advice])
+        tried = [f"{name}: the build failed: {said}" for name, said in self.failures]
+        return "\n".join([*tried, *lines, *self.advice, *self.admin_advice])
 
 
 def no_host(request: PlacementRequest, table: HostTable, policy: Policy) -> NoHost:
@@ -64,6 +69,7 @@ def no_host(request: PlacementRequest, table: HostTable, policy: Policy) -> NoHo
         server_id=request.server_id,
         asked=request.resources.total(),
         refusals=tuple(refusals),
+        failures=request.failures,
         advice=tuple(each.text for each in found if not each.is_admins)[:ADVICE_MAX],
         admin_advice=tuple(each.text for each in found if each.is_admins)[:ADVICE_MAX],
     )

@@ -46,6 +46,7 @@ class PlacementRequest:
     hints: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     group: GroupWish | None = None
     ignored_hosts: frozenset[NodeId] = frozenset()  # tried already, or the one it moves away from
+    failures: tuple[tuple[str, str], ...] = ()  # (host's name, what it said) of builds that failed, in order
     generation: int = 0  # of the server's row when it was read
     request_id: RequestId = NO_REQUEST  # of the action that asks
     resources: ResourceRequest = field(init=False)
@@ -58,7 +59,7 @@ class PlacementRequest:
             tuple(sorted(self.flavor.extra_specs.items())),
             tuple(sorted(self.image_properties.items())),
             tuple(sorted(self.hints.items())),
-            self.ignored_hosts,
+            *(self.ignored_hosts, self.failures),
         )
 
     def __post_init__(self) -> None:
@@ -71,6 +72,8 @@ def request_of(
     image_properties: Mapping[str, str] | None = None,
     hints: Mapping[str, tuple[str, ...]] | None = None,
     group: GroupWish | None = None,
+    ignored_hosts: frozenset[NodeId] = frozenset(),
+    failures: tuple[tuple[str, str], ...] = (),
 ) -> PlacementRequest:
     """Of a server's row, and of what stands beside it."""
     return PlacementRequest(
@@ -83,6 +86,8 @@ def request_of(
         host_name=server.host_wanted,
         hints=hints or {},
         group=group,
+        ignored_hosts=ignored_hosts,
+        failures=failures,
         generation=server.generation,
         request_id=server.request_id,
     )

@@ -22,6 +22,9 @@ _DELETE = prepared(delete(t.servers).where(t.servers.c.server_id == bindparam("k
 _DELETE_HINTS = prepared(
     delete(level2.server_hints).where(level2.server_hints.c.server_id == bindparam("gone"))
 )
+_DELETE_FAILED_BUILDS = prepared(
+    delete(level2.failed_builds).where(level2.failed_builds.c.server_id == bindparam("gone"))
+)
 
 
 def write_server(context: ApplyContext, row: AnyRow, values: dict[str, Any]) -> int:
@@ -58,6 +61,7 @@ def remove_server(context: ApplyContext, server_id: str) -> None:
     if context.is_at(level2.LEVEL):
         leave_group(context, server_id)
         context.write(_DELETE_HINTS, {"gone": server_id})
+        context.write(_DELETE_FAILED_BUILDS, {"gone": server_id})
     context.write(_DELETE, {"key": server_id})
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from fabric.core.servers.states import Desired, PowerState, VmState
 from fabric.store.apply.context import ApplyContext, Result, reject
+from fabric.store.apply.failed_builds import forget_failed_builds, to_be_tried_elsewhere
 from fabric.store.apply.lookups import need_server
 from fabric.store.apply.registry import handles
 from fabric.store.apply.server_rows import NO_FAULT, fault, remove_server, set_port_status, write_server
@@ -56,7 +57,8 @@ def _work_ended(
 ) -> dict[str, Any]:
     """The work the host was given is done, or failed. Also told again later, after a restart."""
     if command.fault_message is not None:
-        return _failed(context, command.fault_message, command.fault_details)
+        elsewhere = to_be_tried_elsewhere(context, row, command.fault_message)
+        return elsewhere or _failed(context, command.fault_message, command.fault_details)
     desired = Desired(row.desired)
     if desired is Desired.ABSENT:
         return {}  # only ServerRemoved ends a deletion
@@ -66,6 +68,8 @@ def _work_ended(
             return {**rest, "vm_state": VmState.STOPPED.value, **NO_FAULT}
         return _failed(context, "The host reports that the guest still runs after it was to be stopped.")
     if power in RUNS:
+        if row.vm_state == VmState.BUILDING.value:
+            forget_failed_builds(context, row.server_id)
         return {**rest, "vm_state": VmState.ACTIVE.value, **NO_FAULT, **_first_launch(context, row)}
     if row.task_state is None and row.vm_state != VmState.ERROR.value:
         return _off_by_itself(row)
@@ -107,7 +111,7 @@ def _failed(context: ApplyContext, message: str, details: str = "") -> dict[str,
 
 def _write_changes(context: ApplyContext, row: AnyRow, power: PowerState, values: dict[str, Any]) -> Result:
     """Writes only what differs, so that a host may repeat itself without moving generations."""
-    wanted = {**values, "power_state": power.value}
+    wanted = {"power_state": power.value, **values}
     changes = {name: value for name, value in wanted.items() if getattr(row, name) != value}
     if set(changes) == {"fault_ms"}:
         changes = {}
@@ -115,4 +119,5 @@ def _write_changes(context: ApplyContext, row: AnyRow, power: PowerState, values
         write_server(context, row, changes)
     vm_state = wanted.get("vm_state", row.vm_state)
     set_port_status(context, row.server_id, running=power in RUNS)
-    return {"changed": bool(changes), "vm_state": vm_state}
+    is_unplaced = "host_id" in changes
+    return {"changed": bool(changes), "vm_state": vm_state, **({"unplaced": True} if is_unplaced else {})}

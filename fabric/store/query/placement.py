@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -10,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
 from fabric.core.nodes.queries import ListHosts
-from fabric.core.placement.host_facts import AggregateFacts, HostFacts, Surroundings, facts_of
+from fabric.core.placement.host_facts import ZONE_KEY, AggregateFacts, HostFacts, Surroundings, facts_of
 from fabric.core.placement.queries import (
     GetPlacementRequest,
     GetSurroundings,
@@ -36,6 +37,12 @@ _WISHES = (
     select(_M.server_id, _G.group_id, _G.policy, _G.max_server_per_host)
     .select_from(level2.server_group_members.join(level2.server_groups, _G.group_id == _M.group_id))
     .where(among(_M.server_id))
+)
+_FAILED = (
+    select(level2.failed_builds, t.hosts.c.name)
+    .outerjoin(t.hosts, t.hosts.c.host_id == level2.failed_builds.c.host_id)
+    .where(among(level2.failed_builds.c.server_id))
+    .order_by(level2.failed_builds.c.failed_ms, level2.failed_builds.c.host_id)
 )
 _BUSY = (
     select(_S.host_id, func.count().label("servers"))
@@ -86,15 +93,22 @@ def _requests(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[Placeme
     ids = [server.server_id for server in servers]
     hints: dict[str, Mapping[str, tuple[str, ...]]] = {}
     groups: dict[str, GroupWish] = {}
+    failed: defaultdict[str, list[Row[Any]]] = defaultdict(list)
     if ids and is_at(connection, level2.LEVEL):
         hints = {row.server_id: _listed(row.hints) for row in rows_among(connection, _HINTS, ids)}
         groups = {row.server_id: _wish(row) for row in rows_among(connection, _WISHES, ids)}
+        for row in rows_among(connection, _FAILED, ids):
+            failed[row.server_id].append(row)
     return tuple(
         request_of(
             server,
             image_properties=properties.get(server.image_id),
             hints=hints.get(server.server_id),
             group=groups.get(server.server_id),
+            ignored_hosts=frozenset(row.host_id for row in failed.get(server.server_id, ())),
+            failures=tuple(
+                (row.name or row.host_id, row.message) for row in failed.get(server.server_id, ())
+            ),
         )
         for server in servers
     )
@@ -176,6 +190,8 @@ def _aggregates(connection: Connection) -> Iterable[AggregateFacts]:
         yield AggregateFacts(
             aggregate_id=row.aggregate_id,
             name=row.name,
-            metadata=row.metadata,
+            metadata=row.metadata
+            if row.availability_zone is None
+            else {**row.metadata, ZONE_KEY: row.availability_zone},
             host_ids=frozenset(hosts.get(row.aggregate_id, ())),
         )

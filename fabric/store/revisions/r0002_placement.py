@@ -73,6 +73,14 @@ def _groups(op: Operations) -> None:
         sa.Column("hints", _JSON, nullable=False),
         sa.PrimaryKeyConstraint("server_id", name="pk_server_hints"),
     )
+    op.create_table(
+        "failed_builds",
+        sa.Column("server_id", _TEXT, nullable=False),
+        sa.Column("host_id", _TEXT, nullable=False),
+        sa.Column("message", _TEXT, nullable=False),
+        sa.Column("failed_ms", _INT, nullable=False),
+        sa.PrimaryKeyConstraint("server_id", "host_id", name="pk_failed_builds"),
+    )
 
 
 def _limits(op: Operations) -> None:

@@ -342,6 +342,7 @@ class TestObserved:
         assert await get(world, server_id) == before
 
     async def test_failed_work_is_an_error_with_a_reason(self, world: StoreWorld) -> None:
+        await world.do(HostUpdate(host_id=HOST_B, enabled=False))  # nobody else could try
         server_id = await world.server("web")
         await world.do(world.place(server_id))
         failed = observed(server_id, 2, power_state="nostate", fault_message="no disk", fault_details="trace")

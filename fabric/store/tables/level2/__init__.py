@@ -7,6 +7,7 @@ tables of level 1 have no column more, so that nothing that level 1 does depends
 
 from fabric.store.tables.level2.aggregates import aggregate_hosts, aggregates
 from fabric.store.tables.level2.base import LEVEL, level2_metadata
+from fabric.store.tables.level2.builds import failed_builds
 from fabric.store.tables.level2.groups import server_group_members, server_groups, server_hints
 from fabric.store.tables.level2.limits import (
     project_limits,
@@ -27,6 +28,7 @@ __all__ = [
     "LEVEL",
     "aggregate_hosts",
     "aggregates",
+    "failed_builds",
     "host_offers",
     "level2_metadata",
     "outside_allocations",
