@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from drivers.contract import ComputeDriver, DomainSpec, DomainState, Power
 from fabric.compute.domain_spec import domain_spec
-from fabric.compute.errors import ImageError, StepFailedError
+from fabric.compute.errors import BuildGivenUpError, ImageError, StepFailedError
 from fabric.compute.image_cache import ImageCache, base_format
 from fabric.compute.network_keeper import NetworkKeeper
 from fabric.compute.notes import BootFiles, Notes
@@ -23,6 +23,7 @@ from fabric.compute.unbroken import unbroken
 from fabric.core.servers.model import AssignedServer
 from netplug.contract import PluggedPort
 from proto.errors import FabricError
+from proto.ids import ServerId
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +54,12 @@ class ServerBuilder:
         self._system_version = system_version
         self._cancel_grace_s = cancel_grace_s
         self._boot_slots = boot_slots
+        self._given_up: set[ServerId] | None = None  # None: not read yet
 
     async def build(self, assigned: AssignedServer, domain: DomainState | None) -> DomainState:
         """The first boot. On failure nothing of the server is left (see StepFailedError.step)."""
         server_id = assigned.server.server_id
+        await self._need_not_given_up(assigned)
         async with AsyncExitStack() as undo:
             try:
                 undo.push_async_callback(self._notes.forget, server_id)
@@ -70,8 +73,9 @@ class ServerBuilder:
                 spec = await self._spec(assigned, boot, drive)
                 undo.push_async_callback(self._driver.ensure_absent, server_id)
                 state = await self._run(spec)
-            except StepFailedError:
-                await self._undo(undo.pop_all(), assigned)
+            except StepFailedError as error:
+                if await self._undo(undo.pop_all(), assigned):
+                    error.left_nothing = await self._give_up(assigned)
                 raise
             except BaseException:  # cancelled, or a bug: leave the pieces to whoever comes next
                 undo.pop_all()
@@ -144,9 +148,9 @@ class ServerBuilder:
         async with step("config drive"):
             return await asyncio.to_thread(self._make_config_drive, assigned)
 
-    async def _undo(self, undo: AsyncExitStack, assigned: AssignedServer) -> None:
-        """As far as it goes: the build's own error is the one to report. What stays is found by the next
-        look at the driver, and by the plug's next apply."""
+    async def _undo(self, undo: AsyncExitStack, assigned: AssignedServer) -> bool:
+        """Whether all of it was undone. As far as it goes: the build's own error is the one to report. What
+        stays is found by the next look at the driver, and by the plug's next apply."""
         try:
             async with asyncio.timeout(UNDO_TIMEOUT_S):
                 await undo.aclose()
@@ -154,6 +158,38 @@ class ServerBuilder:
             log.warning(
                 "undo left something", extra={"server": assigned.server.server_id, "error": str(error)}
             )
+            return False
+        return True
+
+    async def _give_up(self, assigned: AssignedServer) -> bool:
+        """False: that could not be made durable, so a later life may build it after all."""
+        server = assigned.server
+        try:
+            await self._notes.write_given_up(server.server_id, server.action_generation)
+        except OSError as error:
+            log.warning("note not written", extra={"server": server.server_id, "error": str(error)})
+            return False
+        if self._given_up is not None:
+            self._given_up.add(server.server_id)
+        return True
+
+    async def forget_given_up(self, ours: Collection[ServerId]) -> None:
+        """What is noted of builds that were given up, of servers that are not this host's any more: asked
+        after an answer that names all that are. Raises OSError."""
+        if self._given_up is None:  # of earlier lives, too
+            noted = await self._notes.all()
+            self._given_up = {each for each, note in noted.items() if note.given_up_generation}
+        for server_id in sorted(self._given_up.difference(ours)):
+            await self._notes.forget(server_id)
+            self._given_up.discard(server_id)
+
+    async def _need_not_given_up(self, assigned: AssignedServer) -> None:
+        async with step("images"):
+            note = await self._notes.read(assigned.server.server_id)
+        if note.given_up_generation >= assigned.server.action_generation:
+            error = StepFailedError("build", BuildGivenUpError("it failed before the agent was restarted"))
+            error.left_nothing = True
+            raise error
 
 
 @asynccontextmanager

@@ -34,8 +34,16 @@ class ImageError(FabricError):
     outcome = Outcome.NOT_DONE
 
 
+class BuildGivenUpError(FabricError):
+    """This host has said that it cannot build the server: it may be elsewhere by now."""
+
+    code = "fabric.compute.build_given_up"
+    outcome = Outcome.NOT_DONE
+
+
 class StepFailedError(FabricError):
-    """One step of the work on a server failed, and what it had made is undone (`step` names it)."""
+    """One step of the work on a server failed, and what it had made is undone (`step` names it).
+    `left_nothing`: of a build, all of it was, and this host will not do it any more."""
 
     code = "fabric.compute.step_failed"
     outcome = Outcome.NOT_DONE
@@ -44,3 +52,4 @@ class StepFailedError(FabricError):
         super().__init__(f"{step}: {cause}")
         self.step = step
         self.cause = cause
+        self.left_nothing = False

@@ -1,7 +1,8 @@
 """What this host must remember about a guest that no row and no driver can tell it.
 
 One small file a server. Losing one is survivable: a reboot may be done twice, and a stopped guest whose
-image was deleted meanwhile cannot be defined afresh.
+image was deleted meanwhile cannot be defined afresh. That a build was given up is noted before anybody hears
+of it: the server may be built elsewhere from then on, and a later life must not build it here, too.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class BootFiles:
 class Note:
     boot: BootFiles | None = None
     reboot_generation: int = 0  # the newest reboot that was carried out
+    given_up_generation: int = 0  # the newest build that this host has given up, in whatever life
 
 
 class Notes:
@@ -61,6 +63,10 @@ class Notes:
     async def write_reboot(self, server_id: ServerId, generation: int) -> None:
         note = await self.read(server_id)
         await self._write(server_id, replace(note, reboot_generation=generation))
+
+    async def write_given_up(self, server_id: ServerId, generation: int) -> None:
+        note = await self.read(server_id)
+        await self._write(server_id, replace(note, given_up_generation=generation))
 
     async def forget(self, server_id: ServerId) -> None:
         self._known.pop(server_id, None)

@@ -51,7 +51,16 @@ class Reporter:
             f"observed/{server.action_generation}",
         )
 
-    async def failed(self, server: Server, domain: DomainState | None, message: str, details: str) -> bool:
+    async def failed(
+        self,
+        server: Server,
+        domain: DomainState | None,
+        message: str,
+        details: str,
+        *,
+        left_nothing: bool = False,
+    ) -> bool:
+        """`left_nothing`: of a build, which this host has given up for good."""
         return await self._report(
             server,
             ServerObserved(
@@ -61,6 +70,7 @@ class Reporter:
                 power_state=power_state_of(domain).value,
                 fault_message=message[:MESSAGE_CHARACTERS_MAX],
                 fault_details=details[:DETAILS_CHARACTERS_MAX],
+                left_nothing=left_nothing,
             ),
             f"observed/{server.action_generation}",
         )

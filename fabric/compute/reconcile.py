@@ -142,6 +142,7 @@ class Reconciler:
                 if is_fresh:
                     for server_id in self._unknown():
                         self._start(group, server_id, None, Work.DISCARD, 0)
+                    await self._forget_notes()
                 self._forget_gone()
         return min(self._config.watch_ms, self._pull_wait_ms())
 
@@ -314,7 +315,11 @@ class Reconciler:
             self._done[server.server_id] = self._failed[server.server_id] = worker.generation
             self._is_look_wanted = True  # before judging what is left
             await self._reporter.failed(
-                server, self._domains.get(server.server_id), message, _chain(error.cause)
+                server,
+                self._domains.get(server.server_id),
+                message,
+                _chain(error.cause),
+                left_nothing=error.left_nothing,
             )
             return
         self._domains[server.server_id] = state
@@ -370,6 +375,13 @@ class Reconciler:
         for book in books:
             for server_id in [key for key in book if key not in known]:
                 del book[server_id]
+
+    async def _forget_notes(self) -> None:
+        """Asked only right after a successful pull."""
+        try:
+            await self._builder.forget_given_up(self._assignments.server_ids | self._workers.keys())
+        except OSError as error:
+            log.warning("notes not forgotten", extra={"error": str(error)})
 
     async def _keep_network(self) -> None:
         """Applies the network plan when rows changed it, and now and then to heal the kernel's state."""

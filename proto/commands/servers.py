@@ -133,8 +133,9 @@ class ServerUpdate(Command):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerObserved(Command):
     """By the host: the work of `generation` is done, or failed (`fault_message`), or the guest moved by
-    itself (`generation` None: power state changed under us). Rejected: `forbidden` (not this host's
-    server), `stale` (the user asked for something newer), `not_found`."""
+    itself (`generation` None: power state changed under us). `left_nothing`: of a build that failed, all is
+    undone and this host will never do it, so it may be tried elsewhere (from level 2 on). Rejected:
+    `forbidden` (not this host's server), `stale` (the user asked for something newer), `not_found`."""
 
     KIND = "server.observed"
     server_id: ServerId
@@ -143,6 +144,7 @@ class ServerObserved(Command):
     power_state: str  # core.servers.states.PowerState value
     fault_message: str | None = None
     fault_details: str = ""
+    left_nothing: bool = False
 
 
 @command

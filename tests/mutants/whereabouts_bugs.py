@@ -8,6 +8,7 @@ S, L = Harm.SAFETY, Harm.LIVENESS
 
 GROUPS = "tests/contract/store/test_server_groups.py"
 AGGREGATES = "tests/contract/store/test_aggregates.py"
+BUILDS = "tests/contract/store/test_failed_builds.py"
 
 
 def bug(name: str, harm: Harm, file: str, old: str, new: str, *tests: str) -> Bug:
@@ -78,5 +79,69 @@ WHEREABOUTS_BUGS = (
         "    leave_aggregates(context, command.node_id)\n",
         "",
         AGGREGATES,
+    ),
+    bug(
+        "a server goes elsewhere while its host may still have something of it",
+        S,
+        "apply/servers_host.py",
+        "        if command.left_nothing:\n",
+        "        if True:\n",
+        BUILDS,
+    ),
+    bug(
+        "a server is tried on one host after another for ever",
+        L,
+        "apply/failed_builds.py",
+        "context.number(_COUNT, tried) + 1 >= TRIES_MAX or not",
+        "not",
+        BUILDS,
+    ),
+    Bug(
+        name="a build that was given up is done by a later life",
+        harm=S,
+        file="fabric/compute/build_server.py",
+        old="        await self._need_not_given_up(assigned)\n",
+        new="",
+        tests=("tests/unit/compute/test_reconcile.py",),
+    ),
+    Bug(
+        name="an undo that left something counts as having left nothing",
+        harm=S,
+        file="fabric/compute/build_server.py",
+        old="            return False\n        return True\n\n    async def _give_up",
+        new="            return True\n        return True\n\n    async def _give_up",
+        tests=("tests/unit/compute/test_reconcile.py", "tests/sim/test_control_path.py"),
+    ),
+    Bug(
+        name="the next best host is not tried",
+        harm=L,
+        file="fabric/runtime/scheduler_loop.py",
+        old="                    if error.reason in _OTHER_HOST and not is_last:\n",
+        new="                    if False:\n",
+        tests=("tests/unit/runtime/test_scheduler_loop.py",),
+    ),
+    Bug(
+        name="claims of a round are not counted for a server group",
+        harm=S,
+        file="fabric/core/placement/host_table.py",
+        old="            counts[place] = counts.get(place, 0) + 1\n",
+        new="            pass\n",
+        tests=("tests/property/test_placement.py",),
+    ),
+    Bug(
+        name="a change is told that nobody tried",
+        harm=L,
+        file="fabric/core/placement/explain.py",
+        old="            if _lets_pass(changes, request, table, policy, place):\n",
+        new="            if True:\n",
+        tests=("tests/property/test_placement.py", "tests/unit/core/placement/test_choose.py"),
+    ),
+    Bug(
+        name="an aggregate's multiplier counts for every host",
+        harm=L,
+        file="fabric/core/placement/choose.py",
+        old="    return np.where(np.isinf(least), default, least)\n",
+        new="    return np.full(len(table), least.min())\n",
+        tests=("tests/unit/core/placement/test_choose.py",),
     ),
 )

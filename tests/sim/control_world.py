@@ -24,6 +24,8 @@ from fabric.core.servers.queries import ListServers, ServerFilter
 from fabric.core.servers.states import VmState
 from fabric.errors import CommandRejectedError, FabricError
 from fabric.mesh.contract import PeerAddress
+from fabric.store.program import PROGRAM
+from fabric.store.tables import level2
 from proto.commands import Command
 from proto.commands.identity import ProjectCreate, UserCreate
 from proto.commands.networks import FixedIpChoice, NetworkCreate, PortSpec, SecurityGroupCreate
@@ -224,6 +226,7 @@ class ControlWorld:
     async def _make_rows(self) -> None:
         create_group = SecurityGroupCreate(security_group_id=rows.GROUP, project_id=rows.PROJECT, name="web")
         commands: list[Command] = [
+            PROGRAM.raise_to(level2.LEVEL),  # as the autopilot does, a moment after the founding
             rows.fabric_init(),
             ProjectCreate(project_id=rows.PROJECT, domain_id=rows.DOMAIN, name="demo"),
             UserCreate(user_id=rows.USER, domain_id=rows.DOMAIN, name="demo", password_hash="h"),

@@ -22,9 +22,9 @@ from sqlalchemy import select
 from fabric.core.queries import Applied
 from fabric.core.raft.configuration import Configuration
 from fabric.core.raft.pipeline import Fold, Write
-from fabric.store import tables as t
 from fabric.store.lock import LOCK_FILE
 from fabric.store.lone_voter import ALONE, NoPeers
+from fabric.store.plain_rows import carried_tables
 from fabric.store.sqlite import DATABASE
 from fabric.store.voter_engine import Clock, VoterEngine
 from fabric.store.voter_log import Restored
@@ -122,8 +122,7 @@ class SteppedState(VoterEngine):
         with self._rows.engine.connect() as connection, connection.begin():
             return {
                 table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
-                for table in t.metadata.sorted_tables
-                if table is not t.position
+                for table in carried_tables(self.level)
             }
 
     async def let_go(self) -> None:

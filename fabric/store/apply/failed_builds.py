@@ -30,8 +30,8 @@ _OTHERS = prepared(  # hosts that could still be tried
 
 
 def to_be_tried_elsewhere(context: ApplyContext, row: AnyRow, message: str) -> dict[str, Any] | None:
-    """What the server's row becomes; None: it is not tried again. What its host has of it goes, as of any
-    server that is not that host's."""
+    """What the server's row becomes; None: it is not tried again. The host has said that nothing of it is
+    left there, and that it will not build it any more: no server may be on two hosts."""
     if row.vm_state != VmState.BUILDING.value or row.task_state != TaskState.SPAWNING.value:
         return None
     if row.desired != Desired.RUNNING.value or row.host_wanted is not None or not context.is_at(level2.LEVEL):

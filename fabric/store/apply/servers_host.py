@@ -57,7 +57,9 @@ def _work_ended(
 ) -> dict[str, Any]:
     """The work the host was given is done, or failed. Also told again later, after a restart."""
     if command.fault_message is not None:
-        elsewhere = to_be_tried_elsewhere(context, row, command.fault_message)
+        elsewhere = None
+        if command.left_nothing:
+            elsewhere = to_be_tried_elsewhere(context, row, command.fault_message)
         return elsewhere or _failed(context, command.fault_message, command.fault_details)
     desired = Desired(row.desired)
     if desired is Desired.ABSENT:

@@ -1,4 +1,4 @@
-"""A build that failed goes on elsewhere, a few times, and what is known of it leaves with it: both engines."""
+"""A build that failed goes on elsewhere, a few times, and what is known of it leaves with the server."""
 
 from __future__ import annotations
 
@@ -25,13 +25,27 @@ async def get(world: StoreWorld, server_id: ServerId) -> Server:
     return view.server
 
 
-async def fail(world: StoreWorld, server_id: ServerId, host_id: NodeId, message: str = "no disk") -> Any:
+async def fail(
+    world: StoreWorld,
+    server_id: ServerId,
+    host_id: NodeId,
+    message: str = "no disk",
+    *,
+    left_nothing: bool = True,
+) -> Any:
     """It is placed there, and cannot be built."""
     row = await get(world, server_id)
     await world.do(world.place(server_id, host_id, read_generation=row.generation))
     generation = (await get(world, server_id)).action_generation
     return await world.do(
-        observed(server_id, generation, host_id=host_id, power_state="nostate", fault_message=message)
+        observed(
+            server_id,
+            generation,
+            host_id=host_id,
+            power_state="nostate",
+            fault_message=message,
+            left_nothing=left_nothing,
+        )
     )
 
 
@@ -78,6 +92,13 @@ async def test_without_another_host_it_is_an_error_at_once(world: StoreWorld, ch
     await fail(world, server_id, HOST_A)
     row = await get(world, server_id)
     assert (row.vm_state, row.task_state, row.deadline_ms) == (VmState.ERROR, None, None)
+
+
+async def test_while_something_of_it_may_be_left_it_goes_nowhere_else(world: StoreWorld) -> None:
+    server_id = await world.server("web")
+    await fail(world, server_id, HOST_A, left_nothing=False)
+    row = await get(world, server_id)
+    assert (row.vm_state, row.host_id) == (VmState.ERROR, HOST_A)
 
 
 async def test_who_named_a_host_gets_no_other(world: StoreWorld) -> None:

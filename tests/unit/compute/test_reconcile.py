@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from drivers.contract import Power
-from fabric.compute.notes import Notes
+from fabric.compute.notes import Note, Notes
 from fabric.core.servers.states import Desired, PowerState, TaskState, Verb, VmState
 from fabric.errors import RemoteError
 from proto.commands.nodes import HostRegister
@@ -87,7 +87,39 @@ async def test_a_step_that_fails_leaves_nothing_and_a_fault(world: World, step: 
         assert f"Build failed at step `{named}`" in fault.message
         assert str(error) in fault.message
         await world.until(lambda: world.machine.is_clean)
-    assert not list((world.directory / "compute" / "servers").glob("*"))
+    note = await Notes(world.directory / "compute" / "servers").read(server_id)
+    assert note == Note(given_up_generation=world.row(server_id).action_generation)
+    (failure,) = reports(world)
+    assert failure.left_nothing
+
+
+async def test_a_build_that_was_given_up_is_not_done_by_a_later_life(world: World) -> None:
+    """The server may be elsewhere by now, whatever an answer from an old voter says."""
+    gate = Gate()
+    gate.fail["ensure_running"] = DriverError("no disk")
+    server_id = world.add()
+    async with world.life(gate):
+        await world.until_state(server_id, VmState.ERROR)
+    world.state.change(server_id, vm_state=VmState.BUILDING, task_state=TaskState.SPAWNING, fault=None)
+    async with world.life(Gate()):
+        await world.until_state(server_id, VmState.ERROR)
+        fault = world.row(server_id).fault
+        assert fault is not None
+        assert "before the agent was restarted" in fault.message
+        assert world.machine.is_clean
+
+
+async def test_what_was_noted_of_a_build_given_up_goes_with_its_server(world: World) -> None:
+    gate = Gate()
+    gate.fail["ensure_running"] = DriverError("no disk")
+    server_id = world.add()
+    notes = world.directory / "compute" / "servers"
+    async with world.life(gate):
+        await world.until_state(server_id, VmState.ERROR)
+    assert list(notes.glob("*"))
+    del world.state.servers[server_id]
+    async with world.life(Gate()):
+        await world.until(lambda: not list(notes.glob("*")))
 
 
 async def test_boot_files_are_noted_before_there_is_a_domain(world: World) -> None:
