@@ -129,14 +129,6 @@ WHEREABOUTS_BUGS = (
         tests=("tests/property/test_placement.py",),
     ),
     Bug(
-        name="a change is told that nobody tried",
-        harm=L,
-        file="fabric/core/placement/explain.py",
-        old="            if _lets_pass(changes, request, table, policy, place):\n",
-        new="            if True:\n",
-        tests=("tests/property/test_placement.py", "tests/unit/core/placement/test_choose.py"),
-    ),
-    Bug(
         name="an aggregate's multiplier counts for every host",
         harm=L,
         file="fabric/core/placement/choose.py",

@@ -44,7 +44,7 @@ class Drawn:
             for number in range(3)
         ]
         self.group_hosts: dict[str, dict[NodeId, int]] = {
-            each.group_id: {i: rng.randint(1, 2) for i in ids if rng.random() < 0.3} for each in self.groups
+            each.group_id: {i: rng.randint(1, 2) for i in ids if rng.random() < 0.15} for each in self.groups
         }
 
     def _host(self, name: str) -> HostFacts:
@@ -53,9 +53,9 @@ class Drawn:
             name,
             zone=rng.choice("ab"),
             enabled=rng.random() < 0.9,
-            vcpus=rng.randint(0, 8),
-            memory_mb=rng.randint(0, 4_096),
-            disk_gb=rng.randint(0, 60),
+            vcpus=rng.randint(2, 16),
+            memory_mb=rng.randint(1_024, 8_192),
+            disk_gb=rng.randint(20, 200),
             cpu_ratio_milli=rng.choice((500, 1_000, 4_000)),
             memory_ratio_milli=rng.choice((1_000, 1_500)),
             reserved_memory_mb=rng.randint(0, 512),
@@ -90,11 +90,11 @@ class Drawn:
     def request(self, number: int) -> PlacementRequest:
         rng = self.rng
         specs: dict[str, str] = {}
-        if rng.random() < 0.25:
+        if rng.random() < 0.1:
             specs["resources:CUSTOM_GPU"] = str(rng.randint(1, 3))
-        if rng.random() < 0.25:
+        if rng.random() < 0.1:
             specs[f"trait:CUSTOM_{rng.choice('AB')}"] = rng.choice(("required", "forbidden"))
-        if rng.random() < 0.25:
+        if rng.random() < 0.1:
             specs["aggregate_instance_extra_specs:ssd"] = rng.choice(("true", "false"))
         size = {
             "vcpus": rng.randint(1, 6),
@@ -106,9 +106,9 @@ class Drawn:
             f"s{number}",
             size=size,
             specs=specs,
-            zone=rng.choice((None, None, "a", "b", "c")),
+            zone=rng.choice((None,) * 8 + ("a", "b", "c")),
             group=rng.choice((None, None, *self.groups)),
-            host_name=rng.choice((None,) * 6 + ("h0", "h9")),
+            host_name=rng.choice((None,) * 12 + ("h0", "h9")),
         )
 
     def table(self) -> HostTable:
