@@ -72,7 +72,7 @@ def take_turn(
         if one.lease not in lost and (error := _refusal(one.command, program, level)) is not None
     }
     allowed = [one for one in waiting if one.lease not in lost and one not in refused]
-    outcomes = iter(_apply(connection, allowed, program, abilities, now, tag) if allowed else ())
+    outcomes = iter(_apply(connection, allowed, program, level, abilities, now, tag) if allowed else ())
     told = tuple(
         None if one.lease in lost else refused[one] if one in refused else next(outcomes) for one in waiting
     )
@@ -103,6 +103,7 @@ def _apply(
     connection: Connection,
     waiting: Sequence[Waiting],
     program: Program,
+    level: int,
     abilities: Abilities,
     now: Now,
     tag: str,
@@ -113,7 +114,7 @@ def _apply(
         Entry(LogIndex(first + at), time_ms, one.request_id, hash_bytes(one.body), one.command)
         for at, one in enumerate(waiting)
     ]
-    outcomes = apply_group(connection, entries, program.handlers)
+    outcomes = apply_group(connection, entries, program.handlers, level=level)
     rows = [
         FeedRow(entry.index, b"", {})
         if outcome.replayed or outcome.rejection

@@ -103,7 +103,9 @@ class VoterTables:
                 break
             with self._connection.begin():
                 outcomes = (
-                    apply_group(self._connection, run.commands, self._program.handlers)
+                    apply_group(
+                        self._connection, run.commands, self._program.handlers, level=self._level
+                    )
                     if run.commands
                     else []
                 )

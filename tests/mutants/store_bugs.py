@@ -8,6 +8,7 @@ S, L = Harm.SAFETY, Harm.LIVENESS
 
 ENGINE, SERVERS = "tests/contract/store/test_engine.py", "tests/contract/store/test_servers.py"
 NETWORKS, NODES = "tests/contract/store/test_networks.py", "tests/contract/store/test_nodes.py"
+LIMITS = "tests/contract/store/test_limits.py"
 SERVER_QUERIES = "tests/contract/store/test_server_queries.py"
 PREPARED = "tests/unit/store/test_prepared.py"
 
@@ -90,13 +91,29 @@ STORE_BUGS = (
         "(process := None) is not None",
         PREPARED,
     ),
+    Bug(
+        name="the server quota lets one too many in",
+        harm=S,
+        file="fabric/core/quotas/demand.py",
+        old="used.get(name, 0) + wanted[name] > limits[name]",
+        new="used.get(name, 0) + wanted[name] > limits[name] + 1",
+        tests=(SERVERS,),
+    ),
     bug(
-        "the server quota lets one too many in",
+        "a user's own limit stops nobody",
         S,
         "apply/quota.py",
-        "used[name] + wanted[name] > limits[name]",
-        "used[name] + wanted[name] > limits[name] + 1",
-        SERVERS,
+        "    if own:\n",
+        "    if False:\n",
+        LIMITS,
+    ),
+    bug(
+        "a project that goes leaves its users' limits behind",
+        S,
+        "apply/quota.py",
+        "        context.write(delete(level2.user_quota_limits).where(_own.project_id == project_id))\n",
+        "",
+        LIMITS,
     ),
     bug(
         "the network quota lets one too many in",

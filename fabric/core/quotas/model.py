@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from fabric.core.queries import Query
 from proto.ids import ProjectId, UserId
 
+UNLIMITED = -1
+DEFAULT_CLASS = "default"  # the one quota class that counts: what a project has that nobody has set any for
+
 DEFAULT_LIMITS: Mapping[str, int] = {  # Nova's and Neutron's own defaults where they have one
     "instances": 10,
     "cores": 20,
@@ -22,6 +25,20 @@ DEFAULT_LIMITS: Mapping[str, int] = {  # Nova's and Neutron's own defaults where
     "security_group": 10,
     "security_group_rule": 100,
 }
+"""FabricInit makes these the fabric's, and `quota.set` knows no others: a name more would be another level."""
+
+UNCOUNTED_LIMITS: Mapping[str, int] = {  # Nova's that only its older microversions show; nothing counts them
+    "fixed_ips": UNLIMITED,
+    "floating_ips": UNLIMITED,
+    "injected_files": 0,  # files cannot be injected: user data and config drive do that job
+    "injected_file_content_bytes": 0,
+    "injected_file_path_bytes": 0,
+}
+ALL_LIMITS: Mapping[str, int] = {**DEFAULT_LIMITS, **UNCOUNTED_LIMITS}
+
+NETWORK_RESOURCES = ("network", "subnet", "port", "security_group", "security_group_rule")
+COMPUTE_RESOURCES = tuple(name for name in ALL_LIMITS if name not in NETWORK_RESOURCES)
+OF_USERS = frozenset(COMPUTE_RESOURCES) - {"fixed_ips", "floating_ips"}  # Nova's `per_project_quotas`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,5 +49,28 @@ class QuotaUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetQuotas(Query[QuotaUsage]):
+    """`user_id` given: that user's part of the project. Limits nobody set for the user are the project's;
+    used is what the user's own servers and server groups take."""
+
     project_id: ProjectId
-    user_id: UserId | None = None  # for key_pairs, which belong to users
+    user_id: UserId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetQuotaClass(Query[Mapping[str, int]]):
+    """What is not set in a class is what the fabric began with. DEFAULT_CLASS: the fabric's defaults."""
+
+    class_name: str = DEFAULT_CLASS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserLimits:
+    user_id: UserId
+    limits: Mapping[str, int]  # only what was set
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListUserLimits(Query[tuple[UserLimits, ...]]):
+    """The project's users who have limits of their own, by id."""
+
+    project_id: ProjectId

@@ -7,7 +7,7 @@ from sqlalchemy import delete, insert, select, update
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, Result, reject, single
 from fabric.store.apply.lookups import need_flavor, need_user
-from fabric.store.apply.quota import limits_of, over_limit
+from fabric.store.apply.quota import limit_of_user, over_limit
 from fabric.store.apply.registry import handles
 from proto.commands.catalog import FlavorCreate, FlavorDelete, FlavorUpdate, KeypairCreate, KeypairDelete
 
@@ -94,7 +94,7 @@ def create_keypair(context: ApplyContext, command: KeypairCreate) -> Result:
     key = (t.keypairs.c.user_id == command.user_id) & (t.keypairs.c.name == command.name)
     if context.exists(single(select(t.keypairs.c.name).where(key))):
         reject("conflict", f"Key pair '{command.name}' already exists.")
-    limit = limits_of(context, command.project_id)["key_pairs"]
+    limit = limit_of_user(context, command.project_id, command.user_id, "key_pairs")
     if over_limit(context, limit, t.keypairs, t.keypairs.c.user_id == command.user_id):
         reject("quota", "Quota exceeded, too many key pairs.")
     context.write(

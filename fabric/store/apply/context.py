@@ -12,13 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 from sqlalchemy.sql.dml import UpdateBase
 
 from fabric.errors import CommandRejectedError
-from fabric.store import tables as t
 from fabric.store.apply.rows import GroupRows
-from fabric.store.prepared import AnyRow, AnySelect, Params, Prepared, kept
+from fabric.store.prepared import AnyRow, AnySelect, Params, Prepared
 from proto.ids import LogIndex, RequestId
 
 Result = Mapping[str, object]
@@ -33,18 +32,13 @@ class ApplyContext:
     index: LogIndex
     time_ms: int  # leader's stamp, never goes back
     request_id: RequestId
+    level: int  # of the rows
     project_id: str | None = field(default=None)  # for the audit trail; handlers that load it note it
 
     @property
     def connection(self) -> Connection:
         """For what no method here does. Ask for it each time."""
         return self.rows_of_group.connection
-
-    def is_at(self, level: int) -> bool:
-        """Whether the rows are at that level, and so have its tables. What a level-1 command does there is
-        decided by rows alone, as everything is."""
-        row = self.row(_LEVEL)
-        return row is not None and row.level >= level
 
     def row(self, statement: AnySelect | Prepared, params: Params = NONE) -> AnyRow | None:
         """The one row of a `single` statement, or None."""
@@ -63,6 +57,11 @@ class ApplyContext:
         """All rows of an ordered statement."""
         return self.rows_of_group.select(statement, params)
 
+    def is_at(self, level: int) -> bool:
+        """Whether the rows are at that level, and so have its tables. What a level-1 command does there is
+        decided by rows alone, as everything is: whoever folds knows their level from them."""
+        return self.level >= level
+
     def write(self, statement: UpdateBase | Prepared, params: Params | list[Params] = NONE) -> int:
         """Runs an insert, update or delete; gives how many rows it touched. An empty list does nothing."""
         if params == []:
@@ -73,9 +72,6 @@ class ApplyContext:
 def single(statement: AnySelect) -> AnySelect:
     """Marks a select that gives at most one row: by a unique key, or an aggregate. It needs no order."""
     return statement
-
-
-_LEVEL = kept(single(select(t.position.c.level)))
 
 
 def reject(reason: str, message: str) -> NoReturn:

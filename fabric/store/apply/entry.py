@@ -33,6 +33,7 @@ _REQUEST = prepared(single(select(t.requests).where(t.requests.c.request_id == b
 _INSERT_REQUEST = prepared(insert(t.requests))
 _INSERT_AUDIT = prepared(insert(t.audit))
 _PRUNE = prepared(delete(t.requests).where(t.requests.c.time_ms < bindparam("before_ms")))
+_LEVEL = prepared(single(select(t.position.c.level)))
 _ADVANCE = prepared(update(t.position))
 
 
@@ -56,16 +57,21 @@ class Outcome:
 
 
 def apply_group(
-    connection: Connection, entries: Sequence[Entry], handlers: Handlers | None = None
+    connection: Connection,
+    entries: Sequence[Entry],
+    handlers: Handlers | None = None,
+    *,
+    level: int | None = None,
 ) -> list[Outcome]:
     """Applies entries inside the caller's transaction. A rejection undoes only itself. `handlers`: the
-    program's, when it is not the product's own.
+    program's, when it is not the product's own. `level`: of the rows, None when the caller does not know it.
 
     Raises what the database raises when it fails as a whole (disk full, serialization failure, lost
     connection): then nothing of the transaction may be kept.
     """
     handlers = all_handlers() if handlers is None else handlers
     rows = GroupRows(connection)
+    level = rows.select(_LEVEL, {})[0].level if level is None else level
     seen: dict[RequestId, Params] = {}
     outcomes: list[Outcome] = []
     new_requests: list[Params] = []
@@ -75,7 +81,7 @@ def apply_group(
         if known is not None:
             outcomes.append(_replay(known, entry))
             continue
-        context = ApplyContext(rows, entry.index, entry.time_ms, entry.request_id)
+        context = ApplyContext(rows, entry.index, entry.time_ms, entry.request_id, level)
         outcome = _attempt(context, entry, handlers)
         request = _request_row(entry, outcome)
         seen[entry.request_id] = request

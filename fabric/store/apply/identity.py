@@ -10,7 +10,7 @@ from fabric.core.quotas.model import DEFAULT_LIMITS
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, Result, reject, single
 from fabric.store.apply.lookups import need_project, need_role, need_user
-from fabric.store.apply.quota import DEFAULTS_PROJECT
+from fabric.store.apply.quota import DEFAULTS_PROJECT, forget_limits_of_project, forget_limits_of_user
 from fabric.store.apply.registry import handles
 from fabric.store.apply.server_groups import delete_groups_of
 from proto.commands.identity import (
@@ -130,7 +130,7 @@ def delete_project(context: ApplyContext, command: ProjectDelete) -> Result:
     for table in (t.security_rules, t.security_groups, t.assignments, t.flavor_access):
         context.write(delete(table).where(table.c.project_id == command.project_id))
     delete_groups_of(context, command.project_id)
-    context.write(delete(t.quota_limits).where(t.quota_limits.c.project_id == command.project_id))
+    forget_limits_of_project(context, command.project_id)
     context.write(
         update(t.users)
         .where(t.users.c.default_project_id == command.project_id)
@@ -191,6 +191,7 @@ def delete_user(context: ApplyContext, command: UserDelete) -> Result:
     need_user(context, command.user_id)
     for table in (t.assignments, t.keypairs, t.users):
         context.write(delete(table).where(table.c.user_id == command.user_id))
+    forget_limits_of_user(context, command.user_id)
     return {}
 
 

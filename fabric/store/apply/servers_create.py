@@ -11,7 +11,7 @@ from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, Result, reject, single
 from fabric.store.apply.lookups import is_image, need_flavor, need_port, need_project, need_server
 from fabric.store.apply.ports import insert_port, write_port
-from fabric.store.apply.quota import UNLIMITED, check_server_quota, limits_of
+from fabric.store.apply.quota import UNLIMITED, check_server_quota, limit_of_user, limits_of
 from fabric.store.apply.registry import handles
 from fabric.store.apply.server_groups import join_group
 from fabric.store.apply.server_rows import write_server
@@ -32,14 +32,10 @@ _EXISTS = prepared(  # and no more of it: this is the hottest command
 def create_server(context: ApplyContext, command: ServerCreate) -> Result:
     flavor = _check_named(context, command)
     limits = limits_of(context, command.project_id)
-    _check_metadata(limits, len(command.metadata))
+    if command.metadata:
+        _check_metadata(context, command.project_id, command.user_id, len(command.metadata))
     check_server_quota(
-        context,
-        limits,
-        command.project_id,
-        vcpus=flavor.vcpus,
-        memory_mb=flavor.memory_mb,
-        ports=len(command.new_ports),
+        context, limits, command.project_id, command.user_id, flavor, ports=len(command.new_ports)
     )
     context.write(_INSERT_SERVER, _new_row(context, command, flavor))
     _take_ports(context, command)
@@ -118,8 +114,8 @@ def _new_row(context: ApplyContext, command: ServerCreate, flavor: Any) -> dict[
     }
 
 
-def _check_metadata(limits: dict[str, int], count: int) -> None:
-    limit = limits["metadata_items"]
+def _check_metadata(context: ApplyContext, project_id: str, user_id: str, count: int) -> None:
+    limit = limit_of_user(context, project_id, user_id, "metadata_items")
     if limit != UNLIMITED and count > limit:
         reject("quota", f"Maximum number of metadata items exceeds {limit}")
 
@@ -158,7 +154,7 @@ def _take_ports(context: ApplyContext, command: ServerCreate) -> None:
 def update_server(context: ApplyContext, command: ServerUpdate) -> Result:
     row = need_server(context, command.server_id)
     if command.metadata is not None:
-        _check_metadata(limits_of(context, row.project_id), len(command.metadata))
+        _check_metadata(context, row.project_id, row.user_id, len(command.metadata))
     given: dict[str, Any] = {
         "name": command.name,
         "description": command.description,

@@ -6,6 +6,7 @@ from fabric.store.query import (  # noqa: F401  # importing them fills the regis
     catalog,
     identity,
     images,
+    limits,
     networks,
     nodes,
     placement,

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, Table, func, select
+from collections.abc import Iterable, Mapping
 
-from fabric.core.quotas.model import DEFAULT_LIMITS, GetQuotas, QuotaUsage
+from sqlalchemy import ColumnElement, Connection, Table, func, select
+
+from fabric.core.quotas.demand import DISK_CLASS, class_limits, disk_gb, of_class
+from fabric.core.quotas.model import (
+    ALL_LIMITS,
+    DEFAULT_CLASS,
+    GetQuotaClass,
+    GetQuotas,
+    ListUserLimits,
+    QuotaUsage,
+    UserLimits,
+)
 from fabric.store import tables as t
+from fabric.store.query.level import is_at
 from fabric.store.query.registry import answers
+from fabric.store.tables import level2
+from proto.ids import UserId
 
+_DEFAULTS = ""  # the owner of the fabric's defaults, which sorts first
 _COUNTED: dict[str, Table] = {
     "network": t.networks,
     "subnet": t.subnets,
@@ -19,24 +34,83 @@ _COUNTED: dict[str, Table] = {
 
 @answers(GetQuotas)
 def get_quotas(connection: Connection, query: GetQuotas) -> QuotaUsage:
-    limits = dict(DEFAULT_LIMITS)
-    c = t.quota_limits.c
-    owners = ("", query.project_id)  # "" holds the fabric's defaults and sorts first
-    for row in connection.execute(
-        select(t.quota_limits).where(c.project_id.in_(owners)).order_by(c.project_id, c.resource)
-    ):
-        limits[row.resource] = row.hard_limit
-    servers = connection.execute(
-        select(func.count(), func.sum(t.servers.c.vcpus), func.sum(t.servers.c.memory_mb)).where(
-            t.servers.c.project_id == query.project_id
-        )
-    ).one()
-    used = dict.fromkeys(limits, 0)
-    used |= {"instances": int(servers[0]), "cores": int(servers[1] or 0), "ram": int(servers[2] or 0)}
+    is_newer = is_at(connection, level2.LEVEL)
+    limits = dict(ALL_LIMITS) | _limits(connection, (_DEFAULTS, query.project_id))
+    if query.user_id is not None and is_newer:
+        limits |= _own(connection, query.project_id).get(query.user_id, {})
+    used = dict.fromkeys(limits, 0) | _of_servers(connection, query, limits)
+    if is_newer:
+        used["server_groups"] = _count(connection, level2.server_groups, _owned(level2.server_groups, query))
     for resource, table in _COUNTED.items():
-        statement = select(func.count()).select_from(table).where(table.c.project_id == query.project_id)
-        used[resource] = int(connection.execute(statement).scalar_one())
-    if query.user_id is not None:
-        statement = select(func.count()).where(t.keypairs.c.user_id == query.user_id)
-        used["key_pairs"] = int(connection.execute(statement).scalar_one())
+        used[resource] = _count(connection, table, [table.c.project_id == query.project_id])
     return QuotaUsage(limits=limits, used=used)
+
+
+@answers(GetQuotaClass)
+def get_quota_class(connection: Connection, query: GetQuotaClass) -> Mapping[str, int]:
+    if query.class_name == DEFAULT_CLASS:
+        return dict(ALL_LIMITS) | _limits(connection, (_DEFAULTS,))
+    if not is_at(connection, level2.LEVEL):
+        return ALL_LIMITS
+    c = level2.quota_class_limits.c
+    rows = connection.execute(select(c.resource, c.hard_limit).where(c.class_name == query.class_name))
+    return dict(ALL_LIMITS) | {row.resource: row.hard_limit for row in rows}
+
+
+@answers(ListUserLimits)
+def list_user_limits(connection: Connection, query: ListUserLimits) -> tuple[UserLimits, ...]:
+    if not is_at(connection, level2.LEVEL):
+        return ()
+    own = _own(connection, query.project_id)
+    return tuple(UserLimits(user_id=UserId(user), limits=limits) for user, limits in sorted(own.items()))
+
+
+def _limits(connection: Connection, owners: tuple[str, ...]) -> dict[str, int]:
+    """Of later owners over those of earlier ones: they sort so."""
+    c = t.quota_limits.c
+    rows = connection.execute(
+        select(c.resource, c.hard_limit).where(c.project_id.in_(owners)).order_by(c.project_id, c.resource)
+    )
+    return {row.resource: row.hard_limit for row in rows}
+
+
+def _own(connection: Connection, project_id: str) -> dict[str, dict[str, int]]:
+    """What users of the project have of their own."""
+    c = level2.user_quota_limits.c
+    found: dict[str, dict[str, int]] = {}
+    for row in connection.execute(
+        select(c.user_id, c.resource, c.hard_limit).where(c.project_id == project_id)
+    ):
+        found.setdefault(row.user_id, {})[row.resource] = row.hard_limit
+    return found
+
+
+def _owned(table: Table, query: GetQuotas) -> list[ColumnElement[bool]]:
+    by_user = [] if query.user_id is None else [table.c.user_id == query.user_id]
+    return [table.c.project_id == query.project_id, *by_user]
+
+
+def _count(connection: Connection, table: Table, where: list[ColumnElement[bool]]) -> int:
+    return int(connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one())
+
+
+def _of_servers(connection: Connection, query: GetQuotas, limits: Iterable[str]) -> dict[str, int]:
+    """Instances, cores, ram, and the resource classes that have limits."""
+    c, owned = t.servers.c, _owned(t.servers, query)
+    row = connection.execute(
+        select(func.count(), func.sum(c.vcpus), func.sum(c.memory_mb)).where(*owned)
+    ).one()
+    used = {"instances": int(row[0]), "cores": int(row[1] or 0), "ram": int(row[2] or 0)}
+    classes = class_limits(limits)
+    if not classes:
+        return used
+    used |= dict.fromkeys(classes, 0)
+    for server in connection.execute(
+        select(c.root_gb, c.ephemeral_gb, c.swap_mb, c.extra_specs).where(*owned)
+    ):
+        for name in classes:
+            if name == DISK_CLASS:
+                used[name] += disk_gb(server.root_gb, server.ephemeral_gb, server.swap_mb)
+            else:
+                used[name] += of_class(name, server.extra_specs)
+    return used

@@ -85,18 +85,12 @@ def _groups(op: Operations) -> None:
 
 def _limits(op: Operations) -> None:
     op.create_table(
-        "project_limits",
-        sa.Column("limit_id", _TEXT, nullable=False),
-        sa.Column("project_id", _TEXT, nullable=True),
-        sa.Column("domain_id", _TEXT, nullable=True),
-        sa.Column("service_id", _TEXT, nullable=False),
-        sa.Column("region_id", _TEXT, nullable=True),
-        sa.Column("resource_name", _TEXT, nullable=False),
-        sa.Column("resource_limit", _INT, nullable=False),
-        sa.Column("description", _TEXT, nullable=True),
-        sa.PrimaryKeyConstraint("limit_id", name="pk_project_limits"),
+        "limit_descriptions",
+        sa.Column("owner_id", _TEXT, nullable=False),
+        sa.Column("resource", _TEXT, nullable=False),
+        sa.Column("description", _TEXT, nullable=False),
+        sa.PrimaryKeyConstraint("owner_id", "resource", name="pk_limit_descriptions"),
     )
-    op.create_index("ix_project_limits_project_id", "project_limits", ["project_id"])
     op.create_table(
         "quota_class_limits",
         sa.Column("class_name", _TEXT, nullable=False),
@@ -107,12 +101,12 @@ def _limits(op: Operations) -> None:
     op.create_table(
         "registered_limits",
         sa.Column("limit_id", _TEXT, nullable=False),
-        sa.Column("service_id", _TEXT, nullable=False),
-        sa.Column("region_id", _TEXT, nullable=True),
+        sa.Column("service_type", _TEXT, nullable=False),
         sa.Column("resource_name", _TEXT, nullable=False),
-        sa.Column("default_limit", _INT, nullable=False),
+        sa.Column("region_id", _TEXT, nullable=True),
         sa.Column("description", _TEXT, nullable=True),
         sa.PrimaryKeyConstraint("limit_id", name="pk_registered_limits"),
+        sa.UniqueConstraint("service_type", "resource_name", name="uq_registered_limits_service_type_resource_name"),
     )
     op.create_table(
         "user_quota_limits",

@@ -21,7 +21,7 @@ from fabric.core.identity.queries import (
     ListRoles,
     ListUsers,
 )
-from fabric.core.quotas.model import DEFAULT_LIMITS, GetQuotas
+from fabric.core.quotas.model import ALL_LIMITS, GetQuotas
 from proto.commands import Command
 from proto.commands.catalog import ImageDelete, KeypairCreate
 from proto.commands.identity import (
@@ -208,10 +208,10 @@ async def test_quotas(world: StoreWorld) -> None:
     await world.do(QuotaSet(project_id=PROJECT, limits={"cores": 8}))
     await world.server("web")
     quotas = await world.ask(GetQuotas(project_id=PROJECT, user_id=USER))
-    assert dict(quotas.limits) == {**DEFAULT_LIMITS, "cores": 8, "ram": -1}
+    assert dict(quotas.limits) == {**ALL_LIMITS, "cores": 8, "ram": -1}
     used = {name: count for name, count in quotas.used.items() if count}
     expected = {"instances": 1, "cores": 1, "ram": 512, "port": 1, "network": 1, "subnet": 1}
     assert used == {**expected, "security_group": 1}
     await world.refuse(QuotaReset(project_id=NONE_P), "not_found")
     await world.do(QuotaReset(project_id=PROJECT))
-    assert dict((await world.ask(GetQuotas(project_id=PROJECT))).limits) == dict(DEFAULT_LIMITS)
+    assert dict((await world.ask(GetQuotas(project_id=PROJECT))).limits) == dict(ALL_LIMITS)

@@ -10,7 +10,7 @@ from fabric.store.tables.level2.base import LEVEL, level2_metadata
 from fabric.store.tables.level2.builds import failed_builds
 from fabric.store.tables.level2.groups import server_group_members, server_groups, server_hints
 from fabric.store.tables.level2.limits import (
-    project_limits,
+    limit_descriptions,
     quota_class_limits,
     registered_limits,
     user_quota_limits,
@@ -31,10 +31,10 @@ __all__ = [
     "failed_builds",
     "host_offers",
     "level2_metadata",
+    "limit_descriptions",
     "outside_allocations",
     "outside_consumers",
     "outside_providers",
-    "project_limits",
     "quota_class_limits",
     "registered_limits",
     "resource_classes",

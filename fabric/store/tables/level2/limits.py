@@ -1,13 +1,17 @@
-"""Limits beyond those of a project: of a user in one, of the default class, and Identity's unified limits."""
+"""Limits beside `quota_limits`, which keeps the number of every limit of a project, of a domain, and by default.
+
+What is here is what that table cannot say: a user's own limits, quota classes other than the default one, and
+what Keystone's unified limits have besides a number.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, Table, UniqueConstraint
 
 from fabric.store.tables.base import INT, TEXT
 from fabric.store.tables.level2.base import level2_metadata
 
-quota_class_limits = Table(
+quota_class_limits = Table(  # the class "default" is not here: it is the defaults in `quota_limits`
     "quota_class_limits",
     level2_metadata,
     Column("class_name", TEXT, primary_key=True),
@@ -24,26 +28,21 @@ user_quota_limits = Table(
     Column("hard_limit", INT, nullable=False),
 )
 
-registered_limits = Table(  # unique by (service, region, resource): apply checks it, for a region may be None
+registered_limits = Table(  # those that somebody registered; `core/quotas/unified.py` says where the number is
     "registered_limits",
     level2_metadata,
     Column("limit_id", TEXT, primary_key=True),
-    Column("service_id", TEXT, nullable=False),
-    Column("region_id", TEXT, nullable=True),
+    Column("service_type", TEXT, nullable=False),
     Column("resource_name", TEXT, nullable=False),
-    Column("default_limit", INT, nullable=False),
+    Column("region_id", TEXT, nullable=True),  # there is one region, so it tells no two limits apart
     Column("description", TEXT, nullable=True),
+    UniqueConstraint("service_type", "resource_name"),
 )
 
-project_limits = Table(  # of a project, or of a domain
-    "project_limits",
+limit_descriptions = Table(  # of limits that have one
+    "limit_descriptions",
     level2_metadata,
-    Column("limit_id", TEXT, primary_key=True),
-    Column("project_id", TEXT, nullable=True, index=True),
-    Column("domain_id", TEXT, nullable=True),
-    Column("service_id", TEXT, nullable=False),
-    Column("region_id", TEXT, nullable=True),
-    Column("resource_name", TEXT, nullable=False),
-    Column("resource_limit", INT, nullable=False),
-    Column("description", TEXT, nullable=True),
+    Column("owner_id", TEXT, primary_key=True),
+    Column("resource", TEXT, primary_key=True),
+    Column("description", TEXT, nullable=False),
 )
