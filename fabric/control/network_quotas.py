@@ -8,18 +8,39 @@ from fabric.control import policy
 from fabric.control.context import Caller, Cloud
 from fabric.control.errors import InvalidError
 from fabric.control.propose import propose
-from fabric.core.quotas.model import DEFAULT_LIMITS, GetQuotas, QuotaUsage
-from proto.commands.quotas import QuotaSet
+from fabric.core.quotas.model import (
+    DEFAULT_LIMITS,
+    NETWORK_RESOURCES,
+    GetQuotaClass,
+    GetQuotas,
+    ListLimitedProjects,
+    QuotaUsage,
+)
+from fabric.core.voters.levels import GetLevel
+from proto.commands import Command
+from proto.commands.quotas import QuotaResetOf, QuotaSet
 from proto.ids import ProjectId
 
-RESOURCES = ("network", "subnet", "port", "security_group", "security_group_rule")
+RESOURCES = NETWORK_RESOURCES
 _LIMIT_MAX = 2_147_483_647
+_LEVEL = 2  # from which on a reset can be of some resources
 
 
-def default_quotas(caller: Caller, project_id: ProjectId) -> Mapping[str, int]:
+async def default_quotas(cloud: Cloud, caller: Caller, project_id: ProjectId) -> Mapping[str, int]:
     """Raises NotFoundError for another project's."""
     policy.authorize(caller, "network_quotas:show", project_id)
-    return {name: DEFAULT_LIMITS[name] for name in RESOURCES}
+    defaults = await cloud.state.read(GetQuotaClass())
+    return {name: defaults[name] for name in RESOURCES}
+
+
+async def list_quotas(cloud: Cloud, caller: Caller) -> Mapping[ProjectId, Mapping[str, int]]:
+    """Of every project that has any of its own. Raises ForbiddenError."""
+    policy.require(caller, "network_quotas:list")
+    found = {}
+    for project_id in await cloud.state.read(ListLimitedProjects(resources=RESOURCES)):
+        usage = await cloud.state.read(GetQuotas(project_id=project_id))
+        found[project_id] = {name: usage.limits[name] for name in RESOURCES}
+    return found
 
 
 async def get_quotas(cloud: Cloud, caller: Caller, project_id: ProjectId) -> QuotaUsage:
@@ -57,5 +78,8 @@ async def set_quotas(
 async def reset_quotas(cloud: Cloud, caller: Caller, project_id: ProjectId) -> None:
     """Network limits back to the defaults; Compute's stay as they are. Raises ForbiddenError."""
     policy.authorize(caller, "network_quotas:delete", project_id)
-    limits = {name: DEFAULT_LIMITS[name] for name in RESOURCES}
-    await propose(cloud, QuotaSet(project_id=project_id, limits=limits), request_id=caller.request_id)
+    command: Command = QuotaResetOf(project_id=project_id, resources=RESOURCES)
+    if await cloud.state.read(GetLevel()) < _LEVEL:
+        defaults = {name: DEFAULT_LIMITS[name] for name in RESOURCES}
+        command = QuotaSet(project_id=project_id, limits=defaults)
+    await propose(cloud, command, request_id=caller.request_id)

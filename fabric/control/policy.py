@@ -51,6 +51,8 @@ RULES: Mapping[str, Role] = {
     "identity:grants:create": _ADMIN,
     "identity:grants:delete": _ADMIN,
     "identity:role_assignments:list": _ADMIN,
+    **_crud("identity:registered_limits", _READ, _ADMIN),
+    **_crud("identity:limits", _READ, _ADMIN),
     "identity:catalog:list": _READ,
     "identity:tokens:validate_others": _ADMIN,
     "identity:tokens:revoke_others": _ADMIN,
@@ -63,6 +65,8 @@ RULES: Mapping[str, Role] = {
     **_crud("compute:keypairs", _READ, _READ),  # a user's own, whatever the project
     **_crud("compute:flavors", _READ, _ADMIN),
     **_crud("compute:quotas", _READ, _ADMIN),
+    "compute:quota_classes:show": _ADMIN,
+    "compute:quota_classes:update": _ADMIN,
     "compute:limits:show": _READ,
     "compute:zones:list": _READ,
     "compute:zones:detail": _ADMIN,
@@ -89,6 +93,7 @@ RULES: Mapping[str, Role] = {
     **_crud("security_groups", _READ, _WRITE),
     **_crud("security_group_rules", _READ, _WRITE),
     **_crud("network_quotas", _READ, _ADMIN),
+    "network_quotas:list": _ADMIN,
     "network_agents:list": _ADMIN,
 }
 

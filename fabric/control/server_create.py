@@ -26,6 +26,7 @@ from fabric.core.catalog.queries import GetKeypair
 from fabric.core.images.model import Image, ImageStatus
 from fabric.core.images.queries import GetImage
 from fabric.core.nodes.queries import ListHosts
+from fabric.core.quotas.demand import demand_of, exceeded, fitting
 from fabric.core.quotas.model import GetQuotas
 from fabric.core.servers.states import Verb
 from fabric.errors import CommandRejectedError
@@ -98,7 +99,7 @@ async def create_servers(cloud: Cloud, caller: Caller, wish: NewServer) -> Creat
     """
     policy.require(caller, "compute:servers:create")
     plan = await _plan(cloud, caller, wish)
-    count = await _count_allowed(cloud, plan)
+    count = await _count_allowed(cloud, caller, plan)
     made: list[ServerId] = []
     try:
         for number in range(count):
@@ -226,25 +227,29 @@ async def _undo(cloud: Cloud, caller: Caller, made: list[ServerId]) -> None:
             continue
 
 
-async def _count_allowed(cloud: Cloud, plan: _Plan) -> int:
-    """How many of a multi-create fit the quota now. A single server is left to `apply`."""
-    wish = plan.wish
+async def _count_allowed(cloud: Cloud, caller: Caller, plan: _Plan) -> int:
+    """How many of a multi-create fit the quota now, the project's and what its user may take of it. A single
+    server is left to `apply`."""
+    wish, flavor = plan.wish, plan.flavor
     if wish.max_count == 1:
         return 1
-    quotas = await cloud.state.read(GetQuotas(project_id=plan.project_id))
-    needs = {"instances": 1, "cores": plan.flavor.vcpus, "ram": plan.flavor.memory_mb}
     allowed = wish.max_count
-    for resource, each in needs.items():
-        limit, used = quotas.limits.get(resource, -1), quotas.used.get(resource, 0)
-        if limit < 0 or each == 0:
-            continue
-        fits = max(0, limit - used) // each
-        if fits < wish.min_count:
-            raise QuotaError(
-                f"Quota exceeded for {resource}: Requested {each * wish.min_count}, "
-                f"but already used {used} of {limit} {resource}"
-            )
-        allowed = min(allowed, fits)
+    for user_id in (None, caller.user_id):
+        quotas = await cloud.state.read(GetQuotas(project_id=plan.project_id, user_id=user_id))
+        each = demand_of(
+            quotas.limits,
+            vcpus=flavor.vcpus,
+            memory_mb=flavor.memory_mb,
+            root_gb=flavor.root_gb,
+            ephemeral_gb=flavor.ephemeral_gb,
+            swap_mb=flavor.swap_mb,
+            extra_specs=flavor.extra_specs,
+        )
+        least = {resource: amount * wish.min_count for resource, amount in each.items()}
+        message = exceeded(quotas.limits, quotas.used, least)
+        if message is not None:
+            raise QuotaError(message)
+        allowed = min(allowed, fitting(quotas.limits, quotas.used, each, at_most=allowed))
     return allowed
 
 

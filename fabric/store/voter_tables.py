@@ -103,9 +103,7 @@ class VoterTables:
                 break
             with self._connection.begin():
                 outcomes = (
-                    apply_group(
-                        self._connection, run.commands, self._program.handlers, level=self._level
-                    )
+                    apply_group(self._connection, run.commands, self._program.handlers, level=self._level)
                     if run.commands
                     else []
                 )

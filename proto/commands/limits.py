@@ -46,8 +46,8 @@ class RegisteredLimitUpdate(Command):
     """What it is from now on. `former_default`: what becomes of the default of the resource it leaves, where
     it is registered for another; None: it has none any more.
 
-    Rejected: `not_found`, `conflict` (another is registered for that resource), `forbidden` (it has limits, or
-    it would turn one of the fabric's own into something else)."""
+    Rejected: `not_found`, `conflict` (another is registered for that resource), `forbidden` (it has limits,
+    or it would turn one of the fabric's own into something else)."""
 
     KIND = "registered_limit.update"
     LEVEL = 2
@@ -58,7 +58,8 @@ class RegisteredLimitUpdate(Command):
 @command
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredLimitDelete(Command):
-    """`former_default` as above. Rejected: `not_found`, `forbidden` (it has limits, or is the fabric's own)."""
+    """`former_default`: as above. Rejected: `not_found`, `forbidden` (it has limits, or is the fabric's
+    own)."""
 
     KIND = "registered_limit.delete"
     LEVEL = 2

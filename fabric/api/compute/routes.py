@@ -37,6 +37,7 @@ _ROOT = "/v2.1"
 _SERVER = f"{_ROOT}/servers/{{server_id}}"
 _FLAVOR = f"{_ROOT}/flavors/{{flavor_id}}"
 _QUOTA = f"{_ROOT}/os-quota-sets/{{project_id}}"
+_QUOTA_CLASS = f"{_ROOT}/os-quota-class-sets/{{name}}"
 _SERVICES = f"{_ROOT}/os-services"
 _HYPERVISORS = f"{_ROOT}/os-hypervisors"
 _ONE_HYPERVISOR = f"{_HYPERVISORS}/{{hypervisor_id}}"
@@ -96,7 +97,9 @@ _KEYS_AND_LIMITS: tuple[Route, ...] = (
     Route("PUT", _QUOTA, quotas.update, query=admin.USER_QUERY, body=admin.QUOTA_UPDATE),
     Route("DELETE", _QUOTA, quotas.delete, query=admin.USER_QUERY),
     Route("GET", f"{_QUOTA}/detail", quotas.detail, query=admin.USER_QUERY),
-    Route("GET", f"{_QUOTA}/defaults", quotas.defaults),
+    Route("GET", f"{_QUOTA}/defaults", quotas.defaults, query=admin.NO_QUERY),
+    Route("GET", _QUOTA_CLASS, quotas.show_class, query=admin.NO_QUERY),
+    Route("PUT", _QUOTA_CLASS, quotas.update_class, body=admin.QUOTA_CLASS_UPDATE),
 )
 
 _OPERATIONS: tuple[Route, ...] = (

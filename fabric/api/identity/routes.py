@@ -5,13 +5,15 @@ from __future__ import annotations
 from aiohttp import web
 
 from fabric.api.faults import KEYSTONE
-from fabric.api.identity.handlers import catalog, projects, roles, tokens, users
+from fabric.api.identity.handlers import catalog, limits, projects, registered_limits, roles, tokens, users
+from fabric.api.identity.schemas import limits as limit_schemas
 from fabric.api.identity.schemas import projects as project_schemas
 from fabric.api.identity.schemas import roles as role_schemas
 from fabric.api.identity.schemas import tokens as token_schemas
 from fabric.api.identity.schemas import users as user_schemas
 from fabric.api.routing import Route, build_app
 
+_LIMIT, _REGISTERED = "/v3/limits/{limit_id}", "/v3/registered_limits/{limit_id}"
 _GRANTS = "/v3/projects/{project_id}/users/{user_id}/roles"
 
 ROUTES = (
@@ -44,6 +46,17 @@ ROUTES = (
     Route("PUT", f"{_GRANTS}/{{role_id}}", roles.grant_create),
     Route("DELETE", f"{_GRANTS}/{{role_id}}", roles.grant_delete),
     Route("GET", "/v3/role_assignments", roles.assignment_index, query=role_schemas.ASSIGNMENTS),
+    Route("GET", "/v3/registered_limits", registered_limits.index, query=limit_schemas.REGISTERED_LIST),
+    Route("POST", "/v3/registered_limits", registered_limits.create, body=limit_schemas.REGISTERED_CREATE),
+    Route("GET", _REGISTERED, registered_limits.show),
+    Route("PATCH", _REGISTERED, registered_limits.update, body=limit_schemas.REGISTERED_UPDATE),
+    Route("DELETE", _REGISTERED, registered_limits.delete),
+    Route("GET", "/v3/limits", limits.index, query=limit_schemas.LIST),
+    Route("POST", "/v3/limits", limits.create, body=limit_schemas.CREATE),
+    Route("GET", "/v3/limits/model", limits.model),
+    Route("GET", _LIMIT, limits.show),
+    Route("PATCH", _LIMIT, limits.update, body=limit_schemas.UPDATE),
+    Route("DELETE", _LIMIT, limits.delete),
     Route("GET", "/v3/services", catalog.service_index),
     Route("GET", "/v3/services/{service_id}", catalog.service_show),
     Route("GET", "/v3/endpoints", catalog.endpoint_index),

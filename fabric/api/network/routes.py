@@ -56,6 +56,7 @@ _TABLE: tuple[Route, ...] = (
     Route("POST", _RULES, security_rules.create, body=ANY_OBJECT),
     Route("GET", f"{_RULES}/{{rule_id}}", security_rules.show),
     Route("DELETE", f"{_RULES}/{{rule_id}}", security_rules.delete),
+    Route("GET", "/v2.0/quotas", quotas.index),
     Route("GET", "/v2.0/quotas/tenant", quotas.own_project),
     Route("GET", "/v2.0/quotas/project", quotas.own_project),
     Route("GET", _QUOTA, quotas.show),

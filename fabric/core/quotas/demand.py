@@ -38,18 +38,18 @@ def demand_of(
     swap_mb: int,
     extra_specs: Mapping[str, str],
 ) -> dict[str, int]:
-    """Of one server: instances, cores, ram, and of the limited classes among `names` those it takes any of."""
+    """Of one server: instances, cores, ram, and those limited classes among `names` that it takes any of."""
     wanted = {"cores": vcpus, "instances": 1, "ram": memory_mb}
     for name in class_limits(names):
-        amount = disk_gb(root_gb, ephemeral_gb, swap_mb) if name == DISK_CLASS else of_class(name, extra_specs)
+        amount = (
+            disk_gb(root_gb, ephemeral_gb, swap_mb) if name == DISK_CLASS else of_class(name, extra_specs)
+        )
         if amount:
             wanted[name] = amount
     return wanted
 
 
-def exceeded(
-    limits: Mapping[str, int], used: Mapping[str, int], wanted: Mapping[str, int]
-) -> str | None:
+def exceeded(limits: Mapping[str, int], used: Mapping[str, int], wanted: Mapping[str, int]) -> str | None:
     """Nova's words for what does not fit, None when all does."""
     over = [
         name
@@ -63,3 +63,14 @@ def exceeded(
     )
     names = ", ".join(over)
     return f"Quota exceeded for {names}: Requested {asked}, but already used {taken} of {allowed} {names}"
+
+
+def fitting(
+    limits: Mapping[str, int], used: Mapping[str, int], each: Mapping[str, int], *, at_most: int
+) -> int:
+    """How many servers that take so much each have room."""
+    for name, amount in each.items():
+        limit = limits.get(name, UNLIMITED)
+        if limit != UNLIMITED and amount > 0:
+            at_most = min(at_most, max(0, limit - used.get(name, 0)) // amount)
+    return at_most

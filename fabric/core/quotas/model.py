@@ -25,7 +25,7 @@ DEFAULT_LIMITS: Mapping[str, int] = {  # Nova's and Neutron's own defaults where
     "security_group": 10,
     "security_group_rule": 100,
 }
-"""FabricInit makes these the fabric's, and `quota.set` knows no others: a name more would be another level."""
+"""FabricInit makes these the fabric's, and `quota.set` knows no others: a name more is another level."""
 
 UNCOUNTED_LIMITS: Mapping[str, int] = {  # Nova's that only its older microversions show; nothing counts them
     "fixed_ips": UNLIMITED,
@@ -74,3 +74,10 @@ class ListUserLimits(Query[tuple[UserLimits, ...]]):
     """The project's users who have limits of their own, by id."""
 
     project_id: ProjectId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListLimitedProjects(Query[tuple[ProjectId, ...]]):
+    """Projects that have a limit of their own for any of `resources`, by id."""
+
+    resources: tuple[str, ...]

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from fabric.core.queries import Query
+
 LEVELS_LABEL = "levels"  # in every node's record: "1-2"
 LEVEL_MAX = 1 << 16
 
@@ -54,3 +56,8 @@ def next_level(active: int, own: Levels, others: Collection[Levels]) -> int | No
     as well, for they come back with the program that they had."""
     to = active + 1
     return to if own.can(to) and all(each.can(to) for each in others) else None
+
+
+@dataclass(frozen=True, slots=True)
+class GetLevel(Query[int]):
+    """At which the group's rows are."""

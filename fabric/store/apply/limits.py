@@ -113,9 +113,7 @@ def _register(context: ApplyContext, new: NewRegisteredLimit) -> None:
             "description": new.description,
         },
     )
-    put_limit(
-        context, DEFAULTS_PROJECT, resource_of(new.service_type, new.resource_name), new.default_limit
-    )
+    put_limit(context, DEFAULTS_PROJECT, resource_of(new.service_type, new.resource_name), new.default_limit)
 
 
 def _restore_default(context: ApplyContext, resource: str, limit: int | None) -> None:

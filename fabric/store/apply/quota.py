@@ -124,10 +124,9 @@ def check_server_quota(
 
 
 def _limits_nothing(limits: Mapping[str, int]) -> bool:
-    return (
-        limits["cores"] == limits["instances"] == limits["ram"] == limits["port"] == UNLIMITED
-        and not class_limits(limits)
-    )
+    return limits["cores"] == limits["instances"] == limits["ram"] == limits[
+        "port"
+    ] == UNLIMITED and not class_limits(limits)
 
 
 def _of_servers(row: AnyRow) -> dict[str, int]:

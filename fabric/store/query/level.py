@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, select
 
+from fabric.core.voters.levels import GetLevel
 from fabric.store import tables as t
+from fabric.store.query.registry import answers
 
 _LEVEL = select(t.position.c.level)
 
@@ -17,3 +19,8 @@ def level_of(connection: Connection) -> int:
 def is_at(connection: Connection, level: int) -> bool:
     """False: its tables are not there yet, and so nothing is in them. Raises SQLAlchemyError."""
     return level_of(connection) >= level
+
+
+@answers(GetLevel)
+def get_level(connection: Connection, query: GetLevel) -> int:
+    return level_of(connection)

@@ -55,7 +55,8 @@ def list_limits(connection: Connection, query: ListLimits) -> tuple[Limit, ...]:
             description=notes.get((row.project_id, row.resource)),
         )
         for row in rows
-        if row.resource in registered  # all but Nova's that have no unified limit: `fixed_ips`, `floating_ips`
+        if row.resource
+        in registered  # all but Nova's that have no unified limit: `fixed_ips`, `floating_ips`
     )
 
 

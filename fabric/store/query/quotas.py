@@ -12,6 +12,7 @@ from fabric.core.quotas.model import (
     DEFAULT_CLASS,
     GetQuotaClass,
     GetQuotas,
+    ListLimitedProjects,
     ListUserLimits,
     QuotaUsage,
     UserLimits,
@@ -20,7 +21,7 @@ from fabric.store import tables as t
 from fabric.store.query.level import is_at
 from fabric.store.query.registry import answers
 from fabric.store.tables import level2
-from proto.ids import UserId
+from proto.ids import ProjectId, UserId
 
 _DEFAULTS = ""  # the owner of the fabric's defaults, which sorts first
 _COUNTED: dict[str, Table] = {
@@ -63,6 +64,17 @@ def list_user_limits(connection: Connection, query: ListUserLimits) -> tuple[Use
         return ()
     own = _own(connection, query.project_id)
     return tuple(UserLimits(user_id=UserId(user), limits=limits) for user, limits in sorted(own.items()))
+
+
+@answers(ListLimitedProjects)
+def list_limited_projects(connection: Connection, query: ListLimitedProjects) -> tuple[ProjectId, ...]:
+    c = t.quota_limits.c
+    rows = connection.execute(
+        select(t.projects.c.project_id)
+        .where(t.projects.c.project_id.in_(select(c.project_id).where(c.resource.in_(query.resources))))
+        .order_by(t.projects.c.project_id)
+    )
+    return tuple(ProjectId(row.project_id) for row in rows)
 
 
 def _limits(connection: Connection, owners: tuple[str, ...]) -> dict[str, int]:

@@ -106,7 +106,9 @@ def _limits(op: Operations) -> None:
         sa.Column("region_id", _TEXT, nullable=True),
         sa.Column("description", _TEXT, nullable=True),
         sa.PrimaryKeyConstraint("limit_id", name="pk_registered_limits"),
-        sa.UniqueConstraint("service_type", "resource_name", name="uq_registered_limits_service_type_resource_name"),
+        sa.UniqueConstraint(
+            "service_type", "resource_name", name="uq_registered_limits_service_type_resource_name"
+        ),
     )
     op.create_table(
         "user_quota_limits",

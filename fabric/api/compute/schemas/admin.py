@@ -6,7 +6,7 @@ from typing import Any
 
 from fabric.api.compute.schemas.parameters import BOOLEAN, NODE_NAME, integer, wrapped
 from fabric.api.compute.versions import v
-from fabric.api.compute.views.quotas import settable
+from fabric.api.compute.views.quotas import class_settable, settable
 from fabric.api.microversion import Microversion
 from fabric.api.validation import Schema, multi
 
@@ -20,7 +20,12 @@ def _quota_body(version: Microversion) -> dict[str, Any]:
     )
 
 
+def _class_body(version: Microversion) -> dict[str, Any]:
+    return wrapped("quota_class_set", {name: integer(-1) for name in sorted(class_settable(version))})
+
+
 QUOTA_UPDATE = tuple((version, _quota_body(version)) for version in (v(1), v(36), v(57)))
+QUOTA_CLASS_UPDATE = tuple((version, _class_body(version)) for version in (v(1), v(50), v(57)))
 
 _PARAMETER = multi({"type": "string", "maxLength": 255})
 
@@ -33,6 +38,7 @@ def _query(*names: str, strict: bool = False) -> dict[str, Any]:
     }
 
 
+NO_QUERY = ((v(1), _query()), (v(102), _query(strict=True)))
 USER_QUERY = ((v(1), _query("user_id")), (v(75), _query("user_id", strict=True)))
 LIMITS_QUERY = (
     (v(1), _query("tenant_id", "reserved")),

@@ -10,32 +10,46 @@ from fabric.api.microversion import Microversion
 from fabric.core.quotas.model import QuotaUsage
 
 UNLIMITED = -1
-_ALWAYS = (
-    "instances",
-    "cores",
-    "ram",
-    "metadata_items",
-    "key_pairs",
-    "server_groups",
-    "server_group_members",
-)
-_UNTIL_35 = ("fixed_ips", "floating_ips", "security_groups", "security_group_rules")  # the network API's
-_UNTIL_56 = ("injected_files", "injected_file_content_bytes", "injected_file_path_bytes")
+_GROUPS = ("server_groups", "server_group_members")
+_ALWAYS = ("instances", "cores", "ram", "metadata_items", "key_pairs")
+_NETWORK = ("fixed_ips", "floating_ips", "security_groups", "security_group_rules")  # the network API's
+_FILES = ("injected_files", "injected_file_content_bytes", "injected_file_path_bytes")
 _OURS = {"security_groups": "security_group", "security_group_rules": "security_group_rule"}
 
 
 def resources(version: Microversion) -> tuple[str, ...]:
     """Names in a quota set at this version."""
-    names: tuple[str, ...] = _ALWAYS
-    if version <= v(35):
-        names += _UNTIL_35
-    if version <= v(56):
-        names += _UNTIL_56
-    return names
+    network = _NETWORK if version <= v(35) else ()
+    files = _FILES if version <= v(56) else ()
+    return _ALWAYS + _GROUPS + network + files
+
+
+def class_resources(version: Microversion) -> tuple[str, ...]:
+    """Names in a quota class set at this version."""
+    files = _FILES if version <= v(56) else ()
+    return _ALWAYS + (_NETWORK if version <= v(49) else _GROUPS) + files
 
 
 def settable(version: Microversion) -> frozenset[str]:
     return frozenset(resources(version))
+
+
+def class_settable(version: Microversion) -> frozenset[str]:
+    """Before 2.50 more than is shown."""
+    return frozenset((*class_resources(version), *_GROUPS))
+
+
+def our_name(name: str) -> str:
+    """What Nova calls so."""
+    return _OURS.get(name, name)
+
+
+def quota_class_set(
+    limits: Mapping[str, int], version: Microversion, name: str | None = None
+) -> dict[str, Any]:
+    """`name` None: the answer to PUT, which has no id."""
+    result: dict[str, Any] = {each: _limit(limits, each) for each in class_resources(version)}
+    return result if name is None else {"id": name} | result
 
 
 def quota_set(
@@ -49,8 +63,8 @@ def quota_set(
 def quota_set_detail(usage: QuotaUsage, version: Microversion, project_id: str) -> dict[str, Any]:
     result: dict[str, Any] = {"id": project_id}
     for name in resources(version):
-        used = usage.used.get(_OURS.get(name, name), 0)
-        result[name] = {"limit": _limit(usage.limits, name), "in_use": used, "reserved": 0}
+        limit, used = _limit(usage.limits, name), usage.used.get(our_name(name), 0)
+        result[name] = {"limit": limit, "in_use": used, "reserved": 0}
     return result
 
 
@@ -80,11 +94,12 @@ def absolute_limits(usage: QuotaUsage, version: Microversion) -> dict[str, int]:
     if version <= v(38):
         result["maxImageMeta"] = _limit(limits, "metadata_items")
     if version <= v(56):
-        result |= {"maxPersonality": 0, "maxPersonalitySize": 0}
+        result |= {
+            "maxPersonality": _limit(limits, "injected_files"),
+            "maxPersonalitySize": _limit(limits, "injected_file_content_bytes"),
+        }
     return result
 
 
 def _limit(limits: Mapping[str, int], name: str) -> int:
-    if name in _UNTIL_56:
-        return 0  # files cannot be injected: user data and config drive do that job
-    return limits.get(_OURS.get(name, name), UNLIMITED)
+    return limits.get(our_name(name), UNLIMITED)

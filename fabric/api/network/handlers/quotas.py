@@ -25,10 +25,18 @@ async def detail(request: web.Request) -> web.Response:
     return json_response({"quota": quota})
 
 
+async def index(request: web.Request) -> web.Response:
+    """Only projects that have quotas of their own, as in Neutron."""
+    found = await network_quotas.list_quotas(cloud(request), caller(request))
+    quotas = [
+        {**limits, "project_id": project_id, "tenant_id": project_id} for project_id, limits in found.items()
+    ]
+    return json_response({"quotas": quotas})
+
+
 async def default(request: web.Request) -> web.Response:
-    return json_response(
-        {"quota": dict(network_quotas.default_quotas(caller(request), _project_id(request)))}
-    )
+    limits = await network_quotas.default_quotas(cloud(request), caller(request), _project_id(request))
+    return json_response({"quota": dict(limits)})
 
 
 async def update(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Limits beside `quota_limits`, which keeps the number of every limit of a project, of a domain, and by default.
+"""Limits beside `quota_limits`, which keeps every number: of a project, of a domain, and by default.
 
 What is here is what that table cannot say: a user's own limits, quota classes other than the default one, and
 what Keystone's unified limits have besides a number.
@@ -28,15 +28,17 @@ user_quota_limits = Table(
     Column("hard_limit", INT, nullable=False),
 )
 
-registered_limits = Table(  # those that somebody registered; `core/quotas/unified.py` says where the number is
-    "registered_limits",
-    level2_metadata,
-    Column("limit_id", TEXT, primary_key=True),
-    Column("service_type", TEXT, nullable=False),
-    Column("resource_name", TEXT, nullable=False),
-    Column("region_id", TEXT, nullable=True),  # there is one region, so it tells no two limits apart
-    Column("description", TEXT, nullable=True),
-    UniqueConstraint("service_type", "resource_name"),
+registered_limits = (
+    Table(  # those that somebody registered; `core/quotas/unified.py` says where the number is
+        "registered_limits",
+        level2_metadata,
+        Column("limit_id", TEXT, primary_key=True),
+        Column("service_type", TEXT, nullable=False),
+        Column("resource_name", TEXT, nullable=False),
+        Column("region_id", TEXT, nullable=True),  # there is one region, so it tells no two limits apart
+        Column("description", TEXT, nullable=True),
+        UniqueConstraint("service_type", "resource_name"),
+    )
 )
 
 limit_descriptions = Table(  # of limits that have one
