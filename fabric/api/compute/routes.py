@@ -97,8 +97,8 @@ _KEYS_AND_LIMITS: tuple[Route, ...] = (
     Route("PUT", _QUOTA, quotas.update, query=admin.USER_QUERY, body=admin.QUOTA_UPDATE),
     Route("DELETE", _QUOTA, quotas.delete, query=admin.USER_QUERY),
     Route("GET", f"{_QUOTA}/detail", quotas.detail, query=admin.USER_QUERY),
-    Route("GET", f"{_QUOTA}/defaults", quotas.defaults, query=admin.NO_QUERY),
-    Route("GET", _QUOTA_CLASS, quotas.show_class, query=admin.NO_QUERY),
+    Route("GET", f"{_QUOTA}/defaults", quotas.defaults),
+    Route("GET", _QUOTA_CLASS, quotas.show_class),
     Route("PUT", _QUOTA_CLASS, quotas.update_class, body=admin.QUOTA_CLASS_UPDATE),
 )
 

@@ -13,10 +13,11 @@ from typing import Any
 from aiohttp import ClientSession, ClientTimeout
 
 from fabric.api.compute import routes as compute_routes
+from fabric.api.identity import routes as identity_routes
 from fabric.api.server import ApiServer, build_root
 from fabric.control import tokens
 from fabric.control.context import Cloud
-from fabric.core.identity.queries import GetUser
+from fabric.core.identity.queries import GetUser, ListRoles
 from fabric.core.membership.model import Member, MemberState, NodeRecord, RoleClaim
 from fabric.core.nodes.queries import ListRoleGrants
 from fabric.core.servers.model import Server
@@ -284,9 +285,8 @@ async def open_world(directory: Path) -> AsyncIterator[World]:
     async with open_state(directory) as state:
         # Image bytes are never asked for by Compute.
         cloud = Cloud(state=state, fleet=fleet, hosts=hosts, blobs=None, clock=clock)  # type: ignore[arg-type]
-        server = await ApiServer.listen(
-            build_root(cloud, apps={"/compute": compute_routes.app()}), host="127.0.0.1", port=0
-        )
+        apps = {"/compute": compute_routes.app(), "/identity": identity_routes.app()}
+        server = await ApiServer.listen(build_root(cloud, apps=apps), host="127.0.0.1", port=0)
         try:
             async with ClientSession(timeout=ClientTimeout(total=60)) as session:
                 people = await _people(cloud, session, f"http://127.0.0.1:{server.port}")
@@ -342,6 +342,16 @@ async def _person(
     assert user is not None
     token, _ = await tokens.issue(cloud, user, project_id, ("password",), None)
     return Person(session, url, token, user_id, project_id)
+
+
+async def member_of_new(world: World, project_name: str) -> Person:
+    """A member of a new project."""
+    project, user, domain = ProjectId(new_hex_id()), UserId(new_hex_id()), DomainId("default")
+    await world.do(ProjectCreate(project_id=project, domain_id=domain, name=project_name))
+    await world.do(UserCreate(user_id=user, domain_id=domain, name=f"of-{project_name}"))
+    (role,) = [each for each in await world.cloud.state.read(ListRoles()) if each.name == "member"]
+    await world.do(AssignmentGrant(user_id=user, project_id=project, role_id=role.role_id))
+    return await _person(world.cloud, world.alice.session, world.alice.url, user, project)
 
 
 async def _furnish(world: World) -> None:

@@ -38,7 +38,6 @@ def _query(*names: str, strict: bool = False) -> dict[str, Any]:
     }
 
 
-NO_QUERY = ((v(1), _query()), (v(102), _query(strict=True)))
 USER_QUERY = ((v(1), _query("user_id")), (v(75), _query("user_id", strict=True)))
 LIMITS_QUERY = (
     (v(1), _query("tenant_id", "reserved")),
