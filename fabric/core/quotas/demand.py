@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from fabric.core.quotas.model import UNLIMITED
 
@@ -17,9 +17,11 @@ def disk_gb(root_gb: int, ephemeral_gb: int, swap_mb: int) -> int:
     return root_gb + ephemeral_gb + (swap_mb + _MB_PER_GB - 1) // _MB_PER_GB
 
 
-def class_limits(limits: Iterable[str]) -> list[str]:
-    """Those of the names that limit a resource class, sorted."""
-    return sorted(name for name in limits if name.startswith(CLASS_PREFIX))
+def limited_classes(limits: Mapping[str, int]) -> list[str]:
+    """The resource classes that there is a limit for, sorted."""
+    return sorted(
+        name for name, limit in limits.items() if name.startswith(CLASS_PREFIX) and limit != UNLIMITED
+    )
 
 
 def of_class(name: str, extra_specs: Mapping[str, str]) -> int:
@@ -29,7 +31,7 @@ def of_class(name: str, extra_specs: Mapping[str, str]) -> int:
 
 
 def demand_of(
-    names: Iterable[str],
+    limits: Mapping[str, int],
     *,
     vcpus: int,
     memory_mb: int,
@@ -38,9 +40,11 @@ def demand_of(
     swap_mb: int,
     extra_specs: Mapping[str, str],
 ) -> dict[str, int]:
-    """Of one server: instances, cores, ram, and those limited classes among `names` that it takes any of."""
+    """Of one server: instances, cores, ram, and of the limited resource classes those it takes any of."""
     wanted = {"cores": vcpus, "instances": 1, "ram": memory_mb}
-    for name in class_limits(names):
+    if not limits:
+        return wanted
+    for name in limited_classes(limits):
         amount = (
             disk_gb(root_gb, ephemeral_gb, swap_mb) if name == DISK_CLASS else of_class(name, extra_specs)
         )
@@ -51,13 +55,14 @@ def demand_of(
 
 def exceeded(limits: Mapping[str, int], used: Mapping[str, int], wanted: Mapping[str, int]) -> str | None:
     """Nova's words for what does not fit, None when all does."""
-    over = [
-        name
-        for name in sorted(wanted)
-        if limits.get(name, UNLIMITED) != UNLIMITED and used.get(name, 0) + wanted[name] > limits[name]
-    ]
+    over = []
+    for name in wanted:
+        limit = limits.get(name, UNLIMITED)
+        if limit != UNLIMITED and used.get(name, 0) + wanted[name] > limit:
+            over.append(name)
     if not over:
         return None
+    over.sort()
     asked, taken, allowed = (
         ", ".join(str(values.get(name, 0)) for name in over) for values in (wanted, used, limits)
     )

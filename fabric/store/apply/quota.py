@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, bindparam, delete, func, insert, select
 
-from fabric.core.quotas.demand import DISK_CLASS, class_limits, demand_of, exceeded, of_class
+from fabric.core.quotas.demand import CLASS_PREFIX, DISK_CLASS, demand_of, exceeded, of_class
 from fabric.core.quotas.model import DEFAULT_LIMITS
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, reject, single
@@ -101,10 +101,11 @@ def check_server_quota(
     """Rejects `quota` in Nova's words when one more server of this flavor, with so many new ports, does not
     fit the project, or what its user may take of it. `limits`: the project's."""
     own = user_limits_of(context, project_id, user_id)
-    if not own and _limits_nothing(limits):
-        return
+    has_more = len(limits) > len(DEFAULT_LIMITS)  # than the fabric began with: resource classes, perhaps
+    if not own and not has_more and _limits_no_server(limits):
+        return  # before anything is counted or made up: this is the hottest command
     wanted = demand_of(
-        limits,
+        limits if has_more else NO_LIMITS,
         vcpus=flavor.vcpus,
         memory_mb=flavor.memory_mb,
         root_gb=flavor.root_gb,
@@ -112,21 +113,28 @@ def check_server_quota(
         swap_mb=flavor.swap_mb,
         extra_specs=flavor.extra_specs,
     )
-    row = context.row(_USED, {"project_id": project_id})
-    assert row is not None
-    if limits["port"] != UNLIMITED and ports and int(row[3]) + ports > limits["port"]:
-        reject("quota", "Maximum number of ports exceeded")
-    _check(limits, _of_servers(row) | _of_classes(context, project_id, wanted), wanted)
-    if own:
+    if (ports and limits["port"] != UNLIMITED) or _limits_any(limits, wanted):
+        row = context.row(_USED, {"project_id": project_id})
+        assert row is not None
+        if limits["port"] != UNLIMITED and ports and int(row[3]) + ports > limits["port"]:
+            reject("quota", "Maximum number of ports exceeded")
+        used = _of_servers(row)
+        if has_more:
+            used |= _of_classes(context, project_id, wanted)
+        _check(limits, used, wanted)
+    if own and _limits_any(own, wanted):
         row = context.row(_USED_BY_USER, {"project_id": project_id, "user_id": user_id})
         assert row is not None
         _check(own, _of_servers(row), wanted)
 
 
-def _limits_nothing(limits: Mapping[str, int]) -> bool:
-    return limits["cores"] == limits["instances"] == limits["ram"] == limits[
-        "port"
-    ] == UNLIMITED and not class_limits(limits)
+def _limits_no_server(limits: Mapping[str, int]) -> bool:
+    """As far as quotas go, which count no resource classes."""
+    return limits["cores"] == limits["instances"] == limits["ram"] == limits["port"] == UNLIMITED
+
+
+def _limits_any(limits: Mapping[str, int], wanted: Mapping[str, int]) -> bool:
+    return any(limits.get(name, UNLIMITED) != UNLIMITED for name in wanted)
 
 
 def _of_servers(row: AnyRow) -> dict[str, int]:
@@ -136,7 +144,9 @@ def _of_servers(row: AnyRow) -> dict[str, int]:
 def _of_classes(context: ApplyContext, project_id: str, wanted: Mapping[str, int]) -> dict[str, int]:
     """What the project's servers take of the resource classes among those."""
     used = {}
-    for name in class_limits(wanted):
+    for name in sorted(wanted):
+        if not name.startswith(CLASS_PREFIX):
+            continue
         if name == DISK_CLASS:
             used[name] = context.number(_DISK_GB, {"project_id": project_id})
         else:

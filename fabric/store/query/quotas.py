@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select
 
-from fabric.core.quotas.demand import DISK_CLASS, class_limits, disk_gb, of_class
+from fabric.core.quotas.demand import DISK_CLASS, disk_gb, limited_classes, of_class
 from fabric.core.quotas.model import (
     ALL_LIMITS,
     DEFAULT_CLASS,
@@ -106,14 +106,14 @@ def _count(connection: Connection, table: Table, where: list[ColumnElement[bool]
     return int(connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one())
 
 
-def _of_servers(connection: Connection, query: GetQuotas, limits: Iterable[str]) -> dict[str, int]:
+def _of_servers(connection: Connection, query: GetQuotas, limits: Mapping[str, int]) -> dict[str, int]:
     """Instances, cores, ram, and the resource classes that have limits."""
     c, owned = t.servers.c, _owned(t.servers, query)
     row = connection.execute(
         select(func.count(), func.sum(c.vcpus), func.sum(c.memory_mb)).where(*owned)
     ).one()
     used = {"instances": int(row[0]), "cores": int(row[1] or 0), "ram": int(row[2] or 0)}
-    classes = class_limits(limits)
+    classes = limited_classes(limits)
     if not classes:
         return used
     used |= dict.fromkeys(classes, 0)

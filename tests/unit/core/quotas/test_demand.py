@@ -36,9 +36,14 @@ def test_disk_is_what_the_scheduler_claims(root: int, ephemeral: int, swap: int)
 def test_classes_count_where_they_are_limited_and_taken() -> None:
     specs = {"resources:CUSTOM_GPU": "2", "resources:VGPU": "many", "hw:x": "1"}
     names = ("class:DISK_GB", "class:CUSTOM_GPU", "class:VGPU", "class:CUSTOM_NONE", "instances", "port")
-    found = demand_of(names, **FLAVOR, extra_specs=specs)
+    limits = dict.fromkeys(names, 1)
+    found = demand_of(limits, **FLAVOR, extra_specs=specs)
     assert found == {"cores": 2, "instances": 1, "ram": 512, "class:DISK_GB": 7, "class:CUSTOM_GPU": 2}
-    assert demand_of((), **FLAVOR, extra_specs=specs) == {"cores": 2, "instances": 1, "ram": 512}
+    assert demand_of(dict.fromkeys(names, -1), **FLAVOR, extra_specs=specs) == {
+        "cores": 2,
+        "instances": 1,
+        "ram": 512,
+    }
     assert of_class("class:X", {"resources:X": "-1"}) == of_class("class:X", {"resources:X": "٣"}) == 0
 
 
