@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fabric.core.placement.resources import resource_request
 from fabric.core.quotas.model import UNLIMITED
+from fabric.core.servers.model import FlavorSnapshot
+from proto.ids import FlavorId
 
+SIZES = ("vcpus", "memory_mb", "root_gb", "ephemeral_gb", "swap_mb", "extra_specs")  # of a flavor or server
 CLASS_PREFIX = "class:"  # unified limits on what Placement counts: class:DISK_GB, class:CUSTOM_GPU
-DISK_CLASS = "class:DISK_GB"
-_SPEC_PREFIX = "resources:"
-_MB_PER_GB = 1024
-
-
-def disk_gb(root_gb: int, ephemeral_gb: int, swap_mb: int) -> int:
-    """As `placement.claim.claim_of` counts it: swap rounded up."""
-    return root_gb + ephemeral_gb + (swap_mb + _MB_PER_GB - 1) // _MB_PER_GB
 
 
 def limited_classes(limits: Mapping[str, int]) -> list[str]:
@@ -24,10 +20,27 @@ def limited_classes(limits: Mapping[str, int]) -> list[str]:
     )
 
 
-def of_class(name: str, extra_specs: Mapping[str, str]) -> int:
-    """How much of a class a server takes whose flavor says so (`resources:CUSTOM_GPU=1`)."""
-    text = extra_specs.get(_SPEC_PREFIX + name.removeprefix(CLASS_PREFIX), "")
-    return int(text) if text.isascii() and text.isdigit() else 0
+def classes_of(
+    *,
+    vcpus: int,
+    memory_mb: int,
+    root_gb: int,
+    ephemeral_gb: int,
+    swap_mb: int,
+    extra_specs: Mapping[str, str],
+) -> dict[str, int]:
+    """What a server takes of each resource class, by the name of its limit: what Placement is asked for."""
+    flavor = FlavorSnapshot(
+        flavor_id=FlavorId(""),
+        name="",
+        vcpus=vcpus,
+        memory_mb=memory_mb,
+        root_gb=root_gb,
+        ephemeral_gb=ephemeral_gb,
+        swap_mb=swap_mb,
+        extra_specs=extra_specs,
+    )
+    return {f"{CLASS_PREFIX}{name}": amount for name, amount in resource_request(flavor).total().items()}
 
 
 def demand_of(
@@ -42,15 +55,17 @@ def demand_of(
 ) -> dict[str, int]:
     """Of one server: instances, cores, ram, and of the limited resource classes those it takes any of."""
     wanted = {"cores": vcpus, "instances": 1, "ram": memory_mb}
-    if not limits:
+    if not limits or not (classes := limited_classes(limits)):
         return wanted
-    for name in limited_classes(limits):
-        amount = (
-            disk_gb(root_gb, ephemeral_gb, swap_mb) if name == DISK_CLASS else of_class(name, extra_specs)
-        )
-        if amount:
-            wanted[name] = amount
-    return wanted
+    taken = classes_of(
+        vcpus=vcpus,
+        memory_mb=memory_mb,
+        root_gb=root_gb,
+        ephemeral_gb=ephemeral_gb,
+        swap_mb=swap_mb,
+        extra_specs=extra_specs,
+    )
+    return wanted | {name: taken[name] for name in classes if name in taken}
 
 
 def exceeded(limits: Mapping[str, int], used: Mapping[str, int], wanted: Mapping[str, int]) -> str | None:

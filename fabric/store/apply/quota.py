@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, bindparam, delete, func, insert, select
 
-from fabric.core.quotas.demand import CLASS_PREFIX, DISK_CLASS, demand_of, exceeded, of_class
+from fabric.core.quotas.demand import CLASS_PREFIX, SIZES, classes_of, demand_of, exceeded
 from fabric.core.quotas.model import DEFAULT_LIMITS
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, reject, single
@@ -17,7 +17,6 @@ from fabric.store.tables import level2
 DEFAULTS_PROJECT = ""  # the row owner of the fabric's default limits
 UNLIMITED = -1
 NO_LIMITS: Mapping[str, int] = {}
-_MB_PER_GB = 1024
 
 _LIMITS = kept(
     select(t.quota_limits.c.project_id, t.quota_limits.c.resource, t.quota_limits.c.hard_limit)
@@ -40,18 +39,12 @@ _USED_BY_USER = prepared(
         )
     )
 )
-_swap_gb = (t.servers.c.swap_mb + (_MB_PER_GB - 1)) // _MB_PER_GB
-_DISK_GB = prepared(
-    single(
-        select(func.sum(t.servers.c.root_gb + t.servers.c.ephemeral_gb + _swap_gb)).where(
-            t.servers.c.project_id == bindparam("project_id")
-        )
-    )
-)
-_EXTRA_SPECS = prepared(
-    select(t.servers.c.extra_specs)
+_sizes = tuple(t.servers.c[name] for name in SIZES)
+_BY_SIZE = prepared(
+    select(*_sizes, func.count().label("servers"))
     .where(t.servers.c.project_id == bindparam("project_id"))
-    .order_by(t.servers.c.server_id)
+    .group_by(*_sizes)
+    .order_by(*_sizes)
 )
 _own = level2.user_quota_limits.c
 _ANY_USER_LIMIT = kept(single(select(_own.project_id).limit(1)))
@@ -142,16 +135,14 @@ def _of_servers(row: AnyRow) -> dict[str, int]:
 
 
 def _of_classes(context: ApplyContext, project_id: str, wanted: Mapping[str, int]) -> dict[str, int]:
-    """What the project's servers take of the resource classes among those."""
-    used = {}
-    for name in sorted(wanted):
-        if not name.startswith(CLASS_PREFIX):
-            continue
-        if name == DISK_CLASS:
-            used[name] = context.number(_DISK_GB, {"project_id": project_id})
-        else:
-            rows = context.rows(_EXTRA_SPECS, {"project_id": project_id})
-            used[name] = sum(of_class(name, row.extra_specs) for row in rows)
+    """What the project's servers take of the resource classes among those. Servers of one flavor are added
+    up by the database."""
+    used = dict.fromkeys((name for name in wanted if name.startswith(CLASS_PREFIX)), 0)
+    if used:
+        for row in context.rows(_BY_SIZE, {"project_id": project_id}):
+            taken = classes_of(**{name: getattr(row, name) for name in SIZES})
+            for name in used:
+                used[name] += taken.get(name, 0) * row.servers
     return used
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select
 
-from fabric.core.quotas.demand import DISK_CLASS, disk_gb, limited_classes, of_class
+from fabric.core.quotas.demand import SIZES, classes_of, limited_classes
 from fabric.core.quotas.model import (
     ALL_LIMITS,
     DEFAULT_CLASS,
@@ -117,12 +117,11 @@ def _of_servers(connection: Connection, query: GetQuotas, limits: Mapping[str, i
     if not classes:
         return used
     used |= dict.fromkeys(classes, 0)
-    for server in connection.execute(
-        select(c.root_gb, c.ephemeral_gb, c.swap_mb, c.extra_specs).where(*owned)
+    sizes = [c[name] for name in SIZES]
+    for row in connection.execute(
+        select(*sizes, func.count().label("servers")).where(*owned).group_by(*sizes)
     ):
+        taken = classes_of(**{name: getattr(row, name) for name in SIZES})
         for name in classes:
-            if name == DISK_CLASS:
-                used[name] += disk_gb(server.root_gb, server.ephemeral_gb, server.swap_mb)
-            else:
-                used[name] += of_class(name, server.extra_specs)
+            used[name] += taken.get(name, 0) * row.servers
     return used

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabric.core.placement.claim import claim_of
-from fabric.core.quotas.demand import demand_of, disk_gb, exceeded, fitting, of_class
+from fabric.core.quotas.demand import classes_of, demand_of, exceeded, fitting
 from fabric.core.quotas.model import ALL_LIMITS, COMPUTE_RESOURCES, NETWORK_RESOURCES
 from fabric.core.quotas.unified import BUILT_IN, limit_id, name_of, resource_of
 from fabric.core.servers.model import FlavorSnapshot
+from proto.ids import FlavorId
 
 SIZES = st.integers(0, 10_000)
 FLAVOR: dict[str, Any] = {"vcpus": 2, "memory_mb": 512, "root_gb": 5, "ephemeral_gb": 1, "swap_mb": 1}
@@ -21,30 +22,30 @@ FLAVOR: dict[str, Any] = {"vcpus": 2, "memory_mb": 512, "root_gb": 5, "ephemeral
 @given(root=SIZES, ephemeral=SIZES, swap=SIZES)
 def test_disk_is_what_the_scheduler_claims(root: int, ephemeral: int, swap: int) -> None:
     flavor = FlavorSnapshot(
-        flavor_id="f",  # type: ignore[arg-type]
+        flavor_id=FlavorId("f"),
         name="f",
         vcpus=1,
         memory_mb=1,
         root_gb=root,
         ephemeral_gb=ephemeral,
         swap_mb=swap,
-        extra_specs={},
     )
-    assert disk_gb(root, ephemeral, swap) == claim_of(flavor).disk_gb
+    found = classes_of(
+        vcpus=1, memory_mb=1, root_gb=root, ephemeral_gb=ephemeral, swap_mb=swap, extra_specs={}
+    )
+    assert found.get("class:DISK_GB", 0) == claim_of(flavor).disk_gb
 
 
 def test_classes_count_where_they_are_limited_and_taken() -> None:
-    specs = {"resources:CUSTOM_GPU": "2", "resources:VGPU": "many", "hw:x": "1"}
+    specs = {"resources:CUSTOM_GPU": "2", "resources1:CUSTOM_GPU": "1", "resources:VGPU": "many", "hw:x": "1"}
     names = ("class:DISK_GB", "class:CUSTOM_GPU", "class:VGPU", "class:CUSTOM_NONE", "instances", "port")
-    limits = dict.fromkeys(names, 1)
-    found = demand_of(limits, **FLAVOR, extra_specs=specs)
-    assert found == {"cores": 2, "instances": 1, "ram": 512, "class:DISK_GB": 7, "class:CUSTOM_GPU": 2}
-    assert demand_of(dict.fromkeys(names, -1), **FLAVOR, extra_specs=specs) == {
-        "cores": 2,
-        "instances": 1,
-        "ram": 512,
-    }
-    assert of_class("class:X", {"resources:X": "-1"}) == of_class("class:X", {"resources:X": "٣"}) == 0
+    servers = {"cores": 2, "instances": 1, "ram": 512}
+    found = demand_of(dict.fromkeys(names, 1), **FLAVOR, extra_specs=specs)
+    assert found == {**servers, "class:DISK_GB": 7, "class:CUSTOM_GPU": 3}
+    assert demand_of(dict.fromkeys(names, -1), **FLAVOR, extra_specs=specs) == servers
+    assert demand_of({}, **FLAVOR, extra_specs=specs) == servers
+    none = demand_of(dict.fromkeys(names, 1), **FLAVOR, extra_specs={"resources:DISK_GB": "0"})
+    assert none == servers
 
 
 def test_words_are_novas() -> None:
