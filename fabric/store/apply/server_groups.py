@@ -8,7 +8,13 @@ from fabric.core.server_groups.model import Policy
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, Result, reject, single
 from fabric.store.apply.lookups import need_project
-from fabric.store.apply.quota import limits_of, over_limit
+from fabric.store.apply.quota import (
+    UNLIMITED,
+    limit_of_user,
+    limits_of,
+    over_limit,
+    user_limits_of,
+)
 from fabric.store.apply.registry import handles
 from fabric.store.prepared import AnyRow, prepared
 from fabric.store.tables import level2
@@ -43,8 +49,15 @@ _PLACED = prepared(  # members that have a host, and those of them on this one
 def create_group(context: ApplyContext, command: ServerGroupCreate) -> Result:
     need_project(context, command.project_id)
     _check_policy(command)
-    limit = limits_of(context, command.project_id)["server_groups"]
-    if over_limit(context, limit, level2.server_groups, _G.project_id == command.project_id):
+    limit, owned = (
+        limits_of(context, command.project_id)["server_groups"],
+        _G.project_id == command.project_id,
+    )
+    own = user_limits_of(context, command.project_id, command.user_id).get("server_groups", UNLIMITED)
+    by_user = owned & (_G.user_id == command.user_id)
+    if over_limit(context, limit, level2.server_groups, owned) or over_limit(
+        context, own, level2.server_groups, by_user
+    ):
         reject("quota", "Quota exceeded, too many server groups.")
     if context.row(_ONE, {"id": command.group_id}) is not None:
         reject("conflict", f"Instance group {command.group_id} already exists.")
@@ -91,12 +104,12 @@ def delete_groups_of(context: ApplyContext, project_id: str) -> None:
         context.write(delete(level2.server_groups).where(_G.project_id == project_id))
 
 
-def join_group(context: ApplyContext, server_id: str, project_id: str, group_id: str) -> None:
+def join_group(context: ApplyContext, server_id: str, project_id: str, user_id: str, group_id: str) -> None:
     """Rejects `invalid`: no such group in the project, which to Nova is a mistake in the request; `quota`."""
     row = context.row(_ONE, {"id": group_id})
     if row is None or row.project_id != project_id:
         reject("invalid", f"Instance group {group_id} could not be found.")
-    limit = limits_of(context, project_id)["server_group_members"]
+    limit = limit_of_user(context, project_id, user_id, "server_group_members")
     if over_limit(context, limit, level2.server_group_members, _M.group_id == group_id):
         reject("quota", "Quota exceeded, too many servers in group")
     context.write(_JOIN, {"server_id": server_id, "group_id": group_id})

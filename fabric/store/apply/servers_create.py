@@ -46,7 +46,7 @@ def create_server(context: ApplyContext, command: ServerCreate) -> Result:
 def create_hinted_server(context: ApplyContext, command: ServerCreateHinted) -> Result:
     result = create_server(context, command)
     if command.group_id is not None:
-        join_group(context, command.server_id, command.project_id, command.group_id)
+        join_group(context, command.server_id, command.project_id, command.user_id, command.group_id)
     if command.hints:
         context.write(_INSERT_HINTS, {"server_id": command.server_id, "hints": dict(command.hints)})
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
@@ -34,8 +35,9 @@ from proto.commands.limits import (
     RegisteredLimitUpdate,
 )
 from proto.commands.quotas import QuotaClassSet, QuotaReset, QuotaResetOf, QuotaSet, QuotaSetOf
-from proto.commands.servers import ServerRemoved, ServerUpdate
-from proto.ids import FlavorId, ProjectId, RequestId, ServerId, UserId
+from proto.commands.server_groups import ServerGroupCreate
+from proto.commands.servers import ServerCreateHinted, ServerRemoved, ServerUpdate
+from proto.ids import FlavorId, ProjectId, RequestId, ServerGroupId, ServerId, UserId
 from tests.fixtures.store_world import (
     DOMAIN,
     FLAVOR,
@@ -132,6 +134,27 @@ class TestUsers:
         await world.refuse(pair("two"), "quota")
         await world.do(set_user({"metadata_items": -1}))
         await world.do(ServerUpdate(server_id=ServerId("a"), metadata=two))
+
+    async def test_server_groups_too(self, world: StoreWorld) -> None:
+        def group(name: str, user: UserId) -> ServerGroupCreate:
+            return ServerGroupCreate(
+                group_id=ServerGroupId(name), project_id=PROJECT, user_id=user, name=name, policy="affinity"
+            )
+
+        def joining(name: str) -> ServerCreateHinted:
+            plain = world.server_create(name)
+            same = {field.name: getattr(plain, field.name) for field in dataclasses.fields(plain)}
+            return ServerCreateHinted(**same, group_id=ServerGroupId("a"))
+
+        await world.do(set_user({"server_groups": 1, "server_group_members": 1}))
+        await world.do(group("a", USER))
+        await world.refuse(group("b", USER), "quota", "Quota exceeded, too many server groups.")
+        await world.do(group("b", OTHER))
+        await world.do(joining("one"))
+        await world.refuse(joining("two"), "quota", "too many servers in group")
+        own = await world.ask(GetQuotas(project_id=PROJECT, user_id=USER))
+        whole = await world.ask(GetQuotas(project_id=PROJECT))
+        assert (own.used["server_groups"], whole.used["server_groups"]) == (1, 2)
 
     async def test_what_cannot_be_set(self, world: StoreWorld) -> None:
         await world.refuse(set_user({"instances": 1}, UserId("nobody")), "not_found", "nobody")
