@@ -138,8 +138,8 @@ COMPUTE = (
         "a failed build leaves its pieces",
         S,
         "fabric/compute/build_server.py",
-        "                await self._undo(undo.pop_all(), assigned)\n",
-        "                undo.pop_all()\n",
+        "                if await self._undo(undo.pop_all(), assigned):\n",
+        "                undo.pop_all()\n                if True:\n",
         RECONCILE,
     ),
     bug(
