@@ -18,6 +18,14 @@ def spread_ms(seconds: Sequence[float]) -> dict[str, float]:
     return {"p50": middle, "p95": at(0.95), "p99": at(0.99), "max": at(1.0)}
 
 
+def spread_us(seconds: Sequence[float]) -> dict[str, float]:
+    """Percentiles in microseconds."""
+    ordered = sorted(seconds)
+    shares = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+    found = {name: ordered[int(share * (len(ordered) - 1))] for name, share in shares.items()}
+    return {name: round(value * 1e6, 1) for name, value in (found | {"max": ordered[-1]}).items()}
+
+
 def rate_of(rates: Sequence[float]) -> dict[str, float]:
     """Of repeated runs, a second."""
     return {

@@ -86,17 +86,29 @@ def weigh(request: PlacementRequest, table: HostTable, policy: Policy, places: P
         column = weigher.column(request, table)
         if column is None:
             continue
-        raw = column if is_all else column[places]
+        raw = column if is_all else column.take(places)
         low, high = raw.min(), raw.max()
         if low == high:
             continue
+        stretched: Floats = (raw - low) / (high - low)
         factor = multipliers(table, weigher.setting, multiplier)
-        total += (raw - low) / (high - low) * (factor if isinstance(factor, float) else factor[places])
+        if isinstance(factor, float):
+            if factor != 1.0:
+                stretched *= factor
+        else:
+            stretched *= factor.take(places)
+        total += stretched
     return total
 
 
 def multipliers(table: HostTable, setting: str, default: float) -> float | Floats:
     """Of all hosts, or of each: an aggregate may have another one in its metadata, of several the least."""
+    if not table.with_key(setting):
+        return default
+    return table.of_aggregates((setting, default), lambda: _multipliers(table, setting, default))
+
+
+def _multipliers(table: HostTable, setting: str, default: float) -> float | Floats:
     saying = [
         (each, value)
         for each in table.with_key(setting)
@@ -120,7 +132,7 @@ def _number(text: str) -> float | None:
 
 def ranked(request: PlacementRequest, table: HostTable, places: Places, weights: Floats) -> Sequence[int]:
     """These places, the best first."""
-    ties = rendezvous(request.server_id, table)[places]
+    ties = _mixed(request.server_id, table.hashes[places])
     order = np.lexsort((places, ties, weights))[::-1]
     return [int(place) for place in places[order]]
 
@@ -128,7 +140,7 @@ def ranked(request: PlacementRequest, table: HostTable, places: Places, weights:
 def _best(request: PlacementRequest, table: HostTable, places: Places, weights: Floats) -> int:
     heaviest = places[weights == weights.max()]
     if len(heaviest) > 1:
-        ties = rendezvous(request.server_id, table)[heaviest]
+        ties = _mixed(request.server_id, table.hashes[heaviest])
         heaviest = heaviest[ties == ties.max()]
     return int(heaviest[-1])
 
@@ -136,8 +148,12 @@ def _best(request: PlacementRequest, table: HostTable, places: Places, weights: 
 def rendezvous(server_id: ServerId, table: HostTable) -> Hashes:
     """Highest random weight (Thaler and Ravishankar, 1998): hosts that are equal share servers evenly,
     whoever decides. The hashes of server and host are mixed as in SplitMix64 (Steele and others, 2014)."""
+    return _mixed(server_id, table.hashes)
+
+
+def _mixed(server_id: ServerId, hashes: Hashes) -> Hashes:
     salt = np.uint64(int.from_bytes(blake2b(server_id.encode(), digest_size=8).digest()))
-    mixed = table.hashes ^ salt
+    mixed = hashes ^ salt
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))

@@ -52,20 +52,23 @@ class HostFacts:
     def can_take(self) -> bool:
         return self.host.enabled and not self.host.forced_down and self.is_alive
 
-    def inventories(self) -> dict[str, Inventory]:
-        """Of every class. No server may be larger than the machine, whatever the ratio."""
+    def inventory(self, name: str) -> Inventory | None:
+        """Of a resource class. No server may be larger than the machine, whatever the ratio."""
         host = self.host
-        own = {
-            VCPU: Inventory(total=host.vcpus, max_unit=max(0, host.vcpus), ratio_milli=host.cpu_ratio_milli),
-            MEMORY_MB: Inventory(
+        if name == VCPU:
+            return Inventory(
+                total=host.vcpus, max_unit=max(0, host.vcpus), ratio_milli=host.cpu_ratio_milli
+            )
+        if name == MEMORY_MB:
+            return Inventory(
                 total=host.memory_mb,
                 reserved=host.reserved_memory_mb,
                 max_unit=max(0, host.memory_mb),
                 ratio_milli=host.memory_ratio_milli,
-            ),
-            DISK_GB: Inventory(total=host.disk_gb, ratio_milli=host.disk_ratio_milli),
-        }
-        return own | {name: each for name, each in self.offered.items() if name not in own}
+            )
+        if name == DISK_GB:
+            return Inventory(total=host.disk_gb, ratio_milli=host.disk_ratio_milli)
+        return self.offered.get(name)
 
     def with_claim(self, resources: Mapping[str, int]) -> HostFacts:
         """With one server more."""

@@ -6,9 +6,10 @@ both cost a few cells. Columns that no request has asked about yet are made when
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Hashes = NDArray[np.uint64]
 Column = NDArray[Any]
+T = TypeVar("T")
 
 OWN_CLASSES = (VCPU, MEMORY_MB, DISK_GB)
 COLUMNS_MAX = 256  # made on demand: requests must not fill the memory with theirs
@@ -46,8 +48,10 @@ class HostTable:
             [_hash_of(facts.host.host_id) for facts in self.hosts], dtype=np.uint64
         )
         self._columns: dict[object, tuple[Column, Callable[[HostFacts], object]]] = {}
+        self._of_aggregates: dict[object, Any] = {}
         for name in OWN_CLASSES:
-            self._add_class(name)
+            self.free[name] = np.zeros(count, dtype=np.int64)
+            self.room[name] = np.zeros(count, dtype=np.int64)
         for place in range(count):
             self._write(place)
         self.surround(around or Surroundings())
@@ -67,6 +71,11 @@ class HostTable:
             server: self.place[host] for server, host in around.server_hosts.items() if host in self.place
         }
         self._columns.clear()
+        self._of_aggregates.clear()
+        self._with_key: dict[str, list[AggregateFacts]] = {}
+        for each in around.aggregates:
+            for key in each.metadata:
+                self._with_key.setdefault(key, []).append(each)
 
     def put(self, facts: HostFacts) -> None:
         """Newer facts about a host of the table."""
@@ -102,9 +111,21 @@ class HostTable:
 
     def of(self, places: Iterable[int]) -> HostTable:
         """A table of some of the hosts, which shares nothing that changes. With this round's claims."""
-        chosen = list(places)
-        new = {place: number for number, place in enumerate(chosen)}
-        table = HostTable([self.hosts[place] for place in chosen], self.around)
+        chosen = np.fromiter(places, np.int64)
+        new = {int(place): number for number, place in enumerate(chosen)}
+        table = copy.copy(self)
+        table.hosts = [self.hosts[place] for place in new]
+        table.place = {facts.host.host_id: place for place, facts in enumerate(table.hosts)}
+        table.can_take = self.can_take[chosen]
+        table.free = {name: column[chosen] for name, column in self.free.items()}
+        table.room = {name: column[chosen] for name, column in self.room.items()}
+        table.servers = self.servers[chosen]
+        table.io_ops = self.io_ops[chosen]
+        table.build_failures = self.build_failures[chosen]
+        table.version = self.version[chosen]
+        table.hashes = self.hashes[chosen]
+        table._columns = {key: (column[chosen], make) for key, (column, make) in self._columns.items()}
+        table._of_aggregates = {}
         table.group_counts = {
             group: {new[place]: count for place, count in counts.items() if place in new}
             for group, counts in self.group_counts.items()
@@ -135,7 +156,7 @@ class HostTable:
 
     def _write_class(self, name: str, place: int) -> None:
         facts = self.hosts[place]
-        inventory = facts.inventories().get(name)
+        inventory = facts.inventory(name)
         if inventory is None:
             self.free[name][place] = self.room[name][place] = 0
             return
@@ -157,9 +178,7 @@ class HostTable:
         if found is None:
             if len(self._columns) >= COLUMNS_MAX:
                 self._columns.clear()
-            column: Column = np.empty(len(self.hosts), dtype=kind)
-            for place, facts in enumerate(self.hosts):
-                column[place] = make(facts)
+            column: Column = np.fromiter(map(make, self.hosts), kind, len(self.hosts))
             found = self._columns[key] = (column, make)
         return found[0]
 
@@ -171,24 +190,24 @@ class HostTable:
         key = ("aggregate", aggregate.aggregate_id)
         return self.mask(key, lambda facts: facts.host.host_id in aggregate.host_ids)
 
-    def with_key(self, key: str) -> list[AggregateFacts]:
+    def with_key(self, key: str) -> Sequence[AggregateFacts]:
         """The aggregates whose metadata has it."""
-        return [each for each in self.around.aggregates if key in each.metadata]
+        return self._with_key.get(key, ())
 
-    def zones(self) -> Column:
-        """Of each host: the zone of its aggregate, or the one in its row."""
+    def of_aggregates(self, key: object, make: Callable[[], T]) -> T:
+        """What follows from the aggregates and who is in them alone, made once. `key` must not be a
+        request's: what is made is kept until aggregates change."""
+        if key not in self._of_aggregates:
+            self._of_aggregates[key] = make()
+        found: T = self._of_aggregates[key]
+        return found
+
+    def in_zone(self, zone: str) -> Mask:
         named = self.with_key(ZONE_KEY)
-
-        def zone_of(facts: HostFacts) -> str:
-            for each in named:
-                if facts.host.host_id in each.host_ids:
-                    return each.metadata[ZONE_KEY]
-            return facts.host.zone
-
-        return self.column("zone", zone_of)
+        return self.mask(("zone", zone), lambda facts: _zone_of(facts, named) == zone)
 
     def zone(self, place: int) -> str:
-        return str(self.zones()[place])
+        return _zone_of(self.hosts[place], self.with_key(ZONE_KEY))
 
     def metadata_of(self, place: int) -> dict[str, set[str]]:
         """Of all aggregates the host is in: key -> values."""
@@ -203,3 +222,11 @@ class HostTable:
 
 def _hash_of(host_id: str) -> int:
     return int.from_bytes(blake2b(host_id.encode(), digest_size=8).digest())
+
+
+def _zone_of(facts: HostFacts, named: Iterable[AggregateFacts]) -> str:
+    """The zone of its aggregate, or the one in its row."""
+    for each in named:
+        if facts.host.host_id in each.host_ids:
+            return each.metadata[ZONE_KEY]
+    return facts.host.zone

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable
+from functools import lru_cache
 
 _NUMBERS: dict[str, Callable[[float, float], bool]] = {
     "=": operator.ge,  # not a slip: "equal to or greater than" is what Nova means by it
@@ -24,6 +25,7 @@ _WORDS: dict[str, Callable[[str, str], bool]] = {
 }
 
 
+@lru_cache(maxsize=1_024)  # many hosts say the same
 def matches(value: str, wanted: str) -> bool:
     """Whether `value`, what a host has, is what the extra spec `wanted` says."""
     words = wanted.split()

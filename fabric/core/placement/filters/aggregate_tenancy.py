@@ -20,16 +20,13 @@ class AggregateMultiTenancyIsolation:
     name = "AggregateMultiTenancyIsolation"
 
     def applies(self, request: PlacementRequest, table: HostTable) -> bool:
-        return any(_projects(each) is not None for each in table.around.aggregates)
+        return bool(_closed(table))
 
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
         """A host of several such aggregates is for the projects of all of them."""
         closed: Mask = np.zeros(len(table), dtype=np.bool_)
         open_: Mask = np.zeros(len(table), dtype=np.bool_)
-        for aggregate in table.around.aggregates:
-            projects = _projects(aggregate)
-            if projects is None:
-                continue
+        for aggregate, projects in _closed(table):
             if request.project_id in projects:
                 open_ |= table.members(aggregate)
             else:
@@ -54,6 +51,18 @@ class AggregateMultiTenancyIsolation:
             )
 
 
+def _closed(table: HostTable) -> list[tuple[AggregateFacts, set[str]]]:
+    """Those that are for some projects, and which."""
+    return table.of_aggregates(
+        KEY,
+        lambda: [
+            (each, projects)
+            for each in table.around.aggregates
+            if (projects := _projects(each)) is not None
+        ],
+    )
+
+
 def _projects(aggregate: AggregateFacts) -> set[str] | None:
     """None: it is nobody's own."""
     keys = [key for key in aggregate.metadata if key.startswith(KEY)]
@@ -64,6 +73,4 @@ def _projects(aggregate: AggregateFacts) -> set[str] | None:
 
 def _closing(table: HostTable, place: int) -> list[AggregateFacts]:
     host_id = table.hosts[place].host.host_id
-    return [
-        each for each in table.around.aggregates if host_id in each.host_ids and _projects(each) is not None
-    ]
+    return [each for each, _ in _closed(table) if host_id in each.host_ids]

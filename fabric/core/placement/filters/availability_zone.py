@@ -18,8 +18,8 @@ class AvailabilityZoneFilter:
         return request.zone is not None
 
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
-        found: Mask = (table.zones() == request.zone).astype(bool)
-        return found
+        assert request.zone is not None
+        return table.in_zone(request.zone)
 
     def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
         return Refusal(

@@ -26,8 +26,7 @@ class ImagePropertiesFilter:
     name = "ImagePropertiesFilter"
 
     def applies(self, request: PlacementRequest, table: HostTable) -> bool:
-        names = (*ARCHITECTURE, *HYPERVISOR, VERSION, VERSION_OLD, *MODE)
-        return any(name in request.image_properties for name in names)
+        return any(name in request.image_properties for name in _NEEDS)
 
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
         kept = tuple((name, request.image_properties.get(name)) for name in _NEEDS)

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+import numpy as np
+
 from fabric.core.placement.changes import Change, ask_otherwise
 from fabric.core.placement.filters.contract import Refusal
 from fabric.core.placement.host_table import HostTable, Mask
@@ -19,9 +21,10 @@ class RequestedHostFilter:
         return request.host_name is not None or bool(request.ignored_hosts)
 
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
-        names = table.column("name", lambda facts: facts.host.name)
-        passing: Mask = names == request.host_name if request.host_name is not None else names == names
-        passing = passing.astype(bool)
+        passing: Mask = np.ones(len(table), dtype=np.bool_)
+        if request.host_name is not None:
+            names = table.column("name", lambda facts: facts.host.name)
+            passing = (names == request.host_name).astype(bool)
         for host_id in request.ignored_hosts:
             if host_id in table.place:
                 passing[table.place[host_id]] = False

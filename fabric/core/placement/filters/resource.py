@@ -19,6 +19,7 @@ from fabric.core.placement.inventory import Inventory
 from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
 
+_OWN = frozenset(OWN_CLASSES)
 _UNITS = {VCPU: "vCPUs", MEMORY_MB: "MB of memory", DISK_GB: "GB of disk"}
 _LACKS = {VCPU: "not enough vCPUs", MEMORY_MB: "not enough memory", DISK_GB: "not enough disk"}
 
@@ -54,11 +55,12 @@ class OtherResourcesFilter:
         return bool(self._asked(request))
 
     def _asked(self, request: PlacementRequest) -> dict[str, int]:
-        asked = request.resources.total()
         own = request.resources.unsuffixed.resources
+        if not request.resources.numbered and own.keys() <= _OWN:
+            return {}
         return {
             name: amount
-            for name, amount in asked.items()
+            for name, amount in request.resources.total().items()
             if name not in OWN_CLASSES or amount != own.get(name, 0)
         }
 
@@ -96,7 +98,7 @@ class OtherResourcesFilter:
 
 
 def _fits(facts: HostFacts, name: str, amount: int) -> bool:
-    inventory = facts.inventories().get(name)
+    inventory = facts.inventory(name)
     return inventory is not None and inventory.fits_units(amount)
 
 
