@@ -33,12 +33,9 @@ def choose(
     if not len(places):
         return None
     weights = weigh(request, table, policy, places)
-    best = _best(request, table, places, weights)
-    others: tuple[NodeId, ...] = ()
-    if alternates:
-        order = ranked(request, table, places, weights)[1 : alternates + 1]
-        others = tuple(table.hosts[place].host.host_id for place in order)
-    return Choice(server_id=request.server_id, host_id=table.hosts[best].host.host_id, alternates=others)
+    order = ranked(request, table, *_heaviest(places, weights, alternates + 1))
+    best, *others = (table.hosts[place].host.host_id for place in order[: alternates + 1])
+    return Choice(server_id=request.server_id, host_id=best, alternates=tuple(others))
 
 
 def choose_batch(
@@ -132,17 +129,21 @@ def _number(text: str) -> float | None:
 
 def ranked(request: PlacementRequest, table: HostTable, places: Places, weights: Floats) -> Sequence[int]:
     """These places, the best first."""
+    if len(places) == 1:
+        return [int(places[0])]
     ties = _mixed(request.server_id, table.hashes[places])
     order = np.lexsort((places, ties, weights))[::-1]
     return [int(place) for place in places[order]]
 
 
-def _best(request: PlacementRequest, table: HostTable, places: Places, weights: Floats) -> int:
-    heaviest = places[weights == weights.max()]
-    if len(heaviest) > 1:
-        ties = _mixed(request.server_id, table.hashes[heaviest])
-        heaviest = heaviest[ties == ties.max()]
-    return int(heaviest[-1])
+def _heaviest(places: Places, weights: Floats, count: int) -> tuple[Places, Floats]:
+    """That many, and all that weigh no less than the last of them: sorting the rest tells nobody anything."""
+    if len(places) <= count:
+        return places, weights
+    last = len(places) - count
+    bound = weights.max() if count == 1 else np.partition(weights, last)[last]
+    kept = weights >= bound
+    return places[kept], weights[kept]
 
 
 def rendezvous(server_id: ServerId, table: HostTable) -> Hashes:
