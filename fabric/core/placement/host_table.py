@@ -215,8 +215,8 @@ class HostTable:
         host_id = self.hosts[place].host.host_id
         for each in self.around.aggregates:
             if host_id in each.host_ids:
-                for key, value in each.metadata.items():
-                    found.setdefault(key, set()).add(value)
+                for key in each.metadata:
+                    found.setdefault(key, set()).update(each.values(key))
         return found
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from fabric.core.placement.changes import Change, other_aggregate, without_extra_specs
 from fabric.core.placement.filters.compute_capabilities import KNOWN
 from fabric.core.placement.filters.contract import Refusal
+from fabric.core.placement.host_facts import AggregateFacts
 from fabric.core.placement.host_table import HostTable, Mask
 from fabric.core.placement.operators import matches
 from fabric.core.placement.request import PlacementRequest
@@ -31,7 +32,7 @@ class AggregateInstanceExtraSpecsFilter:
         for _, name, value in _wanted(request):
             having: Mask = np.zeros(len(table), dtype=np.bool_)
             for aggregate in table.with_key(name):
-                if matches(aggregate.metadata[name], value):
+                if _says(aggregate, name, value):
                     having |= table.members(aggregate)
             passing &= having
         return passing
@@ -68,8 +69,7 @@ class AggregateInstanceExtraSpecsFilter:
                 )
         for aggregate in table.around.aggregates:
             if host_id not in aggregate.host_ids and all(
-                name in aggregate.metadata and matches(aggregate.metadata[name], value)
-                for _, name, value in wrong
+                name in aggregate.metadata and _says(aggregate, name, value) for _, name, value in wrong
             ):
                 host_name = table.hosts[place].host.name
                 yield other_aggregate(
@@ -78,6 +78,10 @@ class AggregateInstanceExtraSpecsFilter:
                     host_name,
                     host_ids=aggregate.host_ids | {host_id},
                 )
+
+
+def _says(aggregate: AggregateFacts, name: str, value: str) -> bool:
+    return any(matches(each, value) for each in aggregate.values(name))
 
 
 def _wanted(request: PlacementRequest) -> list[tuple[str, str, str]]:

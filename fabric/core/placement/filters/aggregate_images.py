@@ -26,7 +26,7 @@ class AggregateImagePropertiesIsolation:
             agreeing: Mask = np.zeros(len(table), dtype=np.bool_)
             for aggregate in table.with_key(name):
                 saying |= table.members(aggregate)
-                if aggregate.metadata[name] == value:
+                if value in aggregate.values(name):
                     agreeing |= table.members(aggregate)
             passing &= ~saying | agreeing
         return passing
