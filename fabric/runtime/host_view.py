@@ -37,12 +37,14 @@ async def read_table(
             except_server=except_server,
         )
     )
+    traits: dict[frozenset[str], frozenset[str]] = {}  # equal machines share one set: it is most of a host
     states = {member.record.node_id: member.state for member in fleet.members()}
     return HostTable(
         (
             replace(
                 facts,
                 state=states.get(facts.host.host_id),
+                traits=traits.setdefault(facts.traits, facts.traits),
                 build_failures=build_failures.get(facts.host.host_id, 0),
             )
             for facts in found

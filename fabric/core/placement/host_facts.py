@@ -56,9 +56,7 @@ class HostFacts:
         """Of a resource class. No server may be larger than the machine, whatever the ratio."""
         host = self.host
         if name == VCPU:
-            return Inventory(
-                total=host.vcpus, max_unit=max(0, host.vcpus), ratio_milli=host.cpu_ratio_milli
-            )
+            return Inventory(total=host.vcpus, max_unit=max(0, host.vcpus), ratio_milli=host.cpu_ratio_milli)
         if name == MEMORY_MB:
             return Inventory(
                 total=host.memory_mb,

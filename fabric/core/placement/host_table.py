@@ -82,8 +82,7 @@ class HostTable:
         place = self.place[facts.host.host_id]
         self.hosts[place] = facts
         self._write(place)
-        for column, make in self._columns.values():
-            column[place] = make(facts)
+        self._write_columns(place)
 
     def claim(
         self,
@@ -103,6 +102,7 @@ class HostTable:
                 self.room[name][place] = min(self.room[name][place], self.free[name][place])
         self.servers[place] = facts.servers
         self.io_ops[place] = facts.io_ops
+        self._write_columns(place)
         if server_id is not None:
             self.server_places[server_id] = place
         if group_id is not None:
@@ -148,6 +148,11 @@ class HostTable:
         for name in self.free:
             self._write_class(name, place)
 
+    def _write_columns(self, place: int) -> None:
+        facts = self.hosts[place]
+        for column, make in self._columns.values():
+            column[place] = make(facts)
+
     def _add_class(self, name: str) -> None:
         self.free[name] = np.zeros(len(self.hosts), dtype=np.int64)
         self.room[name] = np.zeros(len(self.hosts), dtype=np.int64)
@@ -173,7 +178,7 @@ class HostTable:
         return self.room[name]
 
     def column(self, key: object, make: Callable[[HostFacts], object], kind: type = object) -> Column:
-        """One cell a host, made once and kept up to date by `put`. `make` must be of `key` alone."""
+        """One cell a host, made once and kept up to date when facts change. `make` must be of `key` alone."""
         found = self._columns.get(key)
         if found is None:
             if len(self._columns) >= COLUMNS_MAX:

@@ -56,9 +56,7 @@ def _closed(table: HostTable) -> list[tuple[AggregateFacts, set[str]]]:
     return table.of_aggregates(
         KEY,
         lambda: [
-            (each, projects)
-            for each in table.around.aggregates
-            if (projects := _projects(each)) is not None
+            (each, projects) for each in table.around.aggregates if (projects := _projects(each)) is not None
         ],
     )
 

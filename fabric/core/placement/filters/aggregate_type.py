@@ -21,12 +21,14 @@ class AggregateTypeAffinityFilter:
         return bool(table.with_key(KEY))
 
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
-        """Of several such aggregates each has to take it."""
-        passing: Mask = np.ones(len(table), dtype=np.bool_)
+        """Of several such aggregates any may name it. Source: Nova's filter."""
+        kept: Mask = np.zeros(len(table), dtype=np.bool_)
+        named: Mask = np.zeros(len(table), dtype=np.bool_)
         for aggregate in table.with_key(KEY):
-            if request.flavor.name not in _named(aggregate.metadata[KEY]):
-                passing &= ~table.members(aggregate)
-        return passing
+            kept |= table.members(aggregate)
+            if request.flavor.name in aggregate.values(KEY):
+                named |= table.members(aggregate)
+        return ~kept | named
 
     def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
         return Refusal(
@@ -38,16 +40,11 @@ class AggregateTypeAffinityFilter:
     def cures(self, request: PlacementRequest, table: HostTable, place: int) -> Iterable[Change]:
         host_id = table.hosts[place].host.host_id
         for aggregate in table.with_key(KEY):
-            named = _named(aggregate.metadata[KEY])
-            if host_id in aggregate.host_ids and request.flavor.name not in named:
-                listed = {KEY: ",".join([*named, request.flavor.name])}
+            if host_id in aggregate.host_ids and request.flavor.name not in aggregate.values(KEY):
+                listed = {KEY: f"{aggregate.metadata[KEY]},{request.flavor.name}"}
                 yield other_aggregate(
                     f"aggregate {aggregate.name} named flavor {request.flavor.name}",
                     aggregate,
                     listed,
                     metadata={**aggregate.metadata, **listed},
                 )
-
-
-def _named(value: str) -> list[str]:
-    return [part.strip() for part in value.split(",")]

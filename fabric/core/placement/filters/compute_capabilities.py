@@ -36,7 +36,6 @@ KNOWN: Mapping[str, Callable[[HostFacts], object]] = {  # Nova's HostState attri
     "num_instances": lambda facts: facts.servers,
     "num_io_ops": lambda facts: facts.io_ops,
 }
-CLAIMED = frozenset({"vcpus_used", "free_ram_mb", "free_disk_mb", "num_instances", "num_io_ops"})
 
 
 class ComputeCapabilitiesFilter:
@@ -48,7 +47,9 @@ class ComputeCapabilitiesFilter:
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
         passing: Mask = np.ones(len(table), dtype=np.bool_)
         for _, name, value in _wanted(request):
-            passing &= _having(table, name, value)
+            passing &= table.mask(
+                ("capability", name, value), lambda facts, n=name, v=value: _has(facts, n, v)  # type: ignore[misc]
+            )
         return passing
 
     def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
@@ -74,17 +75,6 @@ def _wanted(request: PlacementRequest) -> list[tuple[str, str, str]]:
         for key, value in sorted(request.flavor.extra_specs.items())
         if key.startswith(SCOPE) or key in KNOWN
     ]
-
-
-def _having(table: HostTable, name: str, value: str) -> Mask:
-    """Claims change no column, and so none may be made of what they change."""
-
-    def has(facts: HostFacts) -> bool:
-        return _has(facts, name, value)
-
-    if name in CLAIMED:
-        return np.fromiter(map(has, table.hosts), np.bool_, len(table))
-    return table.mask(("capability", name, value), has)
 
 
 def _has(facts: HostFacts, name: str, value: str) -> bool:

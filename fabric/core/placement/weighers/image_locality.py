@@ -15,5 +15,5 @@ class ImageLocalityWeigher:
         if not request.image_id:
             return None
         image_id = request.image_id
-        held: Ints = table.column(("holds", image_id), lambda facts: image_id in facts.images, int)
-        return held if held.any() else None
+        held = table.mask(("holds", image_id), lambda facts: image_id in facts.images)
+        return held.astype("int64") if held.any() else None

@@ -214,6 +214,12 @@ CASES: list[tuple[str, PlacementRequest, HostTable, str]] = [
         "speed is 4, not >= 5",
     ),
     (
+        "AggregateInstanceExtraSpecsFilter",
+        request(specs={"tier": "<or> gold <or> silver"}),
+        grouped("tier", "bronze, silver", "bronze,iron"),
+        "tier is bronze or iron, not <or> gold <or> silver",
+    ),
+    (
         "AggregateMultiTenancyIsolation",
         request(),
         grouped("filter_tenant_id", f"other, {PROJECT}", "other"),
@@ -230,6 +236,23 @@ CASES: list[tuple[str, PlacementRequest, HostTable, str]] = [
         request(image_properties={"os_distro": "debian"}),
         grouped("os_distro", "debian", "windows"),
         "os_distro is windows, not debian",
+    ),
+    (
+        "AggregateImagePropertiesIsolation",
+        request(image_properties={"os_distro": "debian"}),
+        grouped("os_distro", "ubuntu,debian", "ubuntu,windows"),
+        "os_distro is ubuntu or windows, not debian",
+    ),
+    (
+        "AggregateTypeAffinityFilter",
+        request(),
+        one(
+            aggregates=(
+                aggregate("tiny", [GOOD], instance_type="m1.tiny"),
+                aggregate("large", [GOOD, BAD], instance_type="m1.large"),
+            )
+        ),
+        "is kept for m1.large",
     ),
     (
         "AggregateTypeAffinityFilter",
