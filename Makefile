@@ -59,5 +59,5 @@ lock: setup      ## Write the lock files anew from pyproject.toml
 	./.ci/lock.sh
 
 clean: down      ## Also remove the virtual environments and caches
-	rm -rf .venv .venv-clients .venv-fuzz .mypy_cache .ruff_cache .hypothesis build *.egg-info .fabric
+	rm -rf .venv .venv-clients .venv-fuzz .venv-nova .mypy_cache .ruff_cache .hypothesis build *.egg-info .fabric
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,4 +16,6 @@ echo "libvirt-python>=9.0" >"$tool/libvirt.in"
 compile -o requirements-libvirt.lock "$tool/libvirt.in"
 printf "python-openstackclient\nosc-placement\n" >"$tool/clients.in"
 compile -o tests/clients/requirements.lock "$tool/clients.in"
+echo "nova" >"$tool/nova.in"
+compile -o requirements-nova.lock "$tool/nova.in"
 sed -i -E "s#$tool/##" requirements*.lock tests/clients/requirements.lock

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what Fabric needs on this machine, once; a second run only looks.
 #   DRIVER=libvirt|sim   WITH_TESTS=1 (test tools)   WITH_CLIENTS=1 (stock OpenStack clients)
-#   WITH_BENCH=1 (what benchmarks compare with)
+#   WITH_BENCH=1 (what benchmarks compare with: Nova in a venv of its own; as root with DRIVER=libvirt Serf, etcd)
 #   WITH_FUZZ=1 (only the fuzzer and what it needs, in a venv of its own)
 # As root with DRIVER=libvirt it installs Debian packages; otherwise nothing outside this directory.
 set -euo pipefail
@@ -84,4 +84,5 @@ if [ -z "${WITH_TESTS:-}" ] && [ -x .venv/bin/pytest ]; then locks="$locks requi
 if [ "$DRIVER" != libvirt ] && .venv/bin/python -c 'import libvirt' 2>/dev/null; then locks="requirements.lock requirements-libvirt.lock${locks#requirements.lock}"; fi
 # shellcheck disable=SC2086
 venv .venv $locks
+[ -z "${WITH_BENCH:-}" ] || venv .venv-nova requirements-nova.lock
 [ -z "${WITH_CLIENTS:-}" ] || venv .venv-clients tests/clients/requirements.lock

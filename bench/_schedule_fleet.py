@@ -1,5 +1,5 @@
-"""The hosts, aggregates, groups and requests of a seed, as plain values: our scheduler and its peer, which runs
-in another Python without our packages, make the same ones. Imports nothing of ours.
+"""The hosts, aggregates, groups and requests of a seed, as plain values: our scheduler and its peer, which
+runs in another Python without our packages, make the same ones. Imports nothing of ours.
 
 Sizes and shares are those of a mixed public cloud: four kinds of machine, four zones, half full, one host in
 twenty away; one request in three names a zone, one in five an aggregate's key, a trait or a server group.
@@ -15,7 +15,35 @@ from uuid import UUID
 ZONES = ("az1", "az2", "az3", "az4")
 PROJECTS = tuple(f"{number:032x}" for number in range(40))
 MACHINES = ((32, 131_072, 2_000), (64, 262_144, 4_000), (96, 524_288, 4_000), (128, 1_048_576, 8_000))
-FLAVORS = ((1, 2_048, 20), (2, 4_096, 40), (4, 8_192, 80), (8, 16_384, 160), (16, 65_536, 320))
+FLAVORS = {
+    "f1": (1, 2_048, 20),
+    "f2": (2, 4_096, 40),
+    "f3": (4, 8_192, 80),
+    "f4": (8, 16_384, 160),
+    "f5": (16, 65_536, 320),
+}
+SPECS = (
+    ("aggregate_instance_extra_specs:ssd", "true"),
+    ("aggregate_instance_extra_specs:tier", "silver"),
+    ("aggregate_instance_extra_specs:tier", "<or> gold <or> bronze"),
+)
+TRAITS = (
+    ("trait:HW_CPU_X86_AVX2", "required"),
+    ("trait:CUSTOM_NVME", "required"),
+    ("trait:CUSTOM_OLD", "forbidden"),
+)
+CAPABILITIES = (
+    ("capabilities:hypervisor_version", ">= 8000000"),
+    ("capabilities:cpu_info:arch", "s== x86_64"),
+    ("capabilities:num_instances", "<= 40"),
+)
+IMAGES = tuple(f"{number:08x}-0000-4000-8000-000000000000" for number in range(20))
+PROPERTIES = (
+    ("hw_architecture", "x86_64"),
+    ("img_hv_type", "qemu"),
+    ("hw_disk_bus", "virtio"),
+    ("hw_disk_bus", "sata"),
+)
 COMMON_TRAITS = ("HW_CPU_X86_SSE42", "HW_CPU_X86_AVX", "COMPUTE_NODE", "COMPUTE_IMAGE_TYPE_QCOW2")
 SOME_TRAITS = {"HW_CPU_X86_AVX2": 0.8, "HW_CPU_X86_AVX512F": 0.4, "CUSTOM_NVME": 0.3, "CUSTOM_OLD": 0.1}
 GROUPS = 30
@@ -46,6 +74,7 @@ class FleetHost:
     io_ops: int
     build_failures: int
     traits: tuple[str, ...]
+    images: tuple[str, ...]  # cached
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +99,15 @@ class FleetGroup:
 class FleetRequest:
     id: str  # of the server
     project: str
+    flavor: str  # its name
+    image: str
     vcpus: int
     memory_mb: int
     disk_gb: int
     extra_specs: Mapping[str, str] = field(default_factory=dict)
     image_properties: Mapping[str, str] = field(default_factory=dict)
     zone: str | None = None
+    hints: Mapping[str, str] = field(default_factory=dict)  # name -> a server's id
     group: FleetGroup | None = None
 
 
@@ -122,6 +154,7 @@ def _host(rng: Random, number: int) -> FleetHost:
         servers=int(full * 60),
         io_ops=rng.choice((0, 0, 0, 0, 1, 1, 2, 3)),
         build_failures=int(rng.random() < 0.02),
+        images=tuple(rng.sample(IMAGES, rng.randrange(5))),
         traits=COMMON_TRAITS + tuple(name for name, share in SOME_TRAITS.items() if rng.random() < share),
     )
 
@@ -141,6 +174,9 @@ def _aggregates(rng: Random, hosts: tuple[FleetHost, ...]) -> tuple[FleetAggrega
     add("fast", {"ssd": "true", "tier": "gold"}, some(0.3))
     add("slow", {"ssd": "false", "tier": "silver"}, some(0.3))
     add("either", {"tier": "silver,bronze"}, some(0.1))
+    add("typed", {"instance_type": "f1, f2"}, some(0.05))
+    add("large", {"instance_type": "f5"}, some(0.05))
+    add("buses", {"hw_disk_bus": "virtio,scsi"}, some(0.05))
     for number in range(4):
         projects = ",".join(rng.sample(PROJECTS, 3))
         add(f"closed-{number}", {"filter_tenant_id": projects}, some(0.02))
@@ -155,26 +191,29 @@ def _group(rng: Random, number: int, hosts: tuple[FleetHost, ...]) -> FleetGroup
 
 
 def _request(rng: Random, fleet: Fleet) -> FleetRequest:
-    vcpus, memory_mb, disk_gb = rng.choice(FLAVORS)
-    specs: dict[str, str] = {}
-    if rng.random() < 0.2:
-        key, value = rng.choice((("ssd", "true"), ("tier", "silver"), ("tier", "<or> gold <or> bronze")))
-        specs[f"aggregate_instance_extra_specs:{key}"] = value
-    if rng.random() < 0.2:
-        trait, wish = rng.choice((("HW_CPU_X86_AVX2", "required"), ("CUSTOM_NVME", "required"), ("CUSTOM_OLD", "forbidden")))
-        specs[f"trait:{trait}"] = wish
-    if rng.random() < 0.05:
-        specs["capabilities:hypervisor_version"] = ">= 8000000"
+    flavor = rng.choice(tuple(FLAVORS))
+    vcpus, memory_mb, disk_gb = FLAVORS[flavor]
+    chosen = [
+        rng.choice(some)
+        for some, share in ((SPECS, 0.2), (TRAITS, 0.2), (CAPABILITIES, 0.05))
+        if rng.random() < share
+    ]
+    group = rng.choice(fleet.groups)
+    hint = rng.choice(("same_host", "different_host"))
+    is_hinted = bool(group.members) and rng.random() < 0.04
     return FleetRequest(
         id=str(_id(rng)),
         project=rng.choice(PROJECTS),
         vcpus=vcpus,
         memory_mb=memory_mb,
         disk_gb=disk_gb,
-        extra_specs=specs,
-        image_properties={"hw_architecture": "x86_64"} if rng.random() < 0.3 else {},
+        flavor=flavor,
+        image=rng.choice(IMAGES),
+        extra_specs=dict(chosen),
+        image_properties=dict([rng.choice(PROPERTIES)]) if rng.random() < 0.3 else {},
+        hints={hint: min(group.members)} if is_hinted else {},
         zone=rng.choice(ZONES) if rng.random() < 0.33 else None,
-        group=rng.choice(fleet.groups) if rng.random() < 0.2 else None,
+        group=group if rng.random() < 0.2 and not is_hinted else None,
     )
 
 

@@ -6,15 +6,14 @@ import cProfile
 import gc
 import io
 import pstats
-import statistics
 import time
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
 from bench import _schedule_fleet as fleets
-from bench._spread import spread_us
+from bench._spread import middle_ms, spread_of_runs_us
 from fabric.core.membership.model import MemberState
 from fabric.core.nodes.model import Host
 from fabric.core.placement.choose import choose, choose_batch, fitting
@@ -27,116 +26,126 @@ from fabric.core.placement.request import GroupPolicy, GroupWish, PlacementReque
 from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
 from fabric.core.placement.settings import PlacementSettings
 from fabric.core.servers.model import FlavorSnapshot
-from proto.ids import FlavorId, NodeId, ProjectId, ServerId
+from fabric.runtime.scheduler_loop import ALTERNATES
+from proto.ids import FlavorId, ImageId, NodeId, ProjectId, ServerId
 
 POLICY = policy_of(PlacementSettings())
 LINES = 40
+WARM = 300  # requests that a table has seen before its size is told
+PUTS = 1_000
 VAIN_VCPUS = 100_000
 
 
+class World:
+    """A table of a fleet's hosts, and requests to it."""
+
+    def __init__(self, seed: int, hosts: int, requests: int) -> None:
+        fleet = fleets.fleet_of(seed, hosts)
+        self.facts = [facts_of(each) for each in fleet.hosts]
+        self.around = surroundings_of(fleet)
+        self.asked = [request_of(each) for each in fleets.requests_of(seed, requests, fleet)]
+        self.table = HostTable(self.facts, self.around)
+
+    def choose_each(self, alternates: int = 0) -> list[float]:
+        table = self.table
+        return timed(lambda each: choose(each, table, POLICY, alternates=alternates), self.asked)
+
+
 def one_placement(seed: int, hosts: int, count: int, repeats: int) -> dict[str, Any]:
-    """Each request alone, on a table that knows what such requests ask."""
-    table, asked = _table_and_requests(seed, hosts, count)
-    _choose_each(asked, table)
-    waits = [wait for _ in range(repeats) for wait in _choose_each(asked, table)]
-    return {"requests": count, "placement_us": spread_us(waits)}
+    """Each request alone, on a table that knows what such requests ask; and as the scheduler role asks, with
+    the next best hosts beside."""
+    world = World(seed, hosts, count)
+    world.choose_each()
+    return {
+        "requests": count,
+        "cpu_us": spread_of_runs_us([world.choose_each() for _ in range(repeats)]),
+        "with_alternates_cpu_us": spread_of_runs_us([world.choose_each(ALTERNATES) for _ in range(repeats)]),
+    }
 
 
-def passing(seed: int, hosts: int, count: int) -> list[list[str]]:
-    """For each request the names of the hosts that pass, in the table's order."""
-    table, asked = _table_and_requests(seed, hosts, count)
-    return [[table.hosts[place].host.name for place in fitting(each, table, POLICY)] for each in asked]
+def decisions(seed: int, hosts: int, count: int) -> list[tuple[list[str], str | None]]:
+    """For each request, alone: the names of the hosts that pass, and of the one that is chosen."""
+    world = World(seed, hosts, count)
+    table, found = world.table, []
+    for each in world.asked:
+        choice = choose(each, table, POLICY)
+        names = sorted(table.hosts[place].host.name for place in fitting(each, table, POLICY))
+        found.append((names, None if choice is None else table.hosts[table.place[choice.host_id]].host.name))
+    return found
 
 
 def at_once(seed: int, hosts: int, count: int, repeats: int) -> dict[str, Any]:
     """All of them in one round, each claimed before the next is decided; columns are still to be made."""
-    times, placed = [], 0
+    took, placed = [], 0
     for _ in range(repeats):
-        table, asked = _table_and_requests(seed, hosts, count)
+        world = World(seed, hosts, count)
         began = time.thread_time()
-        chosen = choose_batch(asked, table, POLICY)
-        times.append(time.thread_time() - began)
+        chosen = choose_batch(world.asked, world.table, POLICY)
+        took.append(time.thread_time() - began)
         placed = sum(each is not None for each in chosen)
-    return {"requests": count, "placed": placed, **_middle_ms("batch_ms", times)}
+    return {"hosts": hosts, "requests": count, "placed": placed, "cpu_ms": middle_ms(took)}
 
 
 def table_cost(seed: int, hosts: int, repeats: int) -> dict[str, Any]:
-    """What a table takes, with its hosts' facts and all columns that requests have made so far; and what
-    it costs to make it, and to take in the news of one host."""
+    """What a host's facts take, and a table with the columns that requests have made so far; and what it
+    costs to make one, and to take in the news of one host."""
     fleet = fleets.fleet_of(seed, hosts)
-    asked = [request_of(each) for each in fleets.requests_of(seed, 300, fleet)]
+    asked = [request_of(each) for each in fleets.requests_of(seed, WARM, fleet)]
+    around = surroundings_of(fleet)
     gc.collect()
     tracemalloc.start()
     facts = [facts_of(each) for each in fleet.hosts]
     facts_bytes = tracemalloc.get_traced_memory()[0]
-    table = HostTable(facts, surroundings_of(fleet))
-    _choose_each(asked, table)
+    table = HostTable(facts, around)
+    choose_batch(asked, table, POLICY)
     gc.collect()
     all_bytes = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    builds = []
-    for _ in range(repeats):
-        around = surroundings_of(fleet)
-        began = time.thread_time()
-        HostTable(facts, around)
-        builds.append(time.thread_time() - began)
-    puts = _timed(lambda each: table.put(replace(each, io_ops=each.io_ops + 1)), facts[:1_000])
+    builds = timed(lambda _: HostTable(facts, around), range(repeats))
+    puts = timed(lambda each: table.put(replace(each, io_ops=each.io_ops + 1)), facts[:PUTS])
     return {
+        "hosts": hosts,
         "bytes_a_host": {"facts": facts_bytes // hosts, "table": (all_bytes - facts_bytes) // hosts},
-        **_middle_ms("build_ms", builds),
-        "put_us": spread_us(puts),
+        "build_cpu_ms": middle_ms(builds),
+        "put_cpu_us": spread_of_runs_us([puts]),
     }
 
 
 def words(seed: int, hosts: int, repeats: int) -> dict[str, Any]:
     """What it costs to tell those that asked in vain why, and an admin all there is to say."""
-    table, asked = _table_and_requests(seed, hosts, repeats)
-    vain = [replace(each, flavor=replace(each.flavor, vcpus=VAIN_VCPUS)) for each in asked]
+    world = World(seed, hosts, repeats)
+    table = world.table
+    vain = [replace(each, flavor=replace(each.flavor, vcpus=VAIN_VCPUS)) for each in world.asked]
+    world.choose_each()
     return {
-        "requests": repeats,
-        **_middle_ms("no_host_ms", _timed(lambda each: no_host(each, table, POLICY), vain)),
-        **_middle_ms("explain_chosen_ms", _timed(lambda each: explain(each, table, POLICY), asked)),
-        **_middle_ms("explain_refused_ms", _timed(lambda each: explain(each, table, POLICY), vain)),
+        "hosts": hosts,
+        "no_host_cpu_ms": middle_ms(timed(lambda each: no_host(each, table, POLICY), vain)),
+        "explain_placed_cpu_ms": middle_ms(timed(lambda each: explain(each, table, POLICY), world.asked)),
+        "explain_vain_cpu_ms": middle_ms(timed(lambda each: explain(each, table, POLICY), vain)),
     }
 
 
 def profile(seed: int, hosts: int, count: int) -> str:
     """Where the time of single placements goes."""
-    table, asked = _table_and_requests(seed, hosts, count)
-    _choose_each(asked, table)
-    costs = cProfile.Profile()
+    world = World(seed, hosts, count)
+    world.choose_each()
+    costs = cProfile.Profile(time.thread_time)
     costs.enable()
-    _choose_each(asked, table)
+    world.choose_each()
     costs.disable()
     text = io.StringIO()
     pstats.Stats(costs, stream=text).sort_stats("tottime").print_stats(LINES)
     return text.getvalue()
 
 
-def _table_and_requests(seed: int, hosts: int, count: int) -> tuple[HostTable, list[PlacementRequest]]:
-    fleet = fleets.fleet_of(seed, hosts)
-    asked = [request_of(each) for each in fleets.requests_of(seed, count, fleet)]
-    return HostTable([facts_of(each) for each in fleet.hosts], surroundings_of(fleet)), asked
-
-
-def _choose_each(asked: Sequence[PlacementRequest], table: HostTable) -> list[float]:
-    return _timed(lambda each: choose(each, table, POLICY), asked)
-
-
-def _timed(work: Callable[[Any], Any], over: Sequence[Any]) -> list[float]:
-    """Seconds of each."""
-    each = []
-    for one in over:
+def timed(work: Callable[[Any], Any], over: Iterable[Any]) -> list[float]:
+    """Seconds of processor time of each: deciding waits for nothing, and other programs do not count."""
+    took = []
+    for each in over:
         began = time.thread_time()
-        work(one)
-        each.append(time.thread_time() - began)
-    return each
-
-
-def _middle_ms(name: str, seconds: Sequence[float]) -> dict[str, Any]:
-    """The least is what other programs disturbed least."""
-    ms = [each * 1_000 for each in seconds]
-    return {name: {"median": round(statistics.median(ms), 2), "min": round(min(ms), 2)}}
+        work(each)
+        took.append(time.thread_time() - began)
+    return took
 
 
 # ---- the fleet in our terms
@@ -169,11 +178,15 @@ def facts_of(host: fleets.FleetHost) -> HostFacts:
         ),
         state=MemberState.ALIVE if host.is_up else MemberState.HOST_DOWN,
         used={VCPU: host.vcpus_used, MEMORY_MB: host.memory_mb_used, DISK_GB: host.disk_gb_used},
-        traits=frozenset(host.traits),
+        traits=_TRAITS.setdefault(host.traits, frozenset(host.traits)),
         servers=host.servers,
         io_ops=host.io_ops,
         build_failures=host.build_failures,
+        images=frozenset(ImageId(each) for each in host.images),
     )
+
+
+_TRAITS: dict[tuple[str, ...], frozenset[str]] = {}  # equal sets are one, as `host_view` sees to
 
 
 def surroundings_of(fleet: fleets.Fleet) -> Surroundings:
@@ -193,6 +206,9 @@ def surroundings_of(fleet: fleets.Fleet) -> Surroundings:
             for each in fleet.aggregates
         ),
         group_hosts=counts,
+        server_hosts={
+            ServerId(server): ids[name] for group in fleet.groups for server, name in group.members.items()
+        },
     )
 
 
@@ -203,7 +219,7 @@ def request_of(asked: fleets.FleetRequest) -> PlacementRequest:
         project_id=ProjectId(asked.project),
         flavor=FlavorSnapshot(
             flavor_id=FlavorId("1"),
-            name="bench",
+            name=asked.flavor,
             vcpus=asked.vcpus,
             memory_mb=asked.memory_mb,
             root_gb=asked.disk_gb,
@@ -211,8 +227,10 @@ def request_of(asked: fleets.FleetRequest) -> PlacementRequest:
             swap_mb=0,
             extra_specs=asked.extra_specs,
         ),
+        image_id=ImageId(asked.image),
         image_properties=asked.image_properties,
         zone=asked.zone,
+        hints={name: (server,) for name, server in asked.hints.items()},
         group=None
         if group is None
         else GroupWish(

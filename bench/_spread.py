@@ -18,12 +18,24 @@ def spread_ms(seconds: Sequence[float]) -> dict[str, float]:
     return {"p50": middle, "p95": at(0.95), "p99": at(0.99), "max": at(1.0)}
 
 
-def spread_us(seconds: Sequence[float]) -> dict[str, float]:
-    """Percentiles in microseconds."""
-    ordered = sorted(seconds)
-    shares = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
-    found = {name: ordered[int(share * (len(ordered) - 1))] for name, share in shares.items()}
-    return {name: round(value * 1e6, 1) for name, value in (found | {"max": ordered[-1]}).items()}
+def spread_of_runs_us(runs: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Percentiles in microseconds, over all runs; and the middle of the run that was disturbed least."""
+    ordered = sorted(each for run in runs for each in run)
+
+    def at(share: float) -> float:
+        return round(ordered[int(share * (len(ordered) - 1))] * 1e6, 1)
+
+    least = round(min(statistics.median(run) for run in runs) * 1e6, 1)
+    return {"p50": at(0.50), "p50_least": least, "p95": at(0.95), "p99": at(0.99), "max": at(1.0)}
+
+
+def middle_ms(seconds: Sequence[float]) -> dict[str, float]:
+    """Of repeated runs, in milliseconds; the least is what other programs disturbed least."""
+    return {
+        "median": round(statistics.median(seconds) * 1_000, 2),
+        "min": round(min(seconds) * 1_000, 2),
+        "max": round(max(seconds) * 1_000, 2),
+    }
 
 
 def rate_of(rates: Sequence[float]) -> dict[str, float]:
