@@ -13,7 +13,7 @@ import numpy as np
 from fabric.core.placement.changes import Change
 from fabric.core.placement.choose import choose, fitting, ranked, weigh
 from fabric.core.placement.filters import HostFilter, Refusal
-from fabric.core.placement.host_table import HostTable, Mask
+from fabric.core.placement.host_table import HostTable, Ints, Mask
 from fabric.core.placement.policy import Policy
 from fabric.core.placement.request import PlacementRequest
 
@@ -125,12 +125,23 @@ def refusals_at(
 def first_refusals(request: PlacementRequest, table: HostTable, policy: Policy) -> list[tuple[str, Refusal]]:
     """(host's name, what the first filter that refuses it says), of each host that is refused."""
     masks = _masks(request, table, policy)
-    found = []
-    for place, facts in enumerate(table.hosts):
-        each = next((each for each, mask in masks if not mask[place]), None)
-        if each is not None:
-            found.append((facts.host.name, each.refusal(request, table, place)))
-    return found
+    if not masks:
+        return []
+    passing = np.array([mask for _, mask in masks]).reshape(len(masks), len(table))
+    refused = np.flatnonzero(~passing.all(axis=0))
+    firsts = passing.argmin(axis=0)  # the first that says no
+    return [
+        (table.hosts[place].host.name, masks[firsts[place]][0].refusal(request, table, place))
+        for place in refused.tolist()
+    ]
+
+
+def nearest(request: PlacementRequest, table: HostTable, policy: Policy, count: int) -> list[int]:
+    """The places of that many hosts whom the fewest filters refuse."""
+    refusing: Ints = np.zeros(len(table), dtype=np.int64)
+    for _, mask in _masks(request, table, policy):
+        refusing += ~mask
+    return [int(place) for place in np.argsort(refusing, kind="stable")[:count]]
 
 
 def _shortage(refusals: Sequence[Refusal]) -> float:

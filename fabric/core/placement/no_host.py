@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fabric.core.placement.explain import counterfactuals, first_refusals
+from fabric.core.placement.explain import counterfactuals, first_refusals, nearest
 from fabric.core.placement.filters import Refusal
 from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.policy import Policy
@@ -60,11 +60,7 @@ class NoHost:
 def no_host(request: PlacementRequest, table: HostTable, policy: Policy) -> NoHost:
     """Of a request that nobody can take."""
     refusals = first_refusals(request, table, policy)
-    masks = [(each, each.passes(request, table)) for each in policy.filters if each.applies(request, table)]
-    nearest = sorted(range(len(table)), key=lambda place: sum(1 for _, mask in masks if not mask[place]))[
-        :ADVICE_HOSTS
-    ]
-    found = counterfactuals(request, table, policy, nearest)
+    found = counterfactuals(request, table, policy, nearest(request, table, policy, ADVICE_HOSTS))
     return NoHost(
         server_id=request.server_id,
         asked=request.resources.total(),
