@@ -76,25 +76,29 @@ def weigh(request: PlacementRequest, table: HostTable, policy: Policy, places: P
     """The summed weight of each of these hosts. Each weigher's numbers are stretched to 0..1 over them, so
     that megabytes do not drown processors; all equal counts as 0. Source: Nova's `weights.py`."""
     total: Floats = np.zeros(len(places), dtype=np.float64)
-    is_all = len(places) == len(table)
     if len(places) < 2:
         return total
-    for weigher, multiplier in policy.weighers:
-        column = weigher.column(request, table)
-        if column is None:
-            continue
-        raw = column if is_all else column.take(places)
-        low, high = raw.min(), raw.max()
-        if low == high:
-            continue
-        stretched: Floats = (raw - low) / (high - low)
-        factor = multipliers(table, weigher.setting, multiplier)
+    is_all = len(places) == len(table)
+    weighed = [
+        (column if is_all else column.take(places), multipliers(table, weigher.setting, multiplier))
+        for weigher, multiplier in policy.weighers
+        if (column := weigher.column(request, table)) is not None
+    ]
+    if not weighed:
+        return total
+    rows: Floats = np.array([raw for raw, _ in weighed], dtype=np.float64)  # one call for all: calls cost
+    low = rows.min(axis=1, keepdims=True)
+    span = rows.max(axis=1, keepdims=True) - low
+    span[span == 0] = 1
+    rows -= low
+    rows /= span
+    for row, (_, factor) in zip(rows, weighed, strict=True):
         if isinstance(factor, float):
             if factor != 1.0:
-                stretched *= factor
+                row *= factor
         else:
-            stretched *= factor.take(places)
-        total += stretched
+            row *= factor.take(places)
+        total += row
     return total
 
 
@@ -142,7 +146,7 @@ def _heaviest(places: Places, weights: Floats, count: int) -> tuple[Places, Floa
         return places, weights
     last = len(places) - count
     bound = weights.max() if count == 1 else np.partition(weights, last)[last]
-    kept = weights >= bound
+    kept = np.flatnonzero(weights >= bound)
     return places[kept], weights[kept]
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from fabric.core.placement.changes import Change, other_aggregate
 from fabric.core.placement.filters.contract import Refusal
+from fabric.core.placement.filters.kept_for import kept_for
 from fabric.core.placement.host_facts import AggregateFacts
 from fabric.core.placement.host_table import HostTable, Mask
 from fabric.core.placement.request import PlacementRequest
@@ -20,18 +19,11 @@ class AggregateMultiTenancyIsolation:
     name = "AggregateMultiTenancyIsolation"
 
     def applies(self, request: PlacementRequest, table: HostTable) -> bool:
-        return bool(_closed(table))
+        return bool(kept_for(table, KEY, _projects).aggregates)
 
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
         """A host of several such aggregates is for the projects of all of them."""
-        closed: Mask = np.zeros(len(table), dtype=np.bool_)
-        open_: Mask = np.zeros(len(table), dtype=np.bool_)
-        for aggregate, projects in _closed(table):
-            if request.project_id in projects:
-                open_ |= table.members(aggregate)
-            else:
-                closed |= table.members(aggregate)
-        return ~closed | open_
+        return kept_for(table, KEY, _projects).takes(request.project_id, table)
 
     def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
         return Refusal(
@@ -51,24 +43,12 @@ class AggregateMultiTenancyIsolation:
             )
 
 
-def _closed(table: HostTable) -> list[tuple[AggregateFacts, set[str]]]:
-    """Those that are for some projects, and which."""
-    return table.of_aggregates(
-        KEY,
-        lambda: [
-            (each, projects) for each in table.around.aggregates if (projects := _projects(each)) is not None
-        ],
-    )
-
-
-def _projects(aggregate: AggregateFacts) -> set[str] | None:
+def _projects(aggregate: AggregateFacts) -> frozenset[str] | None:
     """None: it is nobody's own."""
     keys = [key for key in aggregate.metadata if key.startswith(KEY)]
-    if not keys:
-        return None
-    return {part.strip() for key in keys for part in aggregate.metadata[key].split(",")}
+    return frozenset[str]().union(*(aggregate.values(key) for key in keys)) if keys else None
 
 
 def _closing(table: HostTable, place: int) -> list[AggregateFacts]:
     host_id = table.hosts[place].host.host_id
-    return [each for each, _ in _closed(table) if host_id in each.host_ids]
+    return [each for each, _ in kept_for(table, KEY, _projects).aggregates if host_id in each.host_ids]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from fabric.core.placement.changes import Change, other_aggregate
 from fabric.core.placement.filters.contract import Refusal
+from fabric.core.placement.filters.kept_for import kept_for
+from fabric.core.placement.host_facts import AggregateFacts
 from fabric.core.placement.host_table import HostTable, Mask
 from fabric.core.placement.request import PlacementRequest
 
@@ -22,13 +22,7 @@ class AggregateTypeAffinityFilter:
 
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
         """Of several such aggregates any may name it. Source: Nova's filter."""
-        kept: Mask = np.zeros(len(table), dtype=np.bool_)
-        named: Mask = np.zeros(len(table), dtype=np.bool_)
-        for aggregate in table.with_key(KEY):
-            kept |= table.members(aggregate)
-            if request.flavor.name in aggregate.values(KEY):
-                named |= table.members(aggregate)
-        return ~kept | named
+        return kept_for(table, KEY, _flavors).takes(request.flavor.name, table)
 
     def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
         return Refusal(
@@ -48,3 +42,7 @@ class AggregateTypeAffinityFilter:
                     listed,
                     metadata={**aggregate.metadata, **listed},
                 )
+
+
+def _flavors(aggregate: AggregateFacts) -> frozenset[str] | None:
+    return aggregate.values(KEY) if KEY in aggregate.metadata else None

@@ -48,7 +48,8 @@ class ComputeCapabilitiesFilter:
         passing: Mask = np.ones(len(table), dtype=np.bool_)
         for _, name, value in _wanted(request):
             passing &= table.mask(
-                ("capability", name, value), lambda facts, n=name, v=value: _has(facts, n, v)  # type: ignore[misc]
+                ("capability", name, value),
+                lambda facts, n=name, v=value: _has(facts, n, v),  # type: ignore[misc]
             )
         return passing
 
