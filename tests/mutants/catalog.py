@@ -227,8 +227,8 @@ PLACEMENT = (
         "all servers go to one host while it has room",
         L,
         "fabric/core/placement/choose.py",
-        "    return int(heaviest[-1])\n",
-        "    return int(places[0])\n",
+        "    order = ranked(request, table, *_heaviest(places, weights, alternates + 1))\n",
+        "    order = list(places)\n",
         CHOICE,
     ),
     bug(
