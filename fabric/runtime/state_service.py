@@ -19,6 +19,7 @@ from fabric.runtime.state_wire import applied_to_plain, request_id_from_plain
 from proto.codec import Plain
 from proto.commands import command_from_plain
 from proto.commands.nodes import HostRegister, HostUpdate
+from proto.commands.providers import HostOffers
 from proto.commands.servers import ServerObserved, ServerRemoved
 from proto.errors import WireError
 from proto.ids import NodeId, RequestId
@@ -47,7 +48,7 @@ class StateService:
         name = self._need_member(peer)
         command = command_from_plain(body.get("command"))
         request_id = request_id_from_plain(body, chars_max=REQUEST_ID_CHARS_MAX)
-        if not isinstance(command, HostRegister | HostUpdate | ServerObserved | ServerRemoved):
+        if not isinstance(command, HostRegister | HostUpdate | HostOffers | ServerObserved | ServerRemoved):
             raise CommandRejectedError("forbidden", f"A host may not propose {command.KIND}.")
         if command.host_id != peer:
             raise CommandRejectedError("forbidden", "A host may speak only for itself.")

@@ -7,6 +7,7 @@ from sqlalchemy import delete, insert, select, update
 from fabric.store import tables as t
 from fabric.store.apply.aggregates import leave_aggregates
 from fabric.store.apply.context import ApplyContext, Result, reject, single
+from fabric.store.apply.host_offers import forget_host
 from fabric.store.apply.lookups import need_host
 from fabric.store.apply.numbers import next_number
 from fabric.store.apply.registry import handles
@@ -187,6 +188,7 @@ def remove_node(context: ApplyContext, command: NodeRemove) -> Result:
     )
     context.write(delete(t.hosts).where(t.hosts.c.host_id == command.node_id))
     leave_aggregates(context, command.node_id)
+    forget_host(context, command.node_id)
     for table in (t.role_grants, t.voter_wishes):
         context.write(delete(table).where(table.c.node_id == command.node_id))
     return {}

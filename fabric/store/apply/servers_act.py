@@ -8,6 +8,7 @@ from fabric.core.servers.states import ALLOWED, DESIRED_OF, TASK_OF, TaskState, 
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, Result, reject, single
 from fabric.store.apply.host_zone import zone_of
+from fabric.store.apply.host_offers import need_offered
 from fabric.store.apply.lookups import need_host, need_server
 from fabric.store.apply.ports import BUILD, ports_of_server, write_port
 from fabric.store.apply.registry import handles
@@ -44,6 +45,7 @@ def place_server(context: ApplyContext, command: ServerPlace) -> Result:
         reject("host_disabled", f"Compute host {host.name} is {state}.")
     _need_capacity(context, host, row)
     need_policy(context, row.server_id, host)
+    need_offered(context, host, row)
     generation = int(row.generation) + 1
     write_server(
         context,

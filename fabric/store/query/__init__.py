@@ -10,6 +10,7 @@ from fabric.store.query import (  # noqa: F401  # importing them fills the regis
     networks,
     nodes,
     placement,
+    providers,
     quotas,
     server_groups,
     servers,

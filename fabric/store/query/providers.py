@@ -1,0 +1,227 @@
+"""Resource providers: what hosts offer, what servers hold of them, and what outsiders keep here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, func, select
+
+from fabric.core.nodes.model import Host
+from fabric.core.placement.inventory import Inventory
+from fabric.core.providers.claims import added, claims_of, custom_claims
+from fabric.core.providers.model import (
+    INSTANCE,
+    Amounts,
+    Consumer,
+    HostOffer,
+    NamedRow,
+    OutsideProvider,
+    ProviderRows,
+    host_id_of,
+    provider_id_of,
+)
+from fabric.core.providers.queries import (
+    GetProviderRows,
+    ListConsumers,
+    ListCustomClaims,
+    ListHostOffers,
+    ListResourceClasses,
+    ListTraits,
+)
+from fabric.core.servers.model import FlavorSnapshot
+from fabric.store import tables as t
+from fabric.store.query.level import is_at
+from fabric.store.query.registry import answers
+from fabric.store.tables import level2 as t2
+from proto.ids import FlavorId, NodeId
+
+_S, _A = t.servers.c, t2.outside_allocations.c
+_SIZES = (_S.vcpus, _S.memory_mb, _S.root_gb, _S.ephemeral_gb, _S.swap_mb, _S.extra_specs)
+_HOSTS = select(t.hosts).order_by(t.hosts.c.number)
+_OFFERS = select(t2.host_offers).order_by(t2.host_offers.c.host_id)
+_CUSTOM = (  # how many servers of one size are on a host: their claims are worked out once
+    select(_S.host_id, _S.vcpus, _S.extra_specs, func.count().label("servers"))
+    .where(_S.host_id.is_not(None), _S.extra_specs != {})
+    .group_by(_S.host_id, _S.vcpus, _S.extra_specs)
+    .order_by(_S.host_id, _S.vcpus, _S.extra_specs)
+)
+_CLAIMED = (
+    select(_S.host_id, *_SIZES, func.count().label("servers"))
+    .where(_S.host_id.is_not(None))
+    .group_by(_S.host_id, *_SIZES)
+)
+_SERVERS = (
+    select(_S.server_id, _S.project_id, _S.user_id, _S.host_id, _S.generation, _S.updated_ms, *_SIZES)
+    .where(_S.host_id.is_not(None))
+    .order_by(_S.server_id)
+)
+_AGGREGATES = (
+    select(t2.aggregate_hosts.c.host_id, t2.aggregates.c.uuid)
+    .join(t2.aggregates, t2.aggregates.c.aggregate_id == t2.aggregate_hosts.c.aggregate_id)
+    .order_by(t2.aggregate_hosts.c.host_id, t2.aggregates.c.uuid)
+)
+_OUTSIDE = select(t2.outside_providers).order_by(
+    t2.outside_providers.c.created_ms, t2.outside_providers.c.provider_id
+)
+_OUTSIDE_USED = select(_A.provider_id, _A.resource_class, func.sum(_A.used).label("used")).group_by(
+    _A.provider_id, _A.resource_class
+)
+_OUTSIDE_HELD = (
+    select(t2.outside_consumers, _A.provider_id, _A.resource_class, _A.used)
+    .join(t2.outside_allocations, _A.consumer_id == t2.outside_consumers.c.consumer_id)
+    .order_by(t2.outside_consumers.c.consumer_id, _A.provider_id, _A.resource_class)
+)
+
+
+@answers(ListHostOffers)
+def list_host_offers(connection: Connection, query: ListHostOffers) -> tuple[HostOffer, ...]:
+    if not is_at(connection, t2.LEVEL):
+        return ()
+    return tuple(
+        HostOffer(
+            host_id=row.host_id,
+            inventories=inventories_of(row.inventories),
+            traits=tuple(row.traits),
+            facts=row.facts,
+            updated_ms=row.updated_ms,
+        )
+        for row in connection.execute(_OFFERS)
+    )
+
+
+@answers(ListCustomClaims)
+def list_custom_claims(connection: Connection, query: ListCustomClaims) -> Mapping[NodeId, Amounts]:
+    found: dict[NodeId, dict[str, int]] = {}
+    for row in connection.execute(_CUSTOM):
+        claims = custom_claims(row.vcpus, row.extra_specs)
+        if claims:
+            added(found.setdefault(row.host_id, {}), claims, row.servers)
+    return found
+
+
+@answers(GetProviderRows)
+def get_provider_rows(connection: Connection, query: GetProviderRows) -> ProviderRows:
+    hosts = tuple(Host(**row._mapping) for row in connection.execute(_HOSTS))
+    used: dict[str, dict[str, int]] = {}
+    if query.with_used:
+        for row in connection.execute(_CLAIMED):
+            added(used.setdefault(provider_id_of(row.host_id), {}), claims_of(_flavor(row)), row.servers)
+    if not is_at(connection, t2.LEVEL):
+        return ProviderRows(hosts=hosts, used=used)
+    if query.with_used:
+        for row in connection.execute(_OUTSIDE_USED):
+            added(used.setdefault(row.provider_id, {}), {row.resource_class: int(row.used)})
+    aggregates: dict[NodeId, list[str]] = {}
+    for row in connection.execute(_AGGREGATES):
+        aggregates.setdefault(row.host_id, []).append(row.uuid)
+    return ProviderRows(
+        hosts=hosts,
+        offers={offer.host_id: offer for offer in list_host_offers(connection, ListHostOffers())},
+        aggregates={host_id: tuple(uuids) for host_id, uuids in aggregates.items()},
+        outside=tuple(_outside(row) for row in connection.execute(_OUTSIDE)),
+        used=used,
+    )
+
+
+@answers(ListConsumers)
+def list_consumers(connection: Connection, query: ListConsumers) -> tuple[Consumer, ...]:
+    servers = _SERVERS
+    conditions = _owned_by(query, t.servers.c, _S.server_id)
+    if query.provider_id is not None:
+        conditions.append(_S.host_id == host_id_of(query.provider_id))
+    found = [_server(row) for row in connection.execute(servers.where(*conditions))]
+    if is_at(connection, t2.LEVEL):
+        found += _outside_consumers(connection, query)
+    return tuple(found)
+
+
+@answers(ListResourceClasses)
+def list_resource_classes(connection: Connection, query: ListResourceClasses) -> tuple[NamedRow, ...]:
+    return tuple(_named(connection, t2.resource_classes))
+
+
+@answers(ListTraits)
+def list_traits(connection: Connection, query: ListTraits) -> tuple[NamedRow, ...]:
+    return tuple(_named(connection, t2.traits))
+
+
+def inventories_of(plain: Mapping[str, Mapping[str, int]]) -> dict[str, Inventory]:
+    """As the rows have them."""
+    return {name: Inventory(**plain[name]) for name in sorted(plain)}
+
+
+def _named(connection: Connection, table: Any) -> Iterator[NamedRow]:
+    if is_at(connection, t2.LEVEL):
+        for row in connection.execute(select(table).order_by(table.c.name)):
+            yield NamedRow(name=row.name, created_ms=row.created_ms)
+
+
+def _outside(row: Row[Any]) -> OutsideProvider:
+    return OutsideProvider(
+        provider_id=row.provider_id,
+        name=row.name,
+        parent_id=row.parent_id,
+        generation=row.generation,
+        inventories=inventories_of(row.inventories),
+        traits=tuple(row.traits),
+        aggregates=tuple(row.aggregates),
+        updated_ms=row.updated_ms,
+    )
+
+
+def _owned_by(query: ListConsumers, columns: Any, consumer_id: Any) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if query.consumer_ids:
+        conditions.append(consumer_id.in_(query.consumer_ids))
+    if query.project_id is not None:
+        conditions.append(columns.project_id == query.project_id)
+    if query.user_id is not None:
+        conditions.append(columns.user_id == query.user_id)
+    return conditions
+
+
+def _server(row: Any) -> Consumer:
+    return Consumer(
+        consumer_id=row.server_id,
+        project_id=row.project_id,
+        user_id=row.user_id,
+        consumer_type=INSTANCE,
+        generation=row.generation,
+        is_server=True,
+        allocations={provider_id_of(row.host_id): claims_of(_flavor(row))},
+        updated_ms=row.updated_ms,
+    )
+
+
+def _outside_consumers(connection: Connection, query: ListConsumers) -> list[Consumer]:
+    conditions = _owned_by(query, t2.outside_consumers.c, t2.outside_consumers.c.consumer_id)
+    if query.provider_id is not None:
+        conditions.append(_A.provider_id == query.provider_id)
+    held: dict[str, list[Row[Any]]] = {}
+    for row in connection.execute(_OUTSIDE_HELD.where(*conditions)):
+        held.setdefault(row.consumer_id, []).append(row)
+    return [_outside_consumer(rows) for rows in held.values()]
+
+
+def _outside_consumer(rows: Sequence[Row[Any]]) -> Consumer:
+    allocations: dict[str, dict[str, int]] = {}
+    for row in rows:
+        allocations.setdefault(row.provider_id, {})[row.resource_class] = row.used
+    first = rows[0]
+    return Consumer(
+        consumer_id=first.consumer_id,
+        project_id=first.project_id,
+        user_id=first.user_id,
+        consumer_type=first.consumer_type,
+        generation=first.generation,
+        is_server=False,
+        allocations=allocations,
+        updated_ms=first.updated_ms,
+    )
+
+
+def _flavor(row: Any) -> FlavorSnapshot:
+    """The numbers of a server's row; which flavor they came from does not count."""
+    sizes = {column.name: getattr(row, column.name) for column in _SIZES}
+    return FlavorSnapshot(flavor_id=FlavorId(""), name="", **sizes)
