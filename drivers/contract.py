@@ -31,6 +31,7 @@ class Capabilities:
     memory_mb: int
     disk_gb: int
     why: str = ""  # for people: e.g. why emulation was chosen although /dev/kvm exists
+    traits: tuple[str, ...] = ()  # what guests can count on, by Placement's names for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

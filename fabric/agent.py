@@ -14,6 +14,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -22,7 +23,7 @@ from fabric.agent_api import ApiSide
 from fabric.agent_conductor import Work
 from fabric.agent_copies import AgentCopies
 from fabric.agent_database import DatabaseSide
-from fabric.agent_host import make_address_plug, make_driver, make_plug
+from fabric.agent_host import make_address_plug, make_driver, make_plug, provider_config_of
 from fabric.agent_identity import IdentitySide
 from fabric.agent_nodes import AgentNodes, where_to_ask
 from fabric.agent_operator import OperatorSide
@@ -88,6 +89,9 @@ class Agent:
     """One a process. `run` returns after SIGTERM or SIGINT, or raises what made it impossible to go on:
     PartFailedError when a part failed while it ran.
 
+    `config_dir`: where the configuration came from; what lies beside it counts, too. Raises ConfigError for
+    a provider.yaml that cannot be.
+
     `on_stopping` is called once when a stop begins, `on_impatience` at each signal after that."""
 
     def __init__(
@@ -95,6 +99,7 @@ class Agent:
         config: Config,
         *,
         api_fd: int | None = None,
+        config_dir: Path | None = None,
         on_stopping: Callable[[], None] = lambda: None,
         on_impatience: Callable[[], None] = lambda: None,
     ) -> None:
@@ -113,6 +118,7 @@ class Agent:
         self._who = IdentitySide(config, self._clock, self._events, stop=self._stop.set)
         self._ready = False
         self._host: HostSide | None = None
+        self._provider_config = provider_config_of(config, config_dir)
         self._plug: NetPlug | None = None
         self._virtual: VirtualAddress | None = None
         self._remote: RemoteState | None = None
@@ -364,6 +370,7 @@ class Agent:
             config=HostSideConfig(
                 build_concurrency=config.compute.build_concurrency,
                 stop_grace_ms=config.compute.stop_grace_s * 1000,
+                supplement=self._provider_config.of(self._identity.node_id, config.node_name),
                 allocation=Allocation(
                     cpu_ratio_milli=round(config.compute.cpu_ratio * 1000),
                     memory_ratio_milli=round(config.compute.memory_ratio * 1000),
@@ -512,7 +519,7 @@ class Agent:
         }
 
 
-async def run_agent(config: Config, *, api_fd: int | None = None) -> bool:
+async def run_agent(config: Config, *, api_fd: int | None = None, config_dir: Path | None = None) -> bool:
     """The agent as a process: a stop that hangs, or a second signal, ends it at once with status 1. That is
     a crash by choice, and a crash loses nothing (STYLE section 5). True: it ended only to begin anew."""
 
@@ -529,6 +536,7 @@ async def run_agent(config: Config, *, api_fd: int | None = None) -> bool:
 
     agent = Agent(
         config,
+        config_dir=config_dir,
         api_fd=None if api_fd is None else os.dup(api_fd),  # the next life needs it, too
         on_stopping=arm,
         on_impatience=lambda: end_at_once("a second signal"),

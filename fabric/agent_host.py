@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from drivers.contract import ComputeDriver
 from drivers.sim import SimDriver
+from fabric.compute.provider_config import ProviderConfig, read_provider_config
 from fabric.config import Config
 from fabric.errors import ConfigError
 from fabric.runtime.addresses import default_address
@@ -11,6 +14,7 @@ from netplug.contract import AddressPlug, NetPlug
 from netplug.fake import FakeNetPlug
 from netplug.fake_address import FakeAddressPlug
 
+PROVIDER_CONFIG = "provider_config"  # beside the configuration file
 LIBVIRT_PORTS = (16_509, 16_514)  # plain and TLS, by which hosts migrate guests to each other
 
 
@@ -33,6 +37,14 @@ def make_driver(config: Config) -> ComputeDriver:
         ) from error
     emulate = True if config.compute.emulate else None
     return LibvirtDriver(config.compute.uri, directory, force_emulation=emulate)
+
+
+def provider_config_of(config: Config, config_dir: Path | None) -> ProviderConfig:
+    """What the operator adds to what this host has. Raises ConfigError."""
+    named = config.compute.provider_config_location
+    if not config.node.host or (not named and config_dir is None):
+        return ProviderConfig()
+    return read_provider_config((config_dir or Path()) / (named or PROVIDER_CONFIG))
 
 
 def make_plug(config: Config) -> NetPlug:

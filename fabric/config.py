@@ -182,6 +182,11 @@ class ComputeSection:
     build_deadline_s: int = _doc("A server must leave BUILD within this time, or it ends in ERROR.", 600)
     action_deadline_s: int = _doc("Start, stop, reboot and delete must end within this time.", 180)
     stop_grace_s: int = _doc("How long a guest has to power off by itself before it is forced.", 60)
+    provider_config_location: str = _doc(
+        "Directory of provider.yaml files: what else this host has to give (CUSTOM_ classes, traits). "
+        "Empty: provider_config beside this file.",
+        "",
+    )
     sim_build_ms: int = _doc("sim driver: how long a boot takes.", 0)
     sim_vcpus: int = _doc("sim driver: cores offered.", 64)
     sim_memory_mb: int = _doc("sim driver: memory offered.", 262_144)

@@ -18,6 +18,7 @@ from pathlib import Path
 from drivers.contract import Capabilities, DomainSpec, DomainState, Power
 from drivers.libvirt import console
 from drivers.libvirt.connection import Connection
+from drivers.libvirt.cpu_traits import traits_of_this_machine
 from drivers.libvirt.disks import (
     ServerDirectory,
     check_disks,
@@ -78,6 +79,7 @@ class LibvirtDriver:
             memory_mb=_memory_mb(),
             disk_gb=shutil.disk_usage(self._directory).total >> 30,
             why=verdict.why,
+            traits=traits_of_this_machine() if verdict.works else (),
         )
         log.info("libvirt driver open", extra={"hypervisor": self._capabilities.hypervisor_type,
                                                "why": verdict.why})  # fmt: skip

@@ -33,7 +33,7 @@ def agent(path: Path, api_fd: int | None, print_unit: bool) -> None:
     logs.configure(loaded.config.log.level, loaded.config.log.format)
     if api_fd is not None:
         os.set_inheritable(api_fd, False)  # no child of ours may hold the API's port
-    if asyncio.run(run_agent(loaded.config, api_fd=api_fd)):
+    if asyncio.run(run_agent(loaded.config, api_fd=api_fd, config_dir=path.absolute().parent)):
         begin_anew(api_fd)
 
 

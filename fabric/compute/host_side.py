@@ -23,6 +23,8 @@ from fabric.compute.metadata.service import MetadataService
 from fabric.compute.network_keeper import NetworkKeeper
 from fabric.compute.notes import Notes
 from fabric.compute.observe import ReportConfig, Reporter
+from fabric.compute.offering import OfferTeller, host_offers
+from fabric.compute.provider_config import Supplement
 from fabric.compute.reconcile import ReconcileConfig, Reconciler
 from fabric.core.membership.model import Capacity
 from fabric.core.servers.model import AssignedServer
@@ -46,6 +48,7 @@ class HostSideConfig:
     build_concurrency: int = 0  # guests booting at once; 0: one for each core
     stop_grace_ms: int = 60_000
     allocation: Allocation = field(default_factory=Allocation)
+    supplement: Supplement = field(default_factory=Supplement)  # from provider.yaml
     metadata_address: str = "0.0.0.0"  # noqa: S104  # guests come in through their own bridges
     reconcile: ReconcileConfig = field(default_factory=ReconcileConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
@@ -101,6 +104,11 @@ class HostSide:
         self._registrar = Registrar(
             state, lambda: host_register(identity, driver.capabilities(), self._config.allocation)
         )
+        self._teller = OfferTeller(
+            state,
+            self._registrar.registered,
+            lambda: host_offers(identity.node_id, driver.capabilities(), self._config.supplement),
+        )
         self._reconciler = self._make_reconciler(state, clock)
         self._is_open = False
         self._closing = asyncio.Event()
@@ -148,6 +156,7 @@ class HostSide:
             async with asyncio.TaskGroup() as group:
                 work = [
                     group.create_task(self._registrar.run()),
+                    group.create_task(self._teller.run()),
                     group.create_task(self._reconciler.run()),
                     group.create_task(self._prune_images()),
                 ]

@@ -56,6 +56,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "alembic": ("fabric/store/revision.py", "fabric/store/revisions/"),
     "aiohttp": ("fabric/api/", "fabric/compute/metadata/"),
     "numpy": ("fabric/core/placement/",),
+    "yaml": ("fabric/compute/provider_config.py",),
     "click": ("fabric/cli/",),
 }
 
