@@ -8,9 +8,10 @@ Dialects and their bodies (CLIENTS.md):
 - NOVA      `{"itemNotFound": {"code": 404, "message": ...}}`; quota exceeded is 403 `forbidden`
 - KEYSTONE  `{"error": {"code", "message", "title"}}`
 - NEUTRON   `{"NeutronError": {"type", "message", "detail"}}`; quota exceeded is 409 `OverQuota`.
-            `type` is the error's `type_name` (ApiError's argument) or one for its status
+            `type` is the error's `type_name` or one for its status
 - GLANCE    `{"code", "title", "message"}`; quota exceeded is 413
-- PLACEMENT `{"errors": [{"status", "request_id", "code", "title", "detail"}]}`
+- PLACEMENT `{"errors": [{"status", "request_id", "code", "title", "detail"}]}`; `code`: its
+            `type_name`
 
 All of them: 401 carries `WWW-Authenticate: Keystone uri="..."`, 503 carries `Retry-After`.
 """
@@ -24,7 +25,13 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from fabric.api.microversion import MicroversionMalformedError, MicroversionUnsupportedError
+from fabric.api import microversion
+from fabric.api.microversion import (
+    COMPUTE,
+    MicroversionMalformedError,
+    MicroversionUnsupportedError,
+    Versioning,
+)
 from fabric.api.request import REQUEST_ID, base_url
 from fabric.api.responses import json_response
 from fabric.control import errors
@@ -62,6 +69,7 @@ class Fault:
     message: str
     type_name: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)  # beside the message, where the dialect has them
 
 
 class ApiError(Exception):
@@ -81,12 +89,12 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """How one API family speaks. `has_microversions`: Compute's negotiation and headers."""
+    """How one API family speaks. `versioning`: its microversions, negotiation and headers."""
 
     name: str
     body_of: Callable[[Fault, str], object]
     quota_status: int = 403
-    has_microversions: bool = False
+    versioning: Versioning | None = None
     request_id_headers: tuple[str, ...] = ("x-openstack-request-id",)
 
     def render(self, fault: Fault, request: web.Request) -> web.Response:
@@ -108,7 +116,7 @@ def fault_of(error: Exception, dialect: Dialect, request: web.Request) -> Fault:
         case errors.QuotaError():
             return Fault(status=dialect.quota_status, message=error.message, type_name="OverQuota")
         case errors.ControlError():
-            return Fault(status=_status_of(error), message=error.message)
+            return Fault(status=_status_of(error), message=error.message, type_name=error.type_name)
         case CommandRejectedError(reason="quota"):
             return Fault(status=dialect.quota_status, message=error.message, type_name="OverQuota")
         case CommandRejectedError():
@@ -116,7 +124,9 @@ def fault_of(error: Exception, dialect: Dialect, request: web.Request) -> Fault:
         case MicroversionMalformedError():
             return Fault(status=400, message=str(error))
         case MicroversionUnsupportedError():
-            return Fault(status=406, message=str(error))
+            versions = error.versioning
+            facts = {"max_version": str(versions.highest), "min_version": str(versions.lowest)}
+            return Fault(status=406, message=str(error), facts=facts)
         case MarkerNotFoundError():
             return Fault(status=400, message="The marker names nothing you can see. Start again without it.")
         case BadFilterError():
@@ -218,9 +228,10 @@ def _placement_body(fault: Fault, request_id: str) -> object:
     entry = {
         "status": fault.status,
         "request_id": request_id,
-        "code": "placement.undefined_code",
+        "code": fault.type_name or "placement.undefined_code",
         "title": _title(fault.status),
         "detail": fault.message,
+        **fault.facts,
     }
     return {"errors": [entry]}
 
@@ -228,10 +239,12 @@ def _placement_body(fault: Fault, request_id: str) -> object:
 NOVA = Dialect(
     name="compute",
     body_of=_nova_body,
-    has_microversions=True,
+    versioning=COMPUTE,
     request_id_headers=("x-openstack-request-id", "x-compute-request-id"),
 )
 KEYSTONE = Dialect(name="identity", body_of=_keystone_body)
 NEUTRON = Dialect(name="network", body_of=_neutron_body, quota_status=409)
 GLANCE = Dialect(name="image", body_of=_glance_body, quota_status=413)
-PLACEMENT = Dialect(name="placement", body_of=_placement_body)
+PLACEMENT = Dialect(
+    name="placement", body_of=_placement_body, quota_status=409, versioning=microversion.PLACEMENT
+)

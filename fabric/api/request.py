@@ -33,7 +33,7 @@ def caller(request: web.Request) -> Caller:
 
 
 def microversion(request: web.Request) -> Microversion:
-    """Compute only."""
+    """Of dialects that have them."""
     return request[MICROVERSION]
 
 

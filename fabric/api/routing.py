@@ -10,7 +10,7 @@
     app = build_app("compute", ROUTES, faults.NOVA)
 
 - Paths are below the mount; a slash at the end is optional; GET answers HEAD too unless the table has one.
-- `since`/`until` are inclusive Compute microversions. Several routes may share method and path when
+- `since`/`until` are inclusive microversions. Several routes may share method and path when
   their ranges do not meet; outside all of them the answer is 404, as Nova's is.
 - `body`: a JSON schema, or ((since, schema), ...) ascending, the last one at or below the request's
   version counts. With `body=None` the body is left alone (uploads, empty POSTs).
@@ -54,6 +54,7 @@ SchemaChoice = Schema | VersionedSchema
 
 LEGACY_PREFIX = "/v2/"  # Compute's API without microversions: v2.1 as of 2.1
 CURRENT_PREFIX = "/v2.1/"
+_FIRST, _LAST = Microversion(0, 0), Microversion(1 << 30, 0)
 NAME: web.AppKey[str] = web.AppKey("name", str)
 _IS_LEGACY: web.RequestKey[bool] = web.RequestKey("is_legacy", bool)
 
@@ -72,7 +73,7 @@ class Route:
     body_bytes_max: int = JSON_BYTES_MAX
 
     def serves(self, version: Microversion) -> bool:
-        return (self.since or mv.MIN) <= version <= (self.until or mv.MAX)
+        return (self.since is None or self.since <= version) and (self.until is None or version <= self.until)
 
 
 class Endpoint:
@@ -115,14 +116,18 @@ class Endpoint:
         return await route.handler(request)
 
     def _negotiate(self, request: web.Request) -> Microversion:
-        if not self._dialect.has_microversions:
+        versioning = self._dialect.versioning
+        if versioning is None:
             return mv.MIN
         if self._is_legacy:
             request[_IS_LEGACY] = True
             version = mv.MIN
         else:
+            legacy = versioning.legacy_header
             version = mv.negotiate(
-                request.headers.getall(mv.HEADER, ()), request.headers.get(mv.LEGACY_HEADER)
+                request.headers.getall(mv.HEADER, ()),
+                None if legacy is None else request.headers.get(legacy),
+                versioning,
             )
         request[MICROVERSION] = version
         return version
@@ -150,7 +155,7 @@ def _mount(app: web.Application, routes: Sequence[Route], dialect: Dialect) -> N
         compile_schemas(_schemas(route.query))
     for (path, method), group in groups.items():
         _add(app, method, path, Endpoint(group, dialect).handle, groups)
-        if dialect.has_microversions and path.startswith(CURRENT_PREFIX):
+        if dialect.versioning is not None and path.startswith(CURRENT_PREFIX):
             old = LEGACY_PREFIX + path.removeprefix(CURRENT_PREFIX)
             _add(app, method, old, Endpoint(group, dialect, is_legacy=True).handle, groups, table_path=path)
 
@@ -204,20 +209,22 @@ def _stamp(dialect: Dialect) -> Callable[[web.Request, web.StreamResponse], Awai
             for header in dialect.request_id_headers:
                 response.headers[header] = request_id
         stamp_index(request, response)
-        if not dialect.has_microversions or request.get(_IS_LEGACY):
+        versioning = dialect.versioning
+        if versioning is None or request.get(_IS_LEGACY):
             return
-        response.headers.setdefault("Vary", mv.VARY)
+        response.headers.setdefault("Vary", versioning.vary)
         version = request.get(MICROVERSION)
         if version is not None:
-            response.headers[mv.HEADER] = f"{mv.SERVICE} {version}"
-            response.headers[mv.LEGACY_HEADER] = str(version)
+            response.headers[mv.HEADER] = f"{versioning.service} {version}"
+            if versioning.legacy_header is not None:
+                response.headers[versioning.legacy_header] = str(version)
 
     return stamp
 
 
 def _ranges_meet(one: Route, other: Route) -> bool:
-    starts = max(one.since or mv.MIN, other.since or mv.MIN)
-    ends = min(one.until or mv.MAX, other.until or mv.MAX)
+    starts = max(one.since or _FIRST, other.since or _FIRST)
+    ends = min(one.until or _LAST, other.until or _LAST)
     return starts <= ends
 
 

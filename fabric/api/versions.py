@@ -79,6 +79,17 @@ def network_v2(base: str) -> dict[str, Any]:
     return {"id": "v2.0", "status": "CURRENT", "links": [_link(f"{base}/network/v2.0/")]}
 
 
+def placement_v1(base: str) -> dict[str, Any]:
+    """The key is max_version and the link empty, as the real one's are: clients read both."""
+    return {
+        "id": "v1.0",
+        "max_version": str(mv.PLACEMENT.highest),
+        "min_version": str(mv.PLACEMENT.lowest),
+        "status": "CURRENT",
+        "links": [_link("")],
+    }
+
+
 def _detail(version: dict[str, Any], name: str) -> dict[str, Any]:
     return {"version": {**version, "media-types": [_media_type(name, str(version["id"]))]}}
 
@@ -106,6 +117,7 @@ _IDENTITY_INDEX = _choice(
 _COMPUTE_INDEX = _plain(lambda base: {"versions": [compute_v20(base), compute_v21(base)]})
 _IMAGE_INDEX = _choice(lambda base: {"versions": image_versions(base)}, location="/image/v2/")
 _NETWORK_INDEX = _plain(lambda base: {"versions": [network_v2(base)]})
+_PLACEMENT_INDEX = _plain(lambda base: {"versions": [placement_v1(base)]})
 
 # mount -> ((path, handler), ...); a slash at the end is optional on all of them
 DOCUMENTS: Mapping[str, tuple[tuple[str, Handler], ...]] = {
@@ -123,6 +135,7 @@ DOCUMENTS: Mapping[str, tuple[tuple[str, Handler], ...]] = {
         ("/image/versions", _plain(lambda base: {"versions": image_versions(base)})),
     ),
     "/network": (("/network", _NETWORK_INDEX),),
+    "/placement": (("/placement", _PLACEMENT_INDEX),),
 }
 
 _OF_MOUNT: Mapping[str, Callable[[str], dict[str, Any]]] = {
@@ -130,6 +143,7 @@ _OF_MOUNT: Mapping[str, Callable[[str], dict[str, Any]]] = {
     "/compute": compute_v21,
     "/image": lambda base: image_versions(base)[0],
     "/network": network_v2,
+    "/placement": placement_v1,
 }
 
 

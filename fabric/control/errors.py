@@ -6,14 +6,16 @@ from fabric.errors import FabricError, Outcome
 
 
 class ControlError(FabricError):
-    """`message` is for the user: it names the field or object and the fix."""
+    """`message` is for the user: it names the field or object and the fix. `type_name` is what the dialect's
+    clients know the fault by, where they know one."""
 
     code = "fabric.control"
     outcome = Outcome.NOT_DONE
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, type_name: str | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.type_name = type_name
 
 
 class InvalidError(ControlError):  # 400

@@ -79,6 +79,14 @@ RULES: Mapping[str, Role] = {
     "compute:aggregates:images": _ADMIN,
     **_crud("compute:server_groups", _READ, _WRITE),
     "compute:server_groups:list_all_projects": _ADMIN,
+    # Placement: it names hosts and other projects' consumers, as hypervisors do
+    **_crud("placement:providers", _ADMIN, _ADMIN),
+    **_crud("placement:allocations", _ADMIN, _ADMIN),
+    "placement:candidates:list": _ADMIN,
+    "placement:usages:show": _READ,  # of one's own project
+    "placement:reshape": _ADMIN,
+    **_crud("placement:resource_classes", _READ, _ADMIN),
+    **_crud("placement:traits", _READ, _ADMIN),
     # Image
     **_crud("images", _READ, _WRITE),
     "images:upload": _WRITE,

@@ -32,6 +32,7 @@ _SERVICES = (  # type, name, description, path. Why each path ends where it does
     ("compute", "nova", "Compute", "/compute/v2.1"),
     ("image", "glance", "Image", "/image"),
     ("network", "neutron", "Network", "/network"),
+    ("placement", "placement", "Placement", "/placement"),
 )
 
 

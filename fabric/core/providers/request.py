@@ -41,8 +41,8 @@ class GroupRequest:
 
     suffix: str = ""
     resources: Amounts = field(default_factory=dict)
-    traits: Traits = Traits()
-    member_of: MemberOf = MemberOf()
+    traits: Traits = field(default_factory=Traits)
+    member_of: MemberOf = field(default_factory=MemberOf)
     in_tree: str | None = None
 
 
@@ -53,7 +53,7 @@ class CandidateRequest:
     groups: tuple[GroupRequest, ...]
     isolates: bool = False  # group_policy
     same_subtree: tuple[frozenset[str], ...] = ()
-    root: Traits = Traits()
+    root: Traits = field(default_factory=Traits)
     limit: int | None = None
     is_nested: bool = True  # False: clients below 1.29 know no trees
 

@@ -14,6 +14,7 @@ from aiohttp import ClientSession, ClientTimeout
 
 from fabric.api.compute import routes as compute_routes
 from fabric.api.identity import routes as identity_routes
+from fabric.api.placement import routes as placement_routes
 from fabric.api.server import ApiServer, build_root
 from fabric.control import tokens
 from fabric.control.context import Cloud
@@ -285,7 +286,11 @@ async def open_world(directory: Path) -> AsyncIterator[World]:
     async with open_state(directory) as state:
         # Image bytes are never asked for by Compute.
         cloud = Cloud(state=state, fleet=fleet, hosts=hosts, blobs=None, clock=clock)  # type: ignore[arg-type]
-        apps = {"/compute": compute_routes.app(), "/identity": identity_routes.app()}
+        apps = {
+            "/compute": compute_routes.app(),
+            "/identity": identity_routes.app(),
+            "/placement": placement_routes.app(),
+        }
         server = await ApiServer.listen(build_root(cloud, apps=apps), host="127.0.0.1", port=0)
         try:
             async with ClientSession(timeout=ClientTimeout(total=60)) as session:
