@@ -13,6 +13,7 @@ from drivers.contract import DomainState
 from drivers.sim import SimDriver, SimFaults
 from fabric.compute.capacity import Allocation, HostIdentity
 from fabric.compute.host_side import HostSide, HostSideConfig
+from fabric.compute.provider_config import Supplement
 from fabric.core.membership.record import node_id_of
 from fabric.core.servers.model import ImageSource
 from fabric.mesh.rpc import MeshRpc
@@ -194,6 +195,7 @@ class Host(SimNode):
     def __init__(self, name: str, network: LossyNetwork, directory: Path, seed: int) -> None:
         super().__init__(name, network, directory)
         self.faults = SimFaults(fail_after_disks=True)
+        self.supplement = Supplement()
         self._seed = seed
         self.side: HostSide | None = None
 
@@ -236,6 +238,7 @@ class Host(SimNode):
                 stop_grace_ms=2_000,
                 allocation=ALLOCATION,
                 metadata_address="127.0.0.1",
+                supplement=self.supplement,
             ),
         )
         await self.side.run()

@@ -1,0 +1,89 @@
+"""The control path at level 2, with servers that want something of their hosts' own; what Placement shows is
+looked at all the while."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from sqlalchemy import select
+
+from fabric.compute.provider_config import Supplement
+from fabric.core.placement.inventory import Inventory
+from fabric.core.providers.model import host_id_of, provider_id_of
+from fabric.core.providers.queries import GetProviderRows, ListConsumers
+from fabric.core.providers.tree import Forest
+from fabric.core.servers.states import VmState
+from fabric.store import tables as t
+from fabric.store.query import answer
+from proto.commands.catalog import FlavorUpdate
+from proto.ids import RequestId
+from tests.sim.control_world import LARGE, ControlWorld
+from tests.sim.stepped_state import SteppedState
+
+FPGA = "CUSTOM_FPGA"
+FPGAS = 2  # of each host: fewer than large servers that would fit otherwise
+
+
+class PlacementWorld(ControlWorld):
+    """Every host has some FPGAs; a large server takes one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for host in self.hosts:
+            host.supplement = Supplement(inventories={FPGA: Inventory(total=FPGAS, max_unit=FPGAS)})
+
+    async def _make_rows(self) -> None:
+        state = self.conductor.state
+        assert state is not None
+        await state.raise_level(2)
+        await super()._make_rows()
+        wanted = {f"resources:{FPGA}": "1"}
+        wish = await self.do(FlavorUpdate(flavor_id=LARGE, extra_specs_set=wanted), RequestId("init-specs"))
+        assert wish.is_accepted
+
+    async def _check_limits(self, state: SteppedState) -> None:
+        await super()._check_limits(state)
+        view_is_the_recount(state)
+
+
+def view_is_the_recount(state: SteppedState) -> None:
+    """At one moment: what Placement shows is what the servers' rows add up to, provider by provider and
+    consumer by consumer, and nobody has more than there is."""
+    with state._rows.engine.connect() as connection, connection.begin():
+        rows = answer(connection, GetProviderRows(with_used=True))
+        consumers = answer(connection, ListConsumers())
+        servers = connection.execute(select(t.servers).where(t.servers.c.host_id.is_not(None))).all()
+    counted: dict[str, Counter[str]] = {}
+    for row in servers:
+        held = counted.setdefault(provider_id_of(row.host_id), Counter())
+        held["VCPU"] += row.vcpus
+        held["MEMORY_MB"] += row.memory_mb
+        held["DISK_GB"] += row.root_gb + row.ephemeral_gb
+        if row.flavor_id == LARGE:
+            held[FPGA] += 1
+    assert rows.used == counted
+    assert {each.consumer_id: set(each.allocations) for each in consumers} == {
+        row.server_id: {provider_id_of(row.host_id)} for row in servers
+    }
+    for provider in Forest(rows):
+        for name, amount in provider.used.items():
+            inventory = provider.inventories.get(name)
+            assert inventory is not None, (provider.name, name)
+            assert amount <= inventory.capacity, (provider.name, name)
+
+
+async def view_is_the_hosts_truth(world: ControlWorld) -> None:
+    """At rest: every guest is a consumer of its host's provider, and each one said to run is there."""
+    state = world.conductor.state
+    assert state is not None
+    view_is_the_recount(state)
+    views = {view.server.server_id: view.server for view in await world.views()}
+    rows = await state.read(GetProviderRows())
+    assert set(rows.offers) == {host.node_id for host in world.hosts}
+    for host in world.hosts:
+        holders = await state.read(ListConsumers(provider_id=provider_id_of(host.node_id)))
+        ids = {each.consumer_id for each in holders}
+        assert all(host_id_of(key) == host.node_id for each in holders for key in each.allocations)
+        guests = {guest.server_id for guest in await host.guests()}
+        running = {each for each in ids if views[each].vm_state is VmState.ACTIVE}  # type: ignore[index]
+        assert running <= guests <= ids, host.name
