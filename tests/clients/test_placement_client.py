@@ -79,6 +79,24 @@ def test_a_host_and_its_servers(fabric: Running) -> None:
     assert openstack(fabric, *NEWEST, *query, "--forbidden", "CUSTOM_SSD") == []
 
 
+def test_servers_take_what_a_host_offers_while_there_is_some(fabric: Running) -> None:
+    flavor = "flavor create --vcpus 1 --ram 64 --disk 0 --property resources:CUSTOM_FPGA=2 fpga"
+    openstack(fabric, *flavor.split())
+    create = "server create --image guest --flavor fpga --network private --wait"
+    for name in ("one", "two"):
+        assert openstack(fabric, *create.split(), name)["status"] == "ACTIVE"
+    (host,) = openstack(fabric, "resource", "provider", "list")
+    usage = openstack(fabric, "resource", "provider", "usage", "show", host["uuid"])
+    assert {row["resource_class"]: row["usage"] for row in usage}["CUSTOM_FPGA"] == 4
+    third = openstack(fabric, *create.replace("--wait", "").split(), "three")
+    fabric.wait_status(third["id"], "ERROR")
+    fault = openstack(fabric, "server", "show", "three")["fault"]
+    assert fault["message"].startswith("No valid host was found.")
+    openstack(fabric, "server", "delete", "--wait", "one", "two", "three", as_json=False)
+    usage = openstack(fabric, "resource", "provider", "usage", "show", host["uuid"])
+    assert {row["resource_class"]: row["usage"] for row in usage}["CUSTOM_FPGA"] == 0
+
+
 def test_classes_and_traits(fabric: Running) -> None:
     openstack(fabric, *NEWEST, "resource", "class", "create", "CUSTOM_GOLD", as_json=False)
     names = {row["name"] for row in openstack(fabric, *NEWEST, "resource", "class", "list")}

@@ -7,8 +7,8 @@ from sqlalchemy import bindparam, func, select
 from fabric.core.servers.states import ALLOWED, DESIRED_OF, TASK_OF, TaskState, Verb, VmState
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, Result, reject, single
-from fabric.store.apply.host_zone import zone_of
 from fabric.store.apply.host_offers import need_offered
+from fabric.store.apply.host_zone import zone_of
 from fabric.store.apply.lookups import need_host, need_server
 from fabric.store.apply.ports import BUILD, ports_of_server, write_port
 from fabric.store.apply.registry import handles

@@ -19,11 +19,14 @@ from fabric.core.placement.queries import (
     ListPlacementRequests,
 )
 from fabric.core.placement.request import GroupPolicy, GroupWish, PlacementRequest, request_of
+from fabric.core.providers.queries import ListCustomClaims, ListHostOffers
+from fabric.core.providers.tree import host_traits
 from fabric.core.servers.states import TaskState, VmState
 from fabric.store import tables as t
 from fabric.store.query.among import among, rows_among
 from fabric.store.query.level import is_at, level_of
 from fabric.store.query.nodes import list_hosts
+from fabric.store.query.providers import list_custom_claims, list_host_offers
 from fabric.store.query.registry import answers
 from fabric.store.query.servers import rows_of_servers, server_of
 from fabric.store.tables import level2
@@ -139,14 +142,22 @@ def list_host_facts(connection: Connection, query: ListHostFacts) -> tuple[HostF
     held: dict[NodeId, set[ImageId]] = {}
     for row in connection.execute(_HOLDERS):
         held.setdefault(row.node_id, set()).add(row.image_id)
-    found = [
-        replace(
-            facts_of(usage, None),
-            io_ops=busy.get(usage.host.host_id, 0),
-            images=frozenset(held.get(usage.host.host_id, ())),
+    offers = {offer.host_id: offer for offer in list_host_offers(connection, ListHostOffers())}
+    is_offered = any(offer.inventories for offer in offers.values())  # else nobody needs to look at all servers
+    custom = list_custom_claims(connection, ListCustomClaims()) if is_offered else {}
+    found = []
+    for usage in usages:
+        host_id, offer, facts = usage.host.host_id, offers.get(usage.host.host_id), facts_of(usage, None)
+        found.append(
+            replace(
+                facts,
+                used={**facts.used, **custom.get(host_id, {})},
+                offered={} if offer is None else offer.inventories,
+                traits=host_traits(usage.host, offer),
+                io_ops=busy.get(host_id, 0),
+                images=frozenset(held.get(host_id, ())),
+            )
         )
-        for usage in usages
-    ]
     if query.except_server is not None:
         found = _without(connection, found, query.except_server)
     return tuple(found)

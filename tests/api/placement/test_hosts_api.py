@@ -124,6 +124,24 @@ async def test_what_hosts_and_servers_say_nobody_else_writes(world: World) -> No
     assert (await placement.get(f"{path}/usages"))["usages"]["VCPU"] == 1
 
 
+async def test_a_hosts_aggregates_are_computes(world: World) -> None:
+    placement, admin = Placement(world.admin), world.admin.at("2.41")
+    path = f"/resource_providers/{HOST_IDS[0]}/aggregates"
+    before = await placement.get(path)
+    made = (await admin.post("/os-aggregates", {"aggregate": {"name": "fast"}})).json["aggregate"]
+    assert (await placement.get(path)) == before
+    added = await admin.post(f"/os-aggregates/{made['id']}/action", {"add_host": {"host": "h1"}})
+    assert added.status == 200, added.data
+    after = await placement.get(path)
+    assert (before["aggregates"], after["aggregates"]) == ([], [made["uuid"]])
+    assert after["resource_provider_generation"] != before["resource_provider_generation"]
+    query = f"/allocation_candidates?resources=VCPU:1&member_of={made['uuid']}"
+    (only,) = (await placement.get(query))["allocation_requests"]
+    assert set(only["allocations"]) == {HOST_IDS[0]}
+    listed = await placement.get(f"/resource_providers?member_of={made['uuid']}")
+    assert [each["name"] for each in listed["resource_providers"]] == ["h1"]
+
+
 async def test_only_admins_see_hosts_here_as_elsewhere(world: World) -> None:
     for person in (world.alice, world.reader):
         placement = Placement(person)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from fabric.core.placement.inventory import Inventory
+from fabric.core.placement.queries import ListHostFacts
 from fabric.core.providers.queries import (
     GetProviderRows,
     ListConsumers,
@@ -77,6 +78,15 @@ async def test_offers_that_make_no_sense_are_refused(world: StoreWorld, command:
     await world.refuse(command, "invalid", words)
     assert await world.ask(ListHostOffers()) == ()
     assert await world.ask(ListResourceClasses()) == ()
+
+
+async def test_the_scheduler_sees_what_is_offered_and_held(world: StoreWorld) -> None:
+    await world.do(offers())
+    await world.active("one", **await golden(world))
+    a, b = sorted(await world.ask(ListHostFacts()), key=lambda facts: facts.host.host_id)
+    assert (set(a.offered), a.used[GOLD]) == ({GOLD}, 2)
+    assert a.traits == {"COMPUTE_NODE", "CUSTOM_FAST", "HW_CPU_X86_AVX2"}
+    assert (b.offered, GOLD in b.used, b.traits) == ({}, False, {"COMPUTE_NODE"})
 
 
 async def test_only_a_host_offers(world: StoreWorld) -> None:
