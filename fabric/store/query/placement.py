@@ -143,7 +143,7 @@ def list_host_facts(connection: Connection, query: ListHostFacts) -> tuple[HostF
     for row in connection.execute(_HOLDERS):
         held.setdefault(row.node_id, set()).add(row.image_id)
     offers = {offer.host_id: offer for offer in list_host_offers(connection, ListHostOffers())}
-    is_offered = any(offer.inventories for offer in offers.values())  # else nobody needs to look at all servers
+    is_offered = any(offer.inventories for offer in offers.values())  # else all servers would be read in vain
     custom = list_custom_claims(connection, ListCustomClaims()) if is_offered else {}
     found = []
     for usage in usages:
