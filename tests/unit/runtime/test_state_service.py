@@ -29,6 +29,7 @@ from fabric.store.lone_voter import lone_voter
 from proto.codec import Plain, pack, unpack
 from proto.commands import Command, command_to_plain
 from proto.commands.nodes import HostUpdate
+from proto.commands.providers import HostOffers
 from proto.commands.servers import ServerRemoved
 from proto.errors import WireError
 from proto.ids import NodeId, RequestId
@@ -152,6 +153,7 @@ async def test_a_host_speaks_only_for_itself(world: StoreWorld, remote: HardStat
         observed(server_id, 2, host_id=HOST_B),
         ServerRemoved(server_id=server_id, host_id=HOST_B),
         host_register(HOST_B, "host-b"),
+        HostOffers(host_id=HOST_B),
         world.act(server_id, "delete"),
     ):
         with pytest.raises(CommandRejectedError) as caught:
