@@ -12,6 +12,7 @@ Dialects and their bodies (CLIENTS.md):
 - GLANCE    `{"code", "title", "message"}`; quota exceeded is 413
 - PLACEMENT `{"errors": [{"status", "request_id", "code", "title", "detail"}]}`; `code`: its
             `type_name`
+- FABRIC    `{"error": {"code", "message", "request_id"}}`
 
 All of them: 401 carries `WWW-Authenticate: Keystone uri="..."`, 503 carries `Retry-After`.
 """
@@ -236,6 +237,10 @@ def _placement_body(fault: Fault, request_id: str) -> object:
     return {"errors": [entry]}
 
 
+def _fabric_body(fault: Fault, request_id: str) -> object:
+    return {"error": {"code": fault.status, "message": fault.message, "request_id": request_id}}
+
+
 NOVA = Dialect(
     name="compute",
     body_of=_nova_body,
@@ -248,3 +253,4 @@ GLANCE = Dialect(name="image", body_of=_glance_body, quota_status=413)
 PLACEMENT = Dialect(
     name="placement", body_of=_placement_body, quota_status=409, versioning=microversion.PLACEMENT
 )
+FABRIC = Dialect(name="fabric", body_of=_fabric_body)

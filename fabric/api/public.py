@@ -8,6 +8,7 @@ from fabric.api.compute import routes as compute
 from fabric.api.identity import routes as identity
 from fabric.api.image import routes as image
 from fabric.api.network import routes as network
+from fabric.api.own import routes as own
 from fabric.api.placement import routes as placement
 from fabric.api.server import build_root
 from fabric.control.context import Cloud
@@ -22,5 +23,6 @@ def build_public(cloud: Cloud) -> web.Application:
             "/image": image.app(),
             "/network": network.app(),
             "/placement": placement.app(),
+            "/fabric": own.app(),
         },
     )

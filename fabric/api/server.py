@@ -15,12 +15,13 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
 from fabric.api import versions
-from fabric.api.faults import Dialect, Fault
+from fabric.api.faults import FABRIC
 from fabric.api.protocol_log import protocol_logger
 from fabric.api.request import CALLER, CLOUD, GLOBAL_REQUEST_ID, REQUEST_ID
 from fabric.api.routing import Route, build_app
@@ -35,11 +36,7 @@ BACKLOG = 512
 _PATH_CHARS_MAX = 512
 
 
-def _root_body(fault: Fault, request_id: str) -> object:
-    return {"error": {"code": fault.status, "message": fault.message, "request_id": request_id}}
-
-
-ROOT = Dialect(name="root", body_of=_root_body)
+ROOT = replace(FABRIC, name="root")
 
 
 def build_root(cloud: Cloud, *, apps: Mapping[str, web.Application]) -> web.Application:

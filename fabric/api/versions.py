@@ -90,6 +90,10 @@ def placement_v1(base: str) -> dict[str, Any]:
     }
 
 
+def fabric_v1(base: str) -> dict[str, Any]:
+    return {"id": "v1", "status": "CURRENT", "links": [_link(f"{base}/fabric/v1/")]}
+
+
 def _detail(version: dict[str, Any], name: str) -> dict[str, Any]:
     return {"version": {**version, "media-types": [_media_type(name, str(version["id"]))]}}
 
@@ -136,6 +140,7 @@ DOCUMENTS: Mapping[str, tuple[tuple[str, Handler], ...]] = {
     ),
     "/network": (("/network", _NETWORK_INDEX),),
     "/placement": (("/placement", _PLACEMENT_INDEX),),
+    "/fabric": (("/fabric", _plain(lambda base: {"versions": [fabric_v1(base)]})),),
 }
 
 _OF_MOUNT: Mapping[str, Callable[[str], dict[str, Any]]] = {
@@ -144,6 +149,7 @@ _OF_MOUNT: Mapping[str, Callable[[str], dict[str, Any]]] = {
     "/image": lambda base: image_versions(base)[0],
     "/network": network_v2,
     "/placement": placement_v1,
+    "/fabric": fabric_v1,
 }
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fabric.control.auth_state import AuthState
+from fabric.core.placement.policy import Policy, policy_of
+from fabric.core.placement.settings import PlacementSettings
 from fabric.runtime.blobs import BlobSource, BlobStore
 from fabric.runtime.clock import Clock
 from fabric.runtime.fleet import Fleet
@@ -58,3 +60,4 @@ class Cloud:
     token_ttl_ms: int = 3_600_000  # Keystone's default
     public_url: str | None = None  # what hrefs begin with; None: what the client came by
     auth: AuthState = field(default_factory=AuthState)
+    placement: Policy = field(default_factory=lambda: policy_of(PlacementSettings()))  # the scheduler's own

@@ -103,6 +103,12 @@ RULES: Mapping[str, Role] = {
     **_crud("network_quotas", _READ, _ADMIN),
     "network_quotas:list": _ADMIN,
     "network_agents:list": _ADMIN,
+    # Fabric's own
+    "fabric:servers:why": _READ,
+    "fabric:servers:why_not": _ADMIN,
+    "fabric:requests:explain": _WRITE,
+    "fabric:capacity:show": _ADMIN,
+    "fabric:rebalance:plan": _ADMIN,
 }
 
 

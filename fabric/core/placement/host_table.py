@@ -109,6 +109,25 @@ class HostTable:
             counts = self.group_counts.setdefault(group_id, {})
             counts[place] = counts.get(place, 0) + 1
 
+    def release(
+        self,
+        host_id: NodeId,
+        resources: Mapping[str, int],
+        *,
+        server_id: ServerId | None = None,
+        group_id: str | None = None,
+    ) -> None:
+        """As if a server that is there was nowhere."""
+        place = self.place[host_id]
+        self.put(self.hosts[place].without_claim(resources, is_building=False))
+        if server_id is not None:
+            self.server_places.pop(server_id, None)
+        if group_id is not None and place in self.group_counts.get(group_id, {}):
+            counts = self.group_counts[group_id]
+            counts[place] -= 1
+            if not counts[place]:
+                del counts[place]
+
     def of(self, places: Iterable[int]) -> HostTable:
         """A table of some of the hosts, which shares nothing that changes. With this round's claims."""
         chosen = np.fromiter(places, np.int64)
@@ -136,7 +155,19 @@ class HostTable:
         return table
 
     def copy(self) -> HostTable:
-        return self.of(range(len(self.hosts)))
+        """Of all the hosts. Cells are copied, not made again: changes are tried on whole tables."""
+        table = HostTable.__new__(HostTable)
+        table.hosts = list(self.hosts)
+        table.place = self.place  # which host stands where never changes
+        for name in ("can_take", "servers", "io_ops", "build_failures", "version", "hashes"):
+            setattr(table, name, getattr(self, name).copy())
+        table.free = {name: column.copy() for name, column in self.free.items()}
+        table.room = {name: column.copy() for name, column in self.room.items()}
+        table._columns = {key: (column.copy(), make) for key, (column, make) in self._columns.items()}
+        table.around = self.around
+        table.group_counts = {group: dict(counts) for group, counts in self.group_counts.items()}
+        table.server_places = dict(self.server_places)
+        return table
 
     def _write(self, place: int) -> None:
         facts = self.hosts[place]

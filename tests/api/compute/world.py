@@ -14,6 +14,7 @@ from aiohttp import ClientSession, ClientTimeout
 
 from fabric.api.compute import routes as compute_routes
 from fabric.api.identity import routes as identity_routes
+from fabric.api.own import routes as own_routes
 from fabric.api.placement import routes as placement_routes
 from fabric.api.server import ApiServer, build_root
 from fabric.control import tokens
@@ -290,6 +291,7 @@ async def open_world(directory: Path) -> AsyncIterator[World]:
             "/compute": compute_routes.app(),
             "/identity": identity_routes.app(),
             "/placement": placement_routes.app(),
+            "/fabric": own_routes.app(),
         }
         server = await ApiServer.listen(build_root(cloud, apps=apps), host="127.0.0.1", port=0)
         try:
