@@ -27,6 +27,7 @@ from fabric.agent_host import make_address_plug, make_driver, make_plug, provide
 from fabric.agent_identity import IdentitySide
 from fabric.agent_nodes import AgentNodes, where_to_ask
 from fabric.agent_operator import OperatorSide
+from fabric.agent_placement_desk import AgentPlacementDesk
 from fabric.agent_roles import conductor_of, conducts, may_ask_hosts, may_vote, wishes_of
 from fabric.agent_voter import VoterSide, holds_rows, others_may_vote
 from fabric.agent_voter_slot import LetGo, VoterSlot
@@ -123,6 +124,7 @@ class Agent:
         self._virtual: VirtualAddress | None = None
         self._remote: RemoteState | None = None
         self._slot: VoterSlot | None = None
+        self._cloud: Cloud | None = None
         self._labels = wishes_of(config) | {LEVELS_LABEL: str(THIS_PROGRAM)}
 
     @property
@@ -396,7 +398,7 @@ class Agent:
 
     async def _start_api(self, state: HardState) -> None:
         config = self._config
-        cloud = Cloud(
+        cloud = self._cloud = Cloud(
             state=state,
             fleet=self._fleet,
             hosts=RpcHostCalls(self._rpc),
@@ -437,6 +439,7 @@ class Agent:
                 note=lambda: self._who.not_admitted,
                 voters=AgentVotersDesk(self._fleet, self._rpc, lambda: self.voter),
                 copies=AgentCopies(self._config, lambda: self.voter, self._clock, self._events),
+                placement=AgentPlacementDesk(self._fleet, self._own_cloud),
                 nodes=AgentNodes(
                     self._fleet,
                     self._clock,
@@ -499,6 +502,10 @@ class Agent:
         if self.voter is None or not self.voter.is_serving:
             return {}
         return await operate.host_zones(self.voter.state)
+
+    def _own_cloud(self) -> Cloud | None:
+        """Over rows of this node's own; None where it has none, or none yet."""
+        return self._cloud if self.voter is not None and self.voter.is_serving else None
 
     def _any_state(self) -> HardState | None:
         """Rows of this node's own, or the way to who has them; None while the agent starts."""

@@ -19,6 +19,7 @@ COMMANDS = (
     "dev",
     "doctor",
     "events",
+    "explain",
     "help",
     "init",
     "join",
@@ -27,6 +28,7 @@ COMMANDS = (
     "metrics",
     "node",
     "ping",
+    "rebalance",
     "recover",
     "restore",
     "state",
@@ -34,6 +36,8 @@ COMMANDS = (
     "version",
     "voter-process",
     "voters",
+    "why",
+    "why-not",
 )
 
 

@@ -45,7 +45,7 @@ def explanation(answer: Answer, *, is_admin: bool) -> dict[str, Any]:
         shown["count"] |= {"hosts": dict(sorted(answer.fit.items()))}
     return shown | {
         "chosen": said.chosen,
-        "moved": _is_elsewhere(answer),
+        "would_move": _is_elsewhere(answer),
         "refused": [
             _tally(each, with_free=True) | {"nearest": [_nearest(*near) for near in each.nearest]}
             for each in tallies(said.verdicts)

@@ -36,6 +36,7 @@ from proto.ids import FlavorId, ImageId, LogIndex, NodeId, ProjectId, ServerId, 
 COUNT_MAX = 1_000  # as many as one request can make
 NOBODY = ServerId("00000000-0000-0000-0000-000000000000")  # so that equal hosts are told in one order
 NO_FLAVOR = FlavorId("")
+NO_PROJECT = ProjectId("")  # hosts that are kept for some projects take nothing of it
 _NAMESAKES_MAX = 8  # told, for one of them to be chosen
 
 
@@ -180,11 +181,9 @@ def _name(table: HostTable, host_id: NodeId) -> str:
 
 
 async def _request(cloud: Cloud, caller: Caller, wish: Wish) -> PlacementRequest:
-    project_id = wish.project_id or caller.project_id
-    if project_id is None:
-        raise InvalidError("project_id: the token has no project, so one must be named.")
+    project_id = wish.project_id or caller.project_id or NO_PROJECT
     if project_id != caller.project_id and not caller.is_admin:
-        raise ForbiddenError("project_id: only admins may ask for another project.")
+        raise ForbiddenError("project_id: only admins may ask for another project than their token's.")
     if wish.host_name is not None:
         policy.require(caller, "compute:servers:create_forced_host")
     flavor = await _snapshot(cloud, caller, wish.flavor)

@@ -12,16 +12,14 @@ from enum import StrEnum
 
 from fabric.control import policy
 from fabric.control.context import Caller, Cloud
-from fabric.control.explanations import NOBODY, find_flavor, snapshot_of
+from fabric.control.explanations import NO_PROJECT, NOBODY, find_flavor, snapshot_of
 from fabric.core.placement.host_facts import HostFacts
 from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.room import how_many_more
 from fabric.core.placement.usage import Usage, together, usage_of
 from fabric.runtime.host_view import read_table
-from proto.ids import LogIndex, NodeId, ProjectId
-
-NO_PROJECT = ProjectId("")  # hosts that are kept for some projects take nothing of it
+from proto.ids import LogIndex, NodeId
 
 
 class By(StrEnum):

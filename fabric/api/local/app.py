@@ -15,6 +15,7 @@ from fabric.api.local.copies import CopyDesk, copy_routes
 from fabric.api.local.mesh import MeshParts, mesh_routes
 from fabric.api.local.metrics import metrics_route
 from fabric.api.local.nodes import NodeDesk, node_routes
+from fabric.api.local.placement import PlacementDesk, placement_routes
 from fabric.api.local.voters import VoterDesk, voter_routes
 from fabric.control import operate
 from fabric.errors import FabricError
@@ -51,6 +52,7 @@ class LocalParts:
     nodes: NodeDesk
     voters: VoterDesk
     copies: CopyDesk
+    placement: PlacementDesk
     note: Callable[[], str] = str
 
 
@@ -107,6 +109,7 @@ def build_local_app(parts: LocalParts) -> web.Application:
             *node_routes(parts.nodes),
             *voter_routes(parts.voters),
             *copy_routes(parts.copies),
+            *placement_routes(parts.placement),
         ]
     )
     return app
