@@ -19,7 +19,7 @@ from proto.errors import FabricError
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("proto", "fabric", "drivers", "netplug")
 # a use of the program stands in backquotes, after a prompt or after its path; elsewhere "fabric" is a word
-README_USE = re.compile(r"(?:`|[$#] |bin/)fabric (?P<words>[a-z]+(?: [a-z]+)?)(?P<rest>[^`;#\n]*)")
+README_USE = re.compile(r"(?:`|[$#] |bin/)fabric (?P<words>[a-z][a-z-]*(?: [a-z]+)?)(?P<rest>[^`;#\n]*)")
 CODE = re.compile(r"fabric(\.[a-z_]+)+")
 
 
@@ -42,6 +42,7 @@ ALL_COMMANDS = list(commands(cli))
 def test_every_file_of_the_command_line_is_reachable() -> None:
     files = {path.stem for path in (ROOT / "fabric" / "cli").glob("*.py")}
     helpers = {"__init__", "main", "lazy_group", "output", "screen", "target", "cut_off", "look", "copying"}
+    helpers |= {"explaining"}
     assert files - helpers == {name.replace("-", "_") for name in COMMANDS}
 
 

@@ -1,0 +1,57 @@
+"""`GET /fabric/v1/capacity`: from rows, by host, zone and aggregate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proto.commands.nodes import HostUpdate
+from tests.api.compute.world import HOSTS, World
+
+ROOT = "/fabric/v1"
+
+
+async def capacity(world: World, query: str = "") -> Any:
+    answer = await world.admin.get(f"/capacity{query}", root=ROOT)
+    assert answer.status == 200, answer.data
+    return answer.json
+
+
+async def test_used_free_reserved_and_ratios_of_every_host(world: World) -> None:
+    await world.active(world.alice, host=1)
+    found = await capacity(world)
+    assert [room["host"] for room in found["rooms"]] == ["h1", "h2", "h3"]
+    room = found["rooms"][1]
+    assert (room["servers"], room["zone"], room["enabled"], room["state"]) == (1, "nova", True, "alive")
+    assert room["resources"]["MEMORY_MB"] == {
+        "total": 16_384,
+        "reserved": 0,
+        "ratio": 1.5,
+        "capacity": 24_576,
+        "used": 512,
+        "free": 24_064,
+        "overcommit": 0.031,
+    }
+    assert (found["flavor"], room["fits"]) == (None, None)
+    assert found["total"]["resources"]["VCPU"]["used"] == 1
+
+
+async def test_by_zone_and_how_many_more_fit(world: World) -> None:
+    await world.do(HostUpdate(host_id=HOSTS[1], enabled=False))
+    found = await capacity(world, "?by=zone&flavor=m1.tiny")
+    shown = [(room["zone"], room["hosts"], room["taking"], room["fits"]) for room in found["rooms"]]
+    assert shown == [("nova", 2, 1, 48), ("rack2", 1, 1, 48)]
+    assert (found["flavor"], found["total"]["fits"]) == ("m1.tiny", 96)
+    await world.active(world.alice, host=0)
+    assert (await capacity(world, "?by=zone&flavor=1"))["rooms"][0]["fits"] == 47
+
+
+async def test_hosts_of_no_aggregate_stand_together(world: World) -> None:
+    (room,) = (await capacity(world, "?by=aggregate"))["rooms"]
+    assert (room["aggregate"], room["hosts"]) == (None, 3)
+
+
+async def test_it_is_for_admins_and_bad_questions_are_named(world: World) -> None:
+    assert (await world.alice.get("/capacity", root=ROOT)).status == 403
+    for query, named in (("?by=rack", "by"), ("?flavor=m9", "flavor"), ("?surprise=1", "surprise")):
+        answer = await world.admin.get(f"/capacity{query}", root=ROOT)
+        assert (answer.status, named in answer.json["error"]["message"]) == (400, True), answer.data

@@ -1,0 +1,116 @@
+"""`POST /fabric/v1/explain`: where servers would go that nobody has asked for yet."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from proto.commands.catalog import FlavorCreate
+from proto.ids import FlavorId
+from tests.api.compute.world import HOST_NAMES, IMAGE, Person, World
+
+ROOT = "/fabric/v1"
+
+
+async def explain(who: Person, **body: Any) -> Any:
+    answer = await who.post("/explain", body, root=ROOT)
+    assert answer.status == 200, answer.data
+    return answer.json
+
+
+async def refusal(who: Person, status: int, **body: Any) -> str:
+    answer = await who.post("/explain", body, root=ROOT)
+    assert answer.status == status, answer.data
+    return str(answer.json["error"]["message"])
+
+
+async def test_by_id_by_name_and_by_size(world: World) -> None:
+    size = {"vcpus": 1, "ram": 512, "disk": 1}
+    for flavor in ("1", "m1.tiny", size):
+        for image in (IMAGE, "guest"):
+            found = await explain(world.admin, flavor=flavor, image=image)
+            assert found["chosen"] == "h1"  # which holds the image
+            assert found["request"]["resources"] == {"DISK_GB": 1, "MEMORY_MB": 512, "VCPU": 1}
+            assert found["count"] == {"asked": 1, "fit": 1, "hosts": {"h1": 1}}
+            assert "server" not in found
+
+
+async def test_nothing_is_made(world: World) -> None:
+    before = world.cloud.state.applied_index
+    await explain(world.alice, flavor="1", count=5)
+    assert world.cloud.state.applied_index == before
+    assert (await world.alice.get("/servers")).json["servers"] == []
+
+
+async def test_how_many_of_them_fit_together(world: World) -> None:
+    await world.do(
+        FlavorCreate(flavor_id=FlavorId("9"), name="m1.half", vcpus=8, memory_mb=12_288, root_gb=1)
+    )
+    found = await explain(world.admin, flavor="m1.half", count=10, availability_zone="nova")
+    assert found["count"] == {"asked": 10, "fit": 4, "hosts": {"h1": 2, "h2": 2}}
+    told = await explain(world.alice, flavor="m1.half", count=10)
+    assert told["count"] == {"asked": 10, "fit": 6}
+    told = await explain(world.alice, flavor="m1.half", count=3)
+    assert told["count"] == {"asked": 3, "fit": 3}, "no more is told than was asked"
+
+
+async def test_a_size_that_fits_nowhere_is_explained_as_the_fault_would(world: World) -> None:
+    found = await explain(world.alice, flavor={"vcpus": 9, "ram": 20_000}, count=2)
+    assert found["summary"].startswith("No valid host was found. Asked for 9 vCPUs, 20000 MB of memory")
+    assert found["count"] == {"asked": 2, "fit": 0}
+    text = json.dumps(found)
+    assert not [name for name in HOST_NAMES if f'"{name}"' in text or f" {name}" in text]
+    seen = await explain(world.admin, flavor={"vcpus": 9, "ram": 20_000})
+    assert {each["filter"] for each in seen["refused"]} == {"RamFilter", "CoreFilter"}
+    assert len(seen["verdicts"]) == 3
+
+
+async def test_a_host_and_extra_specs_of_ones_own_are_for_admins(world: World) -> None:
+    found = await explain(world.admin, flavor="1", host="h3")
+    assert (found["chosen"], found["request"]["host"]) == ("h3", "h3")
+    assert "create_forced_host" in await refusal(world.alice, 403, flavor="1", host="h3")
+    asking = {"vcpus": 1, "ram": 1, "extra_specs": {"capabilities:free_ram_mb": ">= 9000"}}
+    assert (await explain(world.admin, flavor=asking))["fits"]
+    assert "flavor.extra_specs" in await refusal(world.alice, 403, flavor=asking)
+    assert "project_id" in await refusal(world.alice, 403, flavor="1", project_id=world.bob.project_id)
+    found = await explain(world.admin, flavor="1", project_id=world.bob.project_id)
+    assert found["request"]["project_id"] == world.bob.project_id
+
+
+async def test_hints_decide(world: World) -> None:
+    beside = await world.active(world.alice, host=1)
+    found = await explain(world.admin, flavor="1", scheduler_hints={"same_host": [beside]})
+    assert (found["chosen"], found["fitting"]) == ("h2", 1)
+    found = await explain(world.admin, flavor="1", scheduler_hints={"different_host": beside})
+    assert (found["chosen"], found["fitting"]) == ("h1", 2) or found["chosen"] == "h3"
+    assert found["refused"][0]["filter"] == "DifferentHostFilter"
+
+
+async def test_a_reader_makes_no_servers_and_asks_for_none(world: World) -> None:
+    await refusal(world.reader, 403, flavor="1")
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({}, "'flavor' is a required property"),
+        ({"flavor": 1}, "flavor"),
+        ({"flavor": "m1.absent"}, "flavor: Flavor m1.absent could not be found."),
+        ({"flavor": {"vcpus": 1}}, "'ram' is a required property"),
+        ({"flavor": {"vcpus": 0, "ram": 1}}, "vcpus"),
+        ({"flavor": {"vcpus": 1 << 31, "ram": 1}}, "vcpus"),
+        ({"flavor": {"vcpus": 1, "ram": 1, "extra_specs": {"a": 1}}}, "extra_specs.a"),
+        ({"flavor": "1", "image": "absent"}, "image: Image absent could not be found."),
+        ({"flavor": "1", "image": "44444444-4444-4444-8444-444444444444"}, "image: Image"),
+        ({"flavor": "1", "availability_zone": "mars"}, "availability_zone: The requested availability zone"),
+        ({"flavor": "1", "host": "h9"}, "host: Compute host h9 could not be found."),
+        ({"flavor": "1", "count": 0}, "count"),
+        ({"flavor": "1", "count": 1_001}, "count"),
+        ({"flavor": "1", "scheduler_hints": {"query": None}}, "query"),
+        ({"flavor": "1", "surprise": 1}, "'surprise' was unexpected"),
+    ],
+)
+async def test_bad_input_is_named(world: World, body: dict[str, Any], named: str) -> None:
+    assert named in await refusal(world.admin, 400, **body)
