@@ -414,6 +414,7 @@ class Agent:
             public_url=config.api.public_url or None,
             wait_applied=state.wait_applied if isinstance(state, VoterState) else None,
             catch_up=state.catch_up if isinstance(state, VoterState) else None,
+            placement=self._scheduler,
         )
         await self._api.start(cloud, must=self._member.founder)
 

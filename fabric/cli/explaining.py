@@ -8,6 +8,7 @@ from typing import Any
 from fabric.cli.output import table_lines
 
 BEST_SHOWN = 3
+FAULT_LINES = 5
 _UNITS = {"VCPU": "vCPUs", "MEMORY_MB": "MB of memory", "DISK_GB": "GB of disk"}
 _OWN = tuple(_UNITS)
 
@@ -42,8 +43,13 @@ def fault_lines(found: Answer) -> list[str]:
     fault = found["server"]["fault"]
     if fault is None:
         return []
-    details = [f"    {line}" for line in (fault["details"] or "").splitlines()[:BEST_SHOWN]]
+    details = [f"    {line}" for line in (fault["details"] or "").splitlines()[:FAULT_LINES]]
     return [f"its fault, of {fault['created']}: {fault['message']}", *details]
+
+
+def failure_lines(found: Answer) -> list[str]:
+    """Builds of it that failed, and so where it is not tried again."""
+    return [f"its build failed on {each['host']}: {each['message']}" for each in found["request"]["failures"]]
 
 
 def best_lines(found: Answer, also: str | None = None) -> list[str]:

@@ -30,7 +30,13 @@ def why(client: LocalClient, server: str, as_json: bool) -> None:
         print_json(found)
         return
     for line in words.sections(
-        [words.server_line(found), words.asked_line(found), *words.fault_lines(found), *_now(found)],
+        [
+            words.server_line(found),
+            words.asked_line(found),
+            *words.fault_lines(found),
+            *words.failure_lines(found),
+            *_now(found),
+        ],
         words.best_lines(found, also=found["server"]["host"]),
         words.refused_lines(found),
         words.change_lines(found),

@@ -119,7 +119,10 @@ def _request(request: PlacementRequest, *, is_admin: bool) -> dict[str, Any]:
         "group": None if group is None else {"id": group.group_id, "policy": group.policy.value},
         "project_id": request.project_id,
     }
-    return shown | {"host": request.host_name} if is_admin else shown
+    if not is_admin:
+        return shown
+    failures = [{"host": host, "message": said} for host, said in request.failures]
+    return shown | {"host": request.host_name, "failures": failures}
 
 
 def _tally(each: Tally, *, with_free: bool) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from fabric.control import policy, servers
 from fabric.control.context import Caller, Cloud
 from fabric.control.errors import ForbiddenError, InvalidError, NotFoundError
 from fabric.control.flavors import visible_flavor
+from fabric.control.scheduler_hints import resolve_wishes
 from fabric.core.catalog.model import Flavor
 from fabric.core.catalog.queries import ListFlavors
 from fabric.core.images.model import Image, ImageStatus
@@ -26,12 +27,14 @@ from fabric.core.placement.explain import explain as explain_by
 from fabric.core.placement.explain import why_not as why_not_by
 from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.queries import GetPlacementRequest
-from fabric.core.placement.request import NO_IMAGE, PlacementRequest
+from fabric.core.placement.request import NO_IMAGE, GroupPolicy, GroupWish, PlacementRequest
 from fabric.core.queries import BadFilterError, Page
+from fabric.core.server_groups.model import ServerGroup
+from fabric.core.server_groups.queries import GetServerGroup
 from fabric.core.servers.model import FlavorSnapshot, Server
 from fabric.core.servers.queries import ListServers, ServerFilter
 from fabric.runtime.host_view import read_table
-from proto.ids import FlavorId, ImageId, LogIndex, NodeId, ProjectId, ServerId, is_uuid
+from proto.ids import FlavorId, ImageId, LogIndex, NodeId, ProjectId, ServerGroupId, ServerId, is_uuid
 
 COUNT_MAX = 1_000  # as many as one request can make
 NOBODY = ServerId("00000000-0000-0000-0000-000000000000")  # so that equal hosts are told in one order
@@ -181,13 +184,17 @@ def _name(table: HostTable, host_id: NodeId) -> str:
 
 
 async def _request(cloud: Cloud, caller: Caller, wish: Wish) -> PlacementRequest:
-    project_id = wish.project_id or caller.project_id or NO_PROJECT
+    group = await _group(cloud, wish)
+    project_id = wish.project_id or caller.project_id
+    if project_id is None:  # an operator, who is of no project
+        project_id = NO_PROJECT if group is None else group.project_id
     if project_id != caller.project_id and not caller.is_admin:
         raise ForbiddenError("project_id: only admins may ask for another project than their token's.")
     if wish.host_name is not None:
         policy.require(caller, "compute:servers:create_forced_host")
     flavor = await _snapshot(cloud, caller, wish.flavor)
     image = None if wish.image is None else await _image(cloud, caller, wish.image)
+    wishes = await resolve_wishes(cloud, project_id, wish.hints)
     return PlacementRequest(
         server_id=NOBODY,
         project_id=project_id,
@@ -196,7 +203,28 @@ async def _request(cloud: Cloud, caller: Caller, wish: Wish) -> PlacementRequest
         image_properties={} if image is None else image.properties,
         zone=wish.zone,
         host_name=wish.host_name,
-        hints=_hints(wish.hints),
+        hints={
+            name: tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+            for name, value in wishes.hints.items()
+        },
+        group=None if group is None else _wish_of(group),
+    )
+
+
+async def _group(cloud: Cloud, wish: Wish) -> ServerGroup | None:
+    """The one that the hint names, whoever's it is: `resolve_wishes` judges that."""
+    named = wish.hints.get("group")
+    named = named[0] if isinstance(named, list) and named else named
+    return (
+        await cloud.state.read(GetServerGroup(group_id=ServerGroupId(str(named).lower()))) if named else None
+    )
+
+
+def _wish_of(group: ServerGroup) -> GroupWish:
+    return GroupWish(
+        group_id=group.group_id,
+        policy=GroupPolicy(group.policy),
+        max_server_per_host=group.max_server_per_host or 1,
     )
 
 
@@ -270,10 +298,3 @@ async def _image(cloud: Cloud, caller: Caller, text: str) -> Image:
 
 def _is_visible(caller: Caller, image: Image) -> bool:
     return image.visibility in ("public", "community") or policy.can_see(caller, image.project_id)
-
-
-def _hints(given: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
-    return {
-        name: tuple(map(str, value)) if isinstance(value, list) else (str(value),)
-        for name, value in given.items()
-    }

@@ -50,6 +50,25 @@ async def test_hosts_of_no_aggregate_stand_together(world: World) -> None:
     assert (room["aggregate"], room["hosts"]) == (None, 3)
 
 
+async def test_by_aggregate_a_host_counts_in_each_of_its_own(world: World) -> None:
+    made = await world.admin.post(
+        "/os-aggregates", {"aggregate": {"name": "fast", "availability_zone": "az1"}}
+    )
+    for name in ("h1", "h2"):
+        path = f"/os-aggregates/{made.json['aggregate']['id']}/action"
+        assert (await world.admin.post(path, {"add_host": {"host": name}})).status == 200
+    found = await capacity(world, "?by=aggregate")
+    assert [(room["aggregate"], room["hosts"]) for room in found["rooms"]] == [("fast", 2), (None, 1)]
+    assert found["total"]["hosts"] == 3
+    by_zone = await capacity(world, "?by=zone&flavor=1")
+    assert [(room["zone"], room["fits"]) for room in by_zone["rooms"]] == [("az1", 96), ("rack2", 48)]
+    by_host = await capacity(world)
+    assert [(room["zone"], room["aggregates"]) for room in by_host["rooms"]][1:] == [
+        ("az1", ["fast"]),
+        ("rack2", []),
+    ]
+
+
 async def test_it_is_for_admins_and_bad_questions_are_named(world: World) -> None:
     assert (await world.alice.get("/capacity", root=ROOT)).status == 403
     for query, named in (("?by=rack", "by"), ("?flavor=m9", "flavor"), ("?surprise=1", "surprise")):

@@ -88,6 +88,33 @@ async def test_hints_decide(world: World) -> None:
     assert found["refused"][0]["filter"] == "DifferentHostFilter"
 
 
+async def test_a_group_decides(world: World) -> None:
+    made = await world.alice.at("2.64").post(
+        "/os-server-groups", {"server_group": {"name": "apart", "policy": "anti-affinity"}}
+    )
+    group_id = made.json["server_group"]["id"]
+    found = await explain(world.alice, flavor="1", group=group_id, count=5)
+    assert found["count"] == {"asked": 5, "fit": 3}
+    assert found["request"]["group"] == {"id": group_id, "policy": "anti-affinity"}
+    wanted = {"name": "one", "imageRef": IMAGE, "flavorRef": "1", "networks": "auto"}
+    made = await world.alice.at("2.90").post(
+        "/servers", {"server": wanted, "os:scheduler_hints": {"group": group_id}}
+    )
+    await world.place(made.json["server"]["id"], 1)
+    found = await explain(
+        world.admin,
+        flavor="1",
+        scheduler_hints={"group": group_id},
+        count=5,
+        project_id=world.alice.project_id,
+    )
+    assert found["count"]["hosts"] == {"h1": 1, "h3": 1}
+    assert [(each["filter"], each["nearest"][0]["host"]) for each in found["refused"]] == [
+        ("ServerGroupAntiAffinityFilter", "h2")
+    ]
+    assert "Instance group" in await refusal(world.bob, 400, flavor="1", group=group_id)
+
+
 async def test_a_reader_makes_no_servers_and_asks_for_none(world: World) -> None:
     await refusal(world.reader, 403, flavor="1")
 
