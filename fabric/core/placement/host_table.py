@@ -155,19 +155,7 @@ class HostTable:
         return table
 
     def copy(self) -> HostTable:
-        """Of all the hosts. Cells are copied, not made again: changes are tried on whole tables."""
-        table = HostTable.__new__(HostTable)
-        table.hosts = list(self.hosts)
-        table.place = self.place  # which host stands where never changes
-        for name in ("can_take", "servers", "io_ops", "build_failures", "version", "hashes"):
-            setattr(table, name, getattr(self, name).copy())
-        table.free = {name: column.copy() for name, column in self.free.items()}
-        table.room = {name: column.copy() for name, column in self.room.items()}
-        table._columns = {key: (column.copy(), make) for key, (column, make) in self._columns.items()}
-        table.around = self.around
-        table.group_counts = {group: dict(counts) for group, counts in self.group_counts.items()}
-        table.server_places = dict(self.server_places)
-        return table
+        return self.of(range(len(self.hosts)))
 
     def _write(self, place: int) -> None:
         facts = self.hosts[place]

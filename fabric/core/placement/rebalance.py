@@ -21,6 +21,7 @@ from fabric.core.placement.host_table import Floats, HostTable
 from fabric.core.placement.policy import Policy
 from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.resources import MEMORY_MB, VCPU
+from fabric.core.placement.usage import inventories_of
 from proto.ids import NodeId, ServerId
 
 EVENED = (VCPU, MEMORY_MB)
@@ -90,7 +91,7 @@ class _Work:
         for requests in self._left.values():
             requests.sort(key=_size, reverse=True)
         self._capacity = {
-            name: np.array([facts.inventories()[name].capacity for facts in table.hosts], dtype=np.float64)
+            name: np.array([inventories_of(facts)[name].capacity for facts in table.hosts], dtype=np.float64)
             for name in EVENED
         }
 
@@ -213,7 +214,7 @@ class _Work:
 
 def load_of(facts: HostFacts) -> dict[str, float]:
     """What is claimed of what may be, by class; more than 1 where a ratio was lowered."""
-    offered = facts.inventories()
+    offered = inventories_of(facts)
     return {name: facts.used.get(name, 0) / max(1, offered[name].capacity) for name in EVENED}
 
 

@@ -10,6 +10,7 @@ from fabric.core.placement.host_facts import HostFacts
 from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.policy import Policy
 from fabric.core.placement.request import PlacementRequest
+from fabric.core.placement.usage import inventories_of
 from proto.ids import NodeId
 
 UNBOUNDED = 1_000  # of a server that takes nothing, this many are told
@@ -46,7 +47,7 @@ def how_many_more(request: PlacementRequest, table: HostTable, policy: Policy) -
 
 
 def _by_arithmetic(facts: HostFacts, needs: Mapping[str, int]) -> int:
-    offered = facts.inventories()
+    offered = inventories_of(facts)
     counts = [
         (offered[name].capacity - facts.used.get(name, 0)) // amount
         for name, amount in needs.items()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fabric.core.placement.host_facts import HostFacts
+from fabric.core.placement.inventory import Inventory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,11 @@ class Usage:
         )
 
 
+def inventories_of(facts: HostFacts) -> dict[str, Inventory]:
+    """Of every class that it has."""
+    return facts.inventories()
+
+
 def usage_of(facts: HostFacts) -> dict[str, Usage]:
     """By resource class. From the same inventories that filters count with."""
     return {
@@ -50,7 +56,7 @@ def usage_of(facts: HostFacts) -> dict[str, Usage]:
             capacity=inventory.capacity,
             used=facts.used.get(name, 0),
         )
-        for name, inventory in facts.inventories().items()
+        for name, inventory in inventories_of(facts).items()
     }
 
 
