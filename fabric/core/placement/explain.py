@@ -179,8 +179,18 @@ def counterfactuals(
                 found.setdefault(_what(each), each)
                 if not each.is_admins:
                     break  # whoever asks has a way to get there
-    kept = sorted(found.values(), key=lambda each: (len(each.changes), each.is_admins))
-    return [each for each in kept[: 2 * FOUND_MAX] if _is_true(each, request, table, policy)][:FOUND_MAX]
+    least = _without_needless(sorted(found.values(), key=lambda each: (len(each.changes), each.is_admins)))
+    return [each for each in least[: 2 * FOUND_MAX] if _is_true(each, request, table, policy)][:FOUND_MAX]
+
+
+def _without_needless(found: Sequence[Counterfactual]) -> list[Counterfactual]:
+    """None that asks for all that another asks for, and for more: some other host takes it for less."""
+    kept: list[tuple[frozenset[str], Counterfactual]] = []
+    for each in found:
+        asked = frozenset(change.text for change in each.changes)
+        if not any(less <= asked for less, _ in kept):
+            kept.append((asked, each))
+    return [each for _, each in kept]
 
 
 def _what(each: Counterfactual) -> object:
