@@ -9,6 +9,7 @@ from __future__ import annotations
 from tests.mutants.autopilot_bugs import AUTOPILOT_BUGS
 from tests.mutants.bug import Bug, Harm
 from tests.mutants.disk_bugs import DISK_BUGS
+from tests.mutants.explaining_bugs import EXPLAINING_BUGS
 from tests.mutants.level_bugs import LEVEL_BUGS
 from tests.mutants.membership_bugs import MEMBERSHIP_BUGS
 from tests.mutants.moving_bugs import MOVING_BUGS
@@ -353,6 +354,7 @@ NETWORK = (
 CATALOG: tuple[Bug, ...] = (
     *STORE_BUGS,
     *WHEREABOUTS_BUGS,
+    *EXPLAINING_BUGS,
     *MOVING_BUGS,
     *SHARED_BUGS,
     *RUNTIME,

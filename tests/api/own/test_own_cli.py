@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import pytest
 import pytest_asyncio
 from aiohttp import web
 
@@ -16,6 +17,7 @@ from fabric.api.local.app import build_local_app
 from fabric.control.context import Cloud
 from fabric.core.membership.model import Capacity
 from fabric.runtime import local_socket
+from fabric.runtime.local_socket import AgentRefusedError, LocalClient
 from proto.commands.catalog import FlavorCreate
 from proto.commands.nodes import HostUpdate
 from proto.ids import FlavorId
@@ -124,6 +126,26 @@ async def test_explain_what_nobody_asked_for_yet(world: World, cli: Cli) -> None
     assert (done.returncode, "flavor: Flavor m9 could not be found." in done.stderr) == (1, True)
     done = await cli("explain", "--flavor", "1", "--hint", "nonsense")
     assert (done.returncode, "'nonsense' is not NAME=VALUE" in done.stderr) == (2, True)
+
+
+async def test_an_operator_needs_no_project_to_ask_about_a_group(world: World, cli: Cli) -> None:
+    body = {"server_group": {"name": "apart", "policy": "anti-affinity"}}
+    group_id = (await world.alice.at("2.64").post("/os-server-groups", body)).json["server_group"]["id"]
+    said = await cli.said("explain", "--flavor", "1", "--group", group_id, "--count", "9")
+    assert "3 of 9 fit together: 1 on h1, 1 on h2, 1 on h3" in said
+    assert f"in group {group_id} (anti-affinity)" in said
+
+
+async def test_what_the_api_would_refuse_is_refused(cli: Cli) -> None:
+    client = LocalClient(cli.directory)
+    for body, named in (
+        ({}, "'flavor' is a required property"),
+        ({"flavor": "1", "count": 0}, "count"),
+        ([], ""),
+    ):
+        with pytest.raises(AgentRefusedError) as refused:
+            await asyncio.to_thread(client.post, "/placement/explain", body)  # type: ignore[arg-type]
+        assert named in str(refused.value)
 
 
 async def test_capacity_adds_what_is_claimed_and_counts_what_fits(world: World, cli: Cli) -> None:

@@ -54,6 +54,28 @@ async def test_every_read_answers_json(client: TestClient[Any, Any], path: str) 
     assert isinstance(await answer.json(), list | dict)
 
 
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("/placement/capacity?by=rack", "by: one of host, zone, aggregate"),
+        ("/placement/rebalance?max_moves=0", "max_moves: must be a whole number from 1 to 100"),
+        ("/placement/rebalance?max_moves=many", "max_moves"),
+    ],
+)
+async def test_bad_questions_about_placement_are_named(
+    client: TestClient[Any, Any], path: str, named: str
+) -> None:
+    answer = await client.get(path)
+    assert answer.status == 400
+    assert named in (await answer.json())["error"]
+
+
+async def test_a_body_that_is_no_json_is_refused_by_explain(client: TestClient[Any, Any]) -> None:
+    answer = await client.post("/placement/explain", data=b"{")
+    assert answer.status == 400
+    assert "not JSON" in (await answer.json())["error"]
+
+
 async def test_a_token_within_bounds(client: TestClient[Any, Any]) -> None:
     answer = await client.post("/token", json={"ttl_s": TTL_S_MAX, "uses": USES_MAX})
     assert await answer.json() == {"token": "fabric1.x"}

@@ -125,6 +125,12 @@ def test_help_is_the_same_by_both_names(words: tuple[str, ...]) -> None:
         (("join", "-"), "a join token starts with fabric1."),
         (("token", "revoke", ""), "TOKEN_ID is empty"),
         (("completion", "tcsh"), "'tcsh' is not one of"),
+        (("why",), "Missing argument 'SERVER'"),
+        (("why-not", "web"), "Missing argument 'HOST'"),
+        (("explain",), "Missing option '--flavor'"),
+        (("explain", "--flavor", "1", "--count", "0"), "0 is not in the range"),
+        (("rebalance", "--plan", "--max-moves", "101"), "101 is not in the range"),
+        (("capacity", "--by", "rack"), "'rack' is not one of"),
     ],
 )  # fmt: skip
 def test_misuse_is_exit_2(argv: tuple[str, ...], said: str, tmp_path: Path) -> None:
@@ -277,6 +283,9 @@ def test_completion_scripts_are_scripts_of_their_shell(shell: str) -> None:
         ("fabric node drain h", "plain,h7"),
         ("fabric node undrain h", "plain,h7"),
         ("fabric node remove h", "plain,h7"),
+        ("fabric why-not web h", "plain,h7"),
+        ("fabric explain --host h", "plain,h7"),
+        ("fabric capacity --by z", "plain,zone"),
     ],
 )
 def test_completion_completes(words: str, found: str, tmp_path: Path) -> None:
