@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -89,6 +91,19 @@ def test_a_group_that_is_to_be_apart_stays_apart() -> None:
     assert moves(found) == [("a", "b")]
     assert found.moves[0].server_id != servers[0][1].server_id
     assert hosts.group_counts["group-1"] == {0: 1, 1: 1}
+
+
+def test_a_host_that_is_better_in_all_but_its_load_gives_all_the_same() -> None:
+    """Placed anew the servers would go to it again: it has their image, more disk and a newer hypervisor."""
+    asked = [request(f"s{number}", size=SIZE) for number in range(4)]
+    best = facts("a", disk_gb=9_000, hypervisor_version=9, images=frozenset({asked[0].image_id}))
+    for each in asked:
+        best = best.with_claim(each.resources.total())
+    hosts = table(replace(best, io_ops=0), facts("b"))
+    found = plan(
+        [Placed(request=each, host_id=best.host.host_id) for each in asked], hosts, POLICY, moves_max=9
+    )
+    assert moves(found) == [("a", "b"), ("a", "b")]
 
 
 def test_a_zone_is_not_left() -> None:
