@@ -54,9 +54,9 @@ class AgentPlacementDesk:
         found = await explanations.explain(cloud, _operator(), wish_of(body))
         return explanation_view.explanation(found, is_admin=True)
 
-    async def capacity(self, by: str, flavor: str | None) -> dict[str, Any]:
+    async def capacity(self, by: room.By, flavor: str | None) -> dict[str, Any]:
         cloud = self._need_rows("claims are counted")
-        return room_view.report(await room.capacity(cloud, _operator(), room.By(by), flavor=flavor))
+        return room_view.report(await room.capacity(cloud, _operator(), by, flavor=flavor))
 
     async def rebalance(self, moves_max: int) -> dict[str, Any]:
         cloud = self._need_rows("moves are planned")

@@ -11,7 +11,7 @@ from fabric.cli.output import json_option, print_json
 from fabric.cli.target import node_names, with_client
 from fabric.runtime.local_socket import LocalClient
 
-COUNT_MAX = 1_000
+COUNT_MAX = 1_000  # `control.explanations` has the same bound
 
 
 def _hints(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, Any]:

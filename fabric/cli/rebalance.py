@@ -8,7 +8,7 @@ from fabric.cli.output import json_option, print_json, print_table
 from fabric.cli.target import with_client
 from fabric.runtime.local_socket import LocalClient
 
-MOVES, MOVES_MAX = 10, 100
+MOVES, MOVES_MAX = 10, 100  # `control.rebalance` has the same bound
 ANSWER_TIMEOUT_S = 60.0
 _WHY = {"host_disabled": "its host is disabled", "uneven": "its host is busier"}
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fabric.control.explanations import Answer
-from fabric.core.placement.explain import Counterfactual, Explanation, HostVerdict
+from fabric.core.placement.explain import Counterfactual, HostVerdict
 from fabric.core.placement.filters import Refusal
 from fabric.core.placement.no_host import ADVICE_MAX
 from fabric.core.placement.request import PlacementRequest
@@ -179,6 +179,3 @@ def _changes(found: Sequence[Counterfactual], *, is_admin: bool) -> list[dict[st
 
 def _time(wall_ms: int) -> str:
     return datetime.fromtimestamp(wall_ms // 1_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-__all__ = ["Explanation", "explanation", "verdict", "why_not"]

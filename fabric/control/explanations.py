@@ -21,7 +21,7 @@ from fabric.core.catalog.model import Flavor
 from fabric.core.catalog.queries import ListFlavors
 from fabric.core.images.model import Image, ImageStatus
 from fabric.core.images.queries import GetImage, ImageFilter, ListImages
-from fabric.core.placement.choose import choose_batch
+from fabric.core.placement.choose import choose, claim
 from fabric.core.placement.explain import Explanation
 from fabric.core.placement.explain import explain as explain_by
 from fabric.core.placement.explain import why_not as why_not_by
@@ -34,7 +34,7 @@ from fabric.core.server_groups.queries import GetServerGroup
 from fabric.core.servers.model import FlavorSnapshot, Server
 from fabric.core.servers.queries import ListServers, ServerFilter
 from fabric.runtime.host_view import read_table
-from proto.ids import FlavorId, ImageId, LogIndex, NodeId, ProjectId, ServerGroupId, ServerId, is_uuid
+from proto.ids import FlavorId, ImageId, LogIndex, ProjectId, ServerGroupId, ServerId, is_uuid
 
 COUNT_MAX = 1_000  # as many as one request can make
 NOBODY = ServerId("00000000-0000-0000-0000-000000000000")  # so that equal hosts are told in one order
@@ -168,16 +168,15 @@ def _explained(
 ) -> tuple[Explanation, Mapping[str, int]]:
     explanation = explain_by(request, table, cloud.placement)
     fit: dict[str, int] = {}
-    each = (replace(request, server_id=ServerId(f"{NOBODY[:-4]}{number:04}")) for number in range(count))
-    for choice in choose_batch(each, table, cloud.placement):
-        if choice is not None:
-            name = _name(table, choice.host_id)
-            fit[name] = fit.get(name, 0) + 1
+    for number in range(count):
+        each = replace(request, server_id=ServerId(f"{NOBODY[:-4]}{number:04}"))
+        choice = choose(each, table, cloud.placement)
+        if choice is None:
+            break  # nor would the next, which asks for the same
+        claim(each, choice.host_id, table)
+        name = table.hosts[table.place[choice.host_id]].host.name
+        fit[name] = fit.get(name, 0) + 1
     return explanation, fit
-
-
-def _name(table: HostTable, host_id: NodeId) -> str:
-    return table.hosts[table.place[host_id]].host.name
 
 
 # ---- a request not yet made

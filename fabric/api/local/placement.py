@@ -8,9 +8,10 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from fabric.api.local.mesh import whole_parameter
+from fabric.control.rebalance import MOVES_MAX
+from fabric.control.room import By
 
-MOVES, MOVES_MAX = 10, 100
-BY = ("host", "zone", "aggregate")
+MOVES = 10
 
 
 class PlacementDesk(Protocol):
@@ -25,7 +26,7 @@ class PlacementDesk(Protocol):
         """`body`: as the API's own `explain` takes it."""
         ...
 
-    async def capacity(self, by: str, flavor: str | None) -> dict[str, Any]: ...
+    async def capacity(self, by: By, flavor: str | None) -> dict[str, Any]: ...
 
     async def rebalance(self, moves_max: int) -> dict[str, Any]: ...
 
@@ -46,10 +47,10 @@ def placement_routes(desk: PlacementDesk) -> list[web.RouteDef]:
         return web.json_response(await desk.explain(body))
 
     async def capacity(request: web.Request) -> web.Response:
-        by = request.query.get("by", BY[0])
-        if by not in BY:
-            raise web.HTTPBadRequest(text=f"by: one of {', '.join(BY)}")
-        return web.json_response(await desk.capacity(by, request.query.get("flavor")))
+        by = request.query.get("by", By.HOST.value)
+        if by not in tuple(By):
+            raise web.HTTPBadRequest(text=f"by: one of {', '.join(By)}")
+        return web.json_response(await desk.capacity(By(by), request.query.get("flavor")))
 
     async def rebalance(request: web.Request) -> web.Response:
         moves_max = whole_parameter(request, "max_moves", MOVES, 1, MOVES_MAX)
