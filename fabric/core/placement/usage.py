@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fabric.core.placement.host_facts import HostFacts
+from fabric.core.placement.host_table import OWN_CLASSES
 from fabric.core.placement.inventory import Inventory
 
 
@@ -44,7 +45,8 @@ class Usage:
 
 def inventories_of(facts: HostFacts) -> dict[str, Inventory]:
     """Of every class that it has."""
-    return facts.inventories()
+    names = (*OWN_CLASSES, *(name for name in facts.offered if name not in OWN_CLASSES))
+    return {name: inventory for name in names if (inventory := facts.inventory(name)) is not None}
 
 
 def usage_of(facts: HostFacts) -> dict[str, Usage]:
