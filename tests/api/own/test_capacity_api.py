@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from proto.commands.catalog import FlavorCreate, FlavorUpdate
 from proto.commands.nodes import HostUpdate
+from proto.commands.providers import ClassInventory, HostOffers
+from proto.ids import FlavorId
 from tests.api.compute.world import HOSTS, World
+from tests.api.placement.client import HOST_IDS, Placement
 
 ROOT = "/fabric/v1"
 
@@ -74,3 +78,27 @@ async def test_it_is_for_admins_and_bad_questions_are_named(world: World) -> Non
     for query, named in (("?by=rack", "by"), ("?flavor=m9", "flavor"), ("?surprise=1", "surprise")):
         answer = await world.admin.get(f"/capacity{query}", root=ROOT)
         assert (answer.status, named in answer.json["error"]["message"]) == (400, True), answer.data
+
+
+async def test_the_numbers_are_those_of_the_placement_api(world: World) -> None:
+    """Two views of the same rows: own classes, one that a host offers, and what servers hold of each."""
+    fpga = ClassInventory(total=4, reserved=1, max_unit=2)
+    await world.do(HostOffers(host_id=HOSTS[0], inventories={"CUSTOM_FPGA": fpga}))
+    await world.do(FlavorCreate(flavor_id=FlavorId("9"), name="m1.card", vcpus=2, memory_mb=512, root_gb=1))
+    await world.do(FlavorUpdate(flavor_id=FlavorId("9"), extra_specs_set={"resources:CUSTOM_FPGA": "1"}))
+    await world.active(world.alice, host=0, flavorRef="9")
+    await world.active(world.alice, host=1)
+    found = await capacity(world, "?flavor=m1.card")
+    assert [room["fits"] for room in found["rooms"]] == [2, 0, 0]
+    placement = Placement(world.admin)
+    for room, uuid in zip(found["rooms"], HOST_IDS, strict=True):
+        path = f"/resource_providers/{uuid}"
+        inventories = (await placement.get(f"{path}/inventories"))["inventories"]
+        usages = (await placement.get(f"{path}/usages"))["usages"]
+        assert room["resources"].keys() == inventories.keys() == usages.keys()
+        for name, told in room["resources"].items():
+            there = inventories[name]
+            assert (told["total"], told["reserved"]) == (there["total"], there["reserved"])
+            assert told["ratio"] == there["allocation_ratio"]
+            assert told["used"] == usages[name]
+    assert found["rooms"][0]["resources"]["CUSTOM_FPGA"]["free"] == 2
