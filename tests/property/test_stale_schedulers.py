@@ -98,7 +98,7 @@ class StaleSchedulers(RuleBasedStateMachine):
             image_activate(),
             node_admit(),
             *(
-                host_register(host_id, f"h{number}", vcpus=2, memory_mb=1_024, reserved_memory_mb=0)
+                host_register(host_id, f"h{number}", vcpus=2, cpu_ratio_milli=1_000)
                 for number, host_id in enumerate(HOSTS)
             ),
             QuotaSet(project_id=PROJECT, limits={"instances": -1, "cores": -1, "ram": -1}),
@@ -136,24 +136,22 @@ class StaleSchedulers(RuleBasedStateMachine):
             )
             self.do(command)
 
-    @rule(scheduler=schedulers)
-    def look(self, scheduler: int) -> None:
+    @rule(looking=st.sets(schedulers, min_size=1))
+    def look(self, looking: set[int]) -> None:
+        """All of them see the same, each in a table of its own."""
         requests = self.fold.ask(ListPlacementRequests())
         groups = tuple(sorted({each.group.group_id for each in requests if each.group is not None}))
-        facts = self.fold.ask(ListHostFacts())
-        table = HostTable(
-            (replace(each, state=MemberState.ALIVE) for each in facts),
-            self.fold.ask(GetSurroundings(group_ids=groups)),
-        )
-        self.seen[scheduler] = Seen(requests, table)
+        facts = [replace(each, state=MemberState.ALIVE) for each in self.fold.ask(ListHostFacts())]
+        around = self.fold.ask(GetSurroundings(group_ids=groups))
+        self.seen |= {scheduler: Seen(requests, HostTable(facts, around)) for scheduler in looking}
 
-    @rule(scheduler=schedulers, seed=picks)
-    def decide(self, scheduler: int, seed: int) -> None:
-        """By what it saw when it last looked; some of it, in an order of its own."""
-        seen = self.seen.get(scheduler)
-        if seen is None:
+    @rule(pick=picks)
+    def decide(self, pick: int) -> None:
+        """One of them, by what it saw when it last looked; some of it, in an order of its own."""
+        if not self.seen:
             return
-        rng = Random(seed)
+        rng = Random(pick)
+        seen = self.seen[sorted(self.seen)[pick % len(self.seen)]]
         for request in rng.sample(seen.requests, rng.randint(0, len(seen.requests))):
             choice = choose(request, seen.table, POLICY, alternates=2)
             if choice is None:
@@ -170,6 +168,14 @@ class StaleSchedulers(RuleBasedStateMachine):
                 )
                 if outcome.rejection is None or outcome.rejection[0] == "stale":
                     break
+
+    @rule(group=st.sampled_from([None, None, *GROUPS]), deciding=st.lists(picks, min_size=3, max_size=8))
+    def race(self, group: str | None, deciding: list[int]) -> None:
+        """The common way to disaster: all look, and then each decides."""
+        self.create(group, 3)
+        self.look(set(range(SCHEDULERS)))
+        for pick in deciding:
+            self.decide(pick)
 
     @rule(pick=picks)
     def delete(self, pick: int) -> None:
@@ -215,7 +221,7 @@ class StaleSchedulers(RuleBasedStateMachine):
 
 TestStaleSchedulers = StaleSchedulers.TestCase
 TestStaleSchedulers.settings = settings(
-    max_examples=40,
+    max_examples=25,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
