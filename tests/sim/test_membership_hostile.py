@@ -67,7 +67,7 @@ def vote_of(
     return Vote(**about, signature=signature)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("seed", seeds(30))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_of_two_owners_of_one_id_one_is_quarantined(seed: int) -> None:
     """A machine was cloned, keys and disk and all."""
     world = settled(8, seed)
@@ -85,7 +85,7 @@ def test_of_two_owners_of_one_id_one_is_quarantined(seed: int) -> None:
     whole_and_right(world)
 
 
-@pytest.mark.parametrize("seed", seeds(30))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_nobody_speaks_for_another(seed: int) -> None:
     world = settled(8, seed)
     liar, victim = world.nodes["n2"], world.nodes["n5"]
@@ -144,7 +144,7 @@ def verdict_of(target: SimNode, votes: Sequence[Vote]) -> Verdict:
     )
 
 
-@pytest.mark.parametrize("seed", seeds(30))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_one_who_vouches_for_the_dead_keeps_nobody_alive(seed: int) -> None:
     world = settled(10, seed)
     liar, victim = world.nodes["n4"], world.nodes["n7"]
@@ -167,7 +167,7 @@ def test_one_who_vouches_for_the_dead_keeps_nobody_alive(seed: int) -> None:
     require(world, world.everyone_sees("n7", HOST_DOWN, but=["n4"]), "a liar kept the dead alive")
 
 
-@pytest.mark.parametrize("seed", seeds(30))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_who_is_cut_off_itself_doubts_itself(seed: int) -> None:
     """In its view a majority is silent. It says nothing about them, neither then nor when it is back."""
     world = settled(12, seed)
@@ -207,7 +207,7 @@ def test_full_views_do_not_play_ping_pong(seed: int) -> None:
     whole_and_right(world)
 
 
-@pytest.mark.parametrize("seed", seeds(30))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_rotated_keys_are_followed_by_all(seed: int) -> None:
     world = settled(10, seed)
     world.rotate("n5", through="n1")

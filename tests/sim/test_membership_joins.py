@@ -47,7 +47,7 @@ def mass_join(world: World, count: int, *, door_dies: bool = False) -> int:
     return world.run_until(world.all_alive, within_ms=30_000, step_ms=step_ms)
 
 
-@pytest.mark.parametrize("seed", seeds(30))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_thirty_nodes_join_at_once_and_none_is_left_behind(seed: int) -> None:
     world = World(seed)
     assert mass_join(world, 30) <= 3_000
@@ -65,7 +65,7 @@ def test_a_hundred_nodes_join_at_once(seed: int) -> None:
     whole_and_right(world)
 
 
-@pytest.mark.parametrize("seed", seeds(30))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_the_door_dies_when_half_have_joined(seed: int) -> None:
     world = World(seed)
     assert mass_join(world, 20, door_dies=True) <= 5_000
@@ -85,7 +85,7 @@ def test_five_hundred_nodes_join_through_a_door_that_dies(seed: int) -> None:
     everybody_is_alive(world)
 
 
-@pytest.mark.parametrize("seed", seeds(30))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_one_node_joins_a_running_fabric_through_any_member(seed: int) -> None:
     world = settled(12, seed)
     world.join("late", through=world.rng.choice(names(12)))
@@ -94,7 +94,7 @@ def test_one_node_joins_a_running_fabric_through_any_member(seed: int) -> None:
     whole_and_right(world)
 
 
-@pytest.mark.parametrize("seed", seeds(30))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_join_with_dead_seeds_and_the_snapshot_of_a_long_gone_fabric(seed: int) -> None:
     """The newcomer's disk knows twenty machines nobody can find any more, and three members who are down."""
     world = settled(9, seed)
@@ -118,7 +118,7 @@ def test_join_with_dead_seeds_and_the_snapshot_of_a_long_gone_fabric(seed: int) 
         require(world, ALIVE not in states, f"{node.machine} was raised from the dead: {states}")
 
 
-@pytest.mark.parametrize("seed", seeds(30))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_nobody_gets_in_without_a_certificate_or_with_another_fabrics_frames(seed: int) -> None:
     world = settled(6, seed)
     intruder = world.node("intruder")

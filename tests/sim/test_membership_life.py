@@ -15,7 +15,7 @@ from tests.sim.seeds import few_seeds, seeds
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("seed", seeds(30))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_a_fabric_that_suffered_everything_is_whole_in_peace(seed: int) -> None:
     Life(seed).live()
 

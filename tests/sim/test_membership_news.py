@@ -21,7 +21,7 @@ LOAD_BYTES = 400  # the tree's payload and the lazy links' share of one update, 
 
 @pytest.mark.parametrize(
     ("count", "seed"),
-    [*((10, s) for s in seeds(30)), *((40, s) for s in few_seeds(2)), *((100, s) for s in few_seeds(2))],
+    [*((10, s) for s in seeds(20)), *((40, s) for s in few_seeds(2)), *((100, s) for s in few_seeds(2))],
 )
 def test_a_record_reaches_all_at_once(count: int, seed: int) -> None:
     world = settled(count, seed)
@@ -78,7 +78,7 @@ def test_an_idle_fabric_is_quiet(seed: int) -> None:
     ("count", "storm_s", "seed"),
     [
         *((10, 60, s) for s in few_seeds(10)),
-        *((10, 20, s) for s in seeds(30)),
+        *((10, 20, s) for s in seeds(20)),
         *((30, 60, s) for s in few_seeds(1)),
     ],
 )
