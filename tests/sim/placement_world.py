@@ -33,9 +33,6 @@ class PlacementWorld(ControlWorld):
             host.supplement = Supplement(inventories={FPGA: Inventory(total=FPGAS, max_unit=FPGAS)})
 
     async def _make_rows(self) -> None:
-        state = self.conductor.state
-        assert state is not None
-        await state.raise_level(2)
         await super()._make_rows()
         wanted = {f"resources:{FPGA}": "1"}
         wish = await self.do(FlavorUpdate(flavor_id=LARGE, extra_specs_set=wanted), RequestId("init-specs"))

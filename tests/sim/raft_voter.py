@@ -223,6 +223,7 @@ class SimVoter(VoterDisk):
             return
         bystander = self._world.bystander
         was_leading, commit_before = self.node.role is Role.LEADER, self.node.commit_index
+        term_before = self.node.term  # a leader of the past commits what the next one says
         counted = self.node.configuration
         try:
             ready = self.node.handle(event, self._world.now_ms)
@@ -233,7 +234,7 @@ class SimVoter(VoterDisk):
             bystander.on_role(self.node)
             if self.node.role is Role.LEADER:
                 self._world.elected(self.me)
-        elif self.node.commit_index > commit_before:
+        elif self.node.commit_index > commit_before and self.node.term == term_before:
             bystander.on_leader_commit(self.node, counted, self._world.durable_logs())
         for entry in ready.committed:
             bystander.on_commit(self.me, self.node.term, entry)
