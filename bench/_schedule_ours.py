@@ -22,9 +22,10 @@ from fabric.core.placement.host_facts import AggregateFacts, HostFacts, Surround
 from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.no_host import no_host
 from fabric.core.placement.policy import policy_of
-from fabric.core.placement.request import GroupPolicy, GroupWish, PlacementRequest
+from fabric.core.placement.request import GroupWish, PlacementRequest
 from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
 from fabric.core.placement.settings import PlacementSettings
+from fabric.core.server_groups.model import GroupPolicy
 from fabric.core.servers.model import FlavorSnapshot
 from fabric.runtime.scheduler_loop import ALTERNATES
 from proto.ids import FlavorId, ImageId, NodeId, ProjectId, ServerId

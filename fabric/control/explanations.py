@@ -27,9 +27,9 @@ from fabric.core.placement.explain import explain as explain_by
 from fabric.core.placement.explain import why_not as why_not_by
 from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.queries import GetPlacementRequest
-from fabric.core.placement.request import NO_IMAGE, GroupPolicy, GroupWish, PlacementRequest
+from fabric.core.placement.request import NO_IMAGE, GroupWish, PlacementRequest
 from fabric.core.queries import BadFilterError, Page
-from fabric.core.server_groups.model import ServerGroup
+from fabric.core.server_groups.model import GroupPolicy, ServerGroup
 from fabric.core.server_groups.queries import GetServerGroup
 from fabric.core.servers.model import FlavorSnapshot, Server
 from fabric.core.servers.queries import ListServers, ServerFilter

@@ -7,7 +7,7 @@ from fabric.control.context import Caller, Cloud
 from fabric.control.errors import InvalidError, NotFoundError
 from fabric.control.propose import propose
 from fabric.core.queries import MarkerNotFoundError, Page
-from fabric.core.server_groups.model import Policy, ServerGroup
+from fabric.core.server_groups.model import GroupPolicy, ServerGroup
 from fabric.core.server_groups.queries import GetServerGroup, ListServerGroups
 from proto.commands.server_groups import ServerGroupCreate, ServerGroupDelete
 from proto.ids import ServerGroupId, is_uuid, new_uuid
@@ -40,11 +40,11 @@ async def get_server_group(cloud: Cloud, caller: Caller, group_id: str) -> Serve
 
 
 async def create_server_group(
-    cloud: Cloud, caller: Caller, *, name: str, rule: Policy, max_server_per_host: int | None
+    cloud: Cloud, caller: Caller, *, name: str, rule: GroupPolicy, max_server_per_host: int | None
 ) -> ServerGroup:
     """`max_server_per_host` is for anti-affinity alone. Raises: ForbiddenError, InvalidError, QuotaError."""
     policy.require(caller, "compute:server_groups:create")
-    if max_server_per_host is not None and rule is not Policy.ANTI_AFFINITY:
+    if max_server_per_host is not None and rule is not GroupPolicy.ANTI_AFFINITY:
         raise InvalidError("Only anti-affinity policy supports rules.")
     group = ServerGroup(
         group_id=ServerGroupId(new_uuid()),

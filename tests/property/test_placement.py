@@ -15,8 +15,9 @@ from fabric.core.placement.host_facts import AggregateFacts, HostFacts, Surround
 from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.inventory import Inventory
 from fabric.core.placement.policy import policy_of
-from fabric.core.placement.request import GroupPolicy, GroupWish, PlacementRequest
+from fabric.core.placement.request import GroupWish, PlacementRequest
 from fabric.core.placement.settings import PlacementSettings
+from fabric.core.server_groups.model import GroupPolicy
 from proto.ids import NodeId
 from tests.fixtures.compute_rows import host
 from tests.fixtures.placement_rows import facts, request

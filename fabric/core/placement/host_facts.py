@@ -14,7 +14,6 @@ from proto.ids import ImageId, NodeId, ServerId
 # A suspect is not dead yet: refusing it would empty the table at each lost heartbeat, and a host that
 # does die is caught by the build deadline. A stalled agent and one that is stopping build nothing.
 USABLE_STATES = frozenset({MemberState.ALIVE, MemberState.SUSPECT})
-ZONE_KEY = "availability_zone"  # of an aggregate's metadata
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

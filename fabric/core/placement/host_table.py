@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fabric.core.placement.host_facts import ZONE_KEY, AggregateFacts, HostFacts, Surroundings
+from fabric.core.aggregates.model import ZONE_KEY
+from fabric.core.placement.host_facts import AggregateFacts, HostFacts, Surroundings
 from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
 from proto.ids import NodeId, ServerId
 

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from fabric.core.placement.resources import ResourceRequest, resource_request
+from fabric.core.server_groups.model import GroupPolicy
 from fabric.core.servers.model import FlavorSnapshot, Server
 from proto.ids import ImageId, NodeId, ProjectId, RequestId, ServerId
 
 NO_REQUEST = RequestId("")
 NO_IMAGE = ImageId("")  # of a server that boots from a volume
-
-
-class GroupPolicy(StrEnum):
-    """Of a server group. Source: Nova's `os-server-groups`."""
-
-    AFFINITY = "affinity"
-    ANTI_AFFINITY = "anti-affinity"
-    SOFT_AFFINITY = "soft-affinity"
-    SOFT_ANTI_AFFINITY = "soft-anti-affinity"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

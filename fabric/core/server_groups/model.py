@@ -8,7 +8,7 @@ from enum import StrEnum
 from proto.ids import ProjectId, ServerGroupId, ServerId, UserId
 
 
-class Policy(StrEnum):
+class GroupPolicy(StrEnum):
     """Values are Nova's own. The soft ones are wishes: the scheduler weighs them and nobody enforces them."""
 
     AFFINITY = "affinity"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, case, delete, func, insert, select
 
-from fabric.core.server_groups.model import Policy
+from fabric.core.server_groups.model import GroupPolicy
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, Result, reject, single
 from fabric.store.apply.lookups import need_project
@@ -77,11 +77,11 @@ def create_group(context: ApplyContext, command: ServerGroupCreate) -> Result:
 
 
 def _check_policy(command: ServerGroupCreate) -> None:
-    if command.policy not in [policy.value for policy in Policy]:
+    if command.policy not in [policy.value for policy in GroupPolicy]:
         reject("invalid", f"There is no server group policy {command.policy}.")
     if command.max_server_per_host is None:
         return
-    if command.policy != Policy.ANTI_AFFINITY.value:
+    if command.policy != GroupPolicy.ANTI_AFFINITY.value:
         reject("invalid", "Only anti-affinity policy supports rules.")
     if command.max_server_per_host < 1:
         reject("invalid", "max_server_per_host must be 1 or more.")
@@ -128,12 +128,12 @@ def need_policy(context: ApplyContext, server_id: str, host: AnyRow) -> None:
     group = context.row(_GROUP_OF, {"server_id": server_id})
     if group is None:
         return
-    if group.policy not in (Policy.AFFINITY.value, Policy.ANTI_AFFINITY.value):
+    if group.policy not in (GroupPolicy.AFFINITY.value, GroupPolicy.ANTI_AFFINITY.value):
         return
     counted = context.row(_PLACED, {"host_id": host.host_id, "group_id": group.group_id})
     assert counted is not None
     placed, here = int(counted[0]), int(counted[1])
-    if group.policy == Policy.ANTI_AFFINITY.value:
+    if group.policy == GroupPolicy.ANTI_AFFINITY.value:
         most = group.max_server_per_host or DEFAULT_MAX_SERVER_PER_HOST
         if here >= most:
             reject(

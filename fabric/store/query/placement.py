@@ -10,17 +10,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
+from fabric.core.aggregates.model import ZONE_KEY
 from fabric.core.nodes.queries import ListHosts
-from fabric.core.placement.host_facts import ZONE_KEY, AggregateFacts, HostFacts, Surroundings, facts_of
+from fabric.core.placement.host_facts import AggregateFacts, HostFacts, Surroundings, facts_of
 from fabric.core.placement.queries import (
     GetPlacementRequest,
     GetSurroundings,
     ListHostFacts,
     ListPlacementRequests,
 )
-from fabric.core.placement.request import GroupPolicy, GroupWish, PlacementRequest, request_of
+from fabric.core.placement.request import GroupWish, PlacementRequest, request_of
 from fabric.core.providers.queries import ListCustomClaims, ListHostOffers
 from fabric.core.providers.tree import host_traits
+from fabric.core.server_groups.model import GroupPolicy
 from fabric.core.servers.states import TaskState, VmState
 from fabric.store import tables as t
 from fabric.store.query.among import among, rows_among

@@ -14,7 +14,7 @@ from fabric.api.faults import ApiError
 from fabric.api.request import body, caller, cloud, microversion
 from fabric.api.responses import empty_response, json_response
 from fabric.control import server_groups
-from fabric.core.server_groups.model import Policy
+from fabric.core.server_groups.model import GroupPolicy
 
 
 def _group_id(request: web.Request) -> str:
@@ -44,7 +44,7 @@ async def create(request: web.Request) -> web.Response:
         cloud(request),
         caller(request),
         name=wanted["name"],
-        rule=Policy(named),
+        rule=GroupPolicy(named),
         max_server_per_host=_most(wanted),
     )
     return json_response({"server_group": view.shown(made, version)})

@@ -11,7 +11,8 @@ import numpy as np
 from fabric.core.placement.changes import Change, ask_otherwise
 from fabric.core.placement.filters.contract import Refusal
 from fabric.core.placement.host_table import HostTable, Mask
-from fabric.core.placement.request import GroupPolicy, PlacementRequest
+from fabric.core.placement.request import PlacementRequest
+from fabric.core.server_groups.model import GroupPolicy
 
 
 class ServerGroupAffinityFilter:

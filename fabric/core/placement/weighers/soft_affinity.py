@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fabric.core.placement.host_table import HostTable, Ints
-from fabric.core.placement.request import GroupPolicy, PlacementRequest
+from fabric.core.placement.request import PlacementRequest
+from fabric.core.server_groups.model import GroupPolicy
 
 
 class SoftGroupWeigher:

@@ -11,9 +11,10 @@ from fabric.core.placement.filters import DEFAULT_FILTERS
 from fabric.core.placement.host_table import COLUMNS_MAX, HostTable
 from fabric.core.placement.no_host import no_host
 from fabric.core.placement.policy import Parts, Policy, policy_of
-from fabric.core.placement.request import GroupPolicy, PlacementRequest
+from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.settings import PlacementSettings
 from fabric.core.placement.weighers import WEIGHERS
+from fabric.core.server_groups.model import GroupPolicy
 from proto.ids import ImageId
 from tests.fixtures.compute_rows import host
 from tests.fixtures.placement_rows import aggregate, facts, group, members, request, table

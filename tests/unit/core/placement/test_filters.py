@@ -15,8 +15,9 @@ from fabric.core.placement.host_facts import NumaCell
 from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.inventory import Inventory
 from fabric.core.placement.policy import Policy
-from fabric.core.placement.request import GroupPolicy, PlacementRequest
+from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.settings import PlacementSettings
+from fabric.core.server_groups.model import GroupPolicy
 from proto.ids import ImageId
 from tests.fixtures.compute_rows import uuid_of
 from tests.fixtures.placement_rows import aggregate, facts, group, members, request, table

@@ -14,8 +14,8 @@ from fabric.core.placement.host_facts import Surroundings
 from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.inventory import Inventory
 from fabric.core.placement.policy import Policy, policy_of
-from fabric.core.placement.request import GroupPolicy
 from fabric.core.placement.settings import PlacementSettings
+from fabric.core.server_groups.model import GroupPolicy
 from tests.fixtures.placement_rows import aggregate, facts, group, members, request, table
 
 POLICY = policy_of(PlacementSettings())

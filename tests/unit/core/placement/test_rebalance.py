@@ -12,8 +12,9 @@ from fabric.core.placement.host_facts import HostFacts
 from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.policy import policy_of
 from fabric.core.placement.rebalance import Placed, Plan, Reason, plan
-from fabric.core.placement.request import GroupPolicy, PlacementRequest
+from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.settings import PlacementSettings
+from fabric.core.server_groups.model import GroupPolicy
 from proto.ids import NodeId
 from tests.fixtures.placement_rows import aggregate, facts, group, members, request, table
 

@@ -13,10 +13,11 @@ from fabric.core.placement.host_facts import HostFacts
 from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.inventory import Inventory
 from fabric.core.placement.policy import policy_of
-from fabric.core.placement.request import GroupPolicy, PlacementRequest
+from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.room import UNBOUNDED, how_many_more
 from fabric.core.placement.settings import PlacementSettings
 from fabric.core.placement.usage import together, usage_of
+from fabric.core.server_groups.model import GroupPolicy
 from tests.fixtures.placement_rows import aggregate, facts, group, members, request, table
 
 POLICY = policy_of(PlacementSettings())
