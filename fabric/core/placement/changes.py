@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fabric.core.placement.host_facts import AggregateFacts, HostFacts, Surroundings
+from fabric.core.placement.host_facts import AggregateFacts, HostFacts
 from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.request import PlacementRequest
 
@@ -94,8 +94,6 @@ def other_aggregate(text: str, aggregate: AggregateFacts, value: Any, **fields: 
             replace(each, **fields) if each.aggregate_id == aggregate.aggregate_id else each
             for each in around.aggregates
         )
-        table.surround(
-            Surroundings(aggregates=others, group_hosts=around.group_hosts, server_hosts=around.server_hosts)
-        )
+        table.surround(replace(around, aggregates=others))
 
     return Change(text=text, kind="aggregate", subject=aggregate.name, value=value, rebuild=rebuild)

@@ -8,12 +8,14 @@ from hashlib import blake2b
 
 import numpy as np
 
+from fabric.core.placement.filters import HostFilter
 from fabric.core.placement.host_table import Floats, Hashes, HostTable, Ints, Mask
 from fabric.core.placement.policy import Policy
 from fabric.core.placement.request import PlacementRequest
 from proto.ids import NodeId, ServerId
 
 Places = Ints  # of hosts, ascending
+Masks = Sequence[tuple[HostFilter, Mask]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +64,22 @@ def claim(request: PlacementRequest, host_id: NodeId, table: HostTable) -> None:
 
 def fitting(request: PlacementRequest, table: HostTable, policy: Policy) -> Places:
     """The places of hosts that pass every filter."""
-    passing: Mask | None = None
-    for each in policy.filters:
-        if each.applies(request, table):
-            mask = each.passes(request, table)
-            passing = mask if passing is None else passing & mask
-    if passing is None:
+    return passing(masks_of(request, table, policy), table)
+
+
+def masks_of(request: PlacementRequest, table: HostTable, policy: Policy) -> Masks:
+    """Of each filter that has a say, in their order: which hosts it passes."""
+    return [(each, each.passes(request, table)) for each in policy.filters if each.applies(request, table)]
+
+
+def passing(masks: Masks, table: HostTable) -> Places:
+    """The places that all of them pass."""
+    all_pass: Mask | None = None
+    for _, mask in masks:
+        all_pass = mask if all_pass is None else all_pass & mask
+    if all_pass is None:
         return np.arange(len(table), dtype=np.int64)
-    return np.flatnonzero(passing)
+    return np.flatnonzero(all_pass)
 
 
 def weigh(request: PlacementRequest, table: HostTable, policy: Policy, places: Places) -> Floats:

@@ -11,9 +11,9 @@ from itertools import islice, product
 import numpy as np
 
 from fabric.core.placement.changes import Change
-from fabric.core.placement.choose import choose, fitting, ranked, weigh
-from fabric.core.placement.filters import HostFilter, Refusal
-from fabric.core.placement.host_table import HostTable, Ints, Mask
+from fabric.core.placement.choose import Masks, choose, fitting, masks_of, passing, ranked, weigh
+from fabric.core.placement.filters import Refusal
+from fabric.core.placement.host_table import HostTable, Ints
 from fabric.core.placement.policy import Policy
 from fabric.core.placement.request import PlacementRequest
 
@@ -62,8 +62,8 @@ class Explanation:
 
 
 def explain(request: PlacementRequest, table: HostTable, policy: Policy) -> Explanation:
-    masks = _masks(request, table, policy)
-    places = fitting(request, table, policy)
+    masks = masks_of(request, table, policy)
+    places = passing(masks, table)
     weights = weigh(request, table, policy, places)
     by_weigher = _by_weigher(request, table, policy, places)
     at = {int(place): number for number, place in enumerate(places)}
@@ -82,19 +82,19 @@ def explain(request: PlacementRequest, table: HostTable, policy: Policy) -> Expl
     verdicts += [
         HostVerdict(host_name=table.hosts[place].host.name, refusals=told[place]) for place in refused
     ]
-    found = () if best else counterfactuals(request, table, policy, refused[:NEAREST])
+    found = () if best else counterfactuals(request, table, policy, masks, refused[:NEAREST])
     chosen = table.hosts[best[0]].host.name if best else None
     return Explanation(request=request, chosen=chosen, verdicts=tuple(verdicts), counterfactuals=tuple(found))
 
 
 def why_not(request: PlacementRequest, table: HostTable, policy: Policy, place: int) -> Explanation:
     """Of one host, and what would let it pass; `chosen` is whom the server would go to now."""
-    masks = _masks(request, table, policy)
+    masks = masks_of(request, table, policy)
     refusals = refusals_at(request, table, masks, place)
     choice = choose(request, table, policy)
     verdict = HostVerdict(host_name=table.hosts[place].host.name, refusals=refusals)
     if not refusals:
-        places = fitting(request, table, policy)
+        places = passing(masks, table)
         at = int(np.searchsorted(places, place))
         weights = weigh(request, table, policy, places)
         named = {n: float(c[at]) for n, c in _by_weigher(request, table, policy, places).items()}
@@ -103,43 +103,34 @@ def why_not(request: PlacementRequest, table: HostTable, policy: Policy, place: 
         request=request,
         chosen=None if choice is None else table.hosts[table.place[choice.host_id]].host.name,
         verdicts=(verdict,),
-        counterfactuals=tuple(counterfactuals(request, table, policy, [place])) if refusals else (),
+        counterfactuals=tuple(counterfactuals(request, table, policy, masks, [place])) if refusals else (),
     )
 
 
 # ---- verdicts
 
-_Masks = Sequence[tuple[HostFilter, Mask]]
 
-
-def _masks(request: PlacementRequest, table: HostTable, policy: Policy) -> _Masks:
-    return [(each, each.passes(request, table)) for each in policy.filters if each.applies(request, table)]
-
-
-def refusals_at(
-    request: PlacementRequest, table: HostTable, masks: _Masks, place: int
-) -> tuple[Refusal, ...]:
+def refusals_at(request: PlacementRequest, table: HostTable, masks: Masks, place: int) -> tuple[Refusal, ...]:
     return tuple(each.refusal(request, table, place) for each, mask in masks if not mask[place])
 
 
-def first_refusals(request: PlacementRequest, table: HostTable, policy: Policy) -> list[tuple[str, Refusal]]:
+def first_refusals(request: PlacementRequest, table: HostTable, masks: Masks) -> list[tuple[str, Refusal]]:
     """(host's name, what the first filter that refuses it says), of each host that is refused."""
-    masks = _masks(request, table, policy)
     if not masks:
         return []
-    passing = np.array([mask for _, mask in masks]).reshape(len(masks), len(table))
-    refused = np.flatnonzero(~passing.all(axis=0))
-    firsts = passing.argmin(axis=0)  # the first that says no
+    passes = np.array([mask for _, mask in masks]).reshape(len(masks), len(table))
+    refused = np.flatnonzero(~passes.all(axis=0))
+    firsts = passes.argmin(axis=0)  # the first that says no
     return [
         (table.hosts[place].host.name, masks[firsts[place]][0].refusal(request, table, place))
         for place in refused.tolist()
     ]
 
 
-def nearest(request: PlacementRequest, table: HostTable, policy: Policy, count: int) -> list[int]:
+def nearest(table: HostTable, masks: Masks, count: int) -> list[int]:
     """The places of that many hosts whom the fewest filters refuse."""
     refusing: Ints = np.zeros(len(table), dtype=np.int64)
-    for _, mask in _masks(request, table, policy):
+    for _, mask in masks:
         refusing += ~mask
     return [int(place) for place in np.argsort(refusing, kind="stable")[:count]]
 
@@ -167,13 +158,13 @@ def _by_weigher(
 
 
 def counterfactuals(
-    request: PlacementRequest, table: HostTable, policy: Policy, places: Sequence[int]
+    request: PlacementRequest, table: HostTable, policy: Policy, masks: Masks, places: Sequence[int]
 ) -> list[Counterfactual]:
     """For these hosts, the least changes first; those that whoever asks can make before an operator's. Each
-    was tried: the core, run again with it, chooses a host."""
+    was tried: the core, run again with it, chooses a host. `masks`: of the request as it is."""
     found: dict[object, Counterfactual] = {}
     for place in places:
-        for changes in _combinations(request, table, policy, place):
+        for changes in _combinations(request, table, masks, place):
             if _lets_pass(changes, request, table, policy, place):
                 each = Counterfactual(host_name=table.hosts[place].host.name, changes=changes)
                 found.setdefault(_what(each), each)
@@ -202,10 +193,10 @@ def _what(each: Counterfactual) -> object:
 
 
 def _combinations(
-    request: PlacementRequest, table: HostTable, policy: Policy, place: int
+    request: PlacementRequest, table: HostTable, masks: Masks, place: int
 ) -> Iterator[tuple[Change, ...]]:
     """One cure for each filter that refuses the host, the first ones first."""
-    refusing = [each for each, mask in _masks(request, table, policy) if not mask[place]]
+    refusing = [each for each, mask in masks if not mask[place]]
     cures = [tuple(each.cures(request, table, place)) for each in refusing]
     if all(cures):
         yield from islice(product(*cures), TRIED_MAX)
@@ -224,15 +215,8 @@ def _lets_pass(
 
 def _is_true(each: Counterfactual, request: PlacementRequest, table: HostTable, policy: Policy) -> bool:
     """Among all hosts."""
-    if all(change.kind == "request" for change in each.changes):
-        whole = table  # nothing of it is written to
-        wanted = request
-        for change in each.changes:
-            wanted = change.edit(wanted)
-    else:
-        whole = table.copy()
-        wanted = _changed(each.changes, request, whole)
-    return choose(wanted, whole, policy) is not None
+    whole = table.copy() if each.is_admins else table  # a change of the request writes to none
+    return choose(_changed(each.changes, request, whole), whole, policy) is not None
 
 
 def _changed(changes: tuple[Change, ...], request: PlacementRequest, table: HostTable) -> PlacementRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fabric.core.placement.choose import masks_of
 from fabric.core.placement.explain import counterfactuals, first_refusals, nearest
 from fabric.core.placement.filters import Refusal
 from fabric.core.placement.host_table import HostTable
@@ -59,8 +60,9 @@ class NoHost:
 
 def no_host(request: PlacementRequest, table: HostTable, policy: Policy) -> NoHost:
     """Of a request that nobody can take."""
-    refusals = first_refusals(request, table, policy)
-    found = counterfactuals(request, table, policy, nearest(request, table, policy, ADVICE_HOSTS))
+    masks = masks_of(request, table, policy)
+    refusals = first_refusals(request, table, masks)
+    found = counterfactuals(request, table, policy, masks, nearest(table, masks, ADVICE_HOSTS))
     return NoHost(
         server_id=request.server_id,
         asked=request.resources.total(),

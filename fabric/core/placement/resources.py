@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fabric.core.placement.claim import claim_of
 from fabric.core.servers.model import FlavorSnapshot
 
 VCPU, PCPU, MEMORY_MB, DISK_GB = "VCPU", "PCPU", "MEMORY_MB", "DISK_GB"
-MB_PER_GB = 1024
 AMOUNT_MAX = (1 << 31) - 1  # Placement's largest integer
 
 STANDARD_CLASSES = (
@@ -99,15 +99,10 @@ def resource_request(
 
 
 def flavor_resources(flavor: FlavorSnapshot) -> dict[str, int]:
-    """By the flavor's own numbers. Disk counts root, ephemeral and swap, swap rounded up to whole GB.
-    Dedicated processors are PCPU."""
+    """By the flavor's own numbers, as `claim_of` has them. Dedicated processors are PCPU."""
     processors = PCPU if flavor.extra_specs.get("hw:cpu_policy") == "dedicated" else VCPU
-    swap_gb = (flavor.swap_mb + MB_PER_GB - 1) // MB_PER_GB
-    return {
-        processors: flavor.vcpus,
-        MEMORY_MB: flavor.memory_mb,
-        DISK_GB: flavor.root_gb + flavor.ephemeral_gb + swap_gb,
-    }
+    claim = claim_of(flavor)
+    return {processors: claim.vcpus, MEMORY_MB: claim.memory_mb, DISK_GB: claim.disk_gb}
 
 
 def amount_of(value: str) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fabric.core.placement.choose import choose, claim, fitting, ranked, weigh
+from fabric.core.placement.choose import choose, claim, fitting, masks_of, ranked, weigh
 from fabric.core.placement.explain import first_refusals, nearest
 from fabric.core.placement.host_facts import Surroundings
 from fabric.core.placement.host_table import HostTable
@@ -170,7 +170,10 @@ def test_the_nearest_are_those_whom_the_fewest_filters_refuse_and_each_names_the
         facts("middle", vcpus=1, memory_mb=1),
     )
     asked = request(size={"vcpus": 4})
-    assert nearest(asked, hosts, POLICY, 2) == [1, 2]
-    said = [(name, refusal.filter_name) for name, refusal in first_refusals(asked, hosts, POLICY)]
+    assert nearest(hosts, masks_of(asked, hosts, POLICY), 2) == [1, 2]
+    said = [
+        (name, refusal.filter_name)
+        for name, refusal in first_refusals(asked, hosts, masks_of(asked, hosts, POLICY))
+    ]
     assert said == [("worst", "ComputeFilter"), ("best", "CoreFilter"), ("middle", "RamFilter")]
-    assert first_refusals(asked, hosts, Policy((), ())) == []
+    assert first_refusals(asked, hosts, masks_of(asked, hosts, Policy((), ()))) == []
