@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fabric.core.placement.choose import Choice, choose, claim
@@ -176,12 +176,12 @@ class SchedulerLoop:
         a later, better choice."""
         fields = {"server": request.server_id, "request_id": request.request_id}
         async with slots:
-            for command, is_last in _with_last(commands):
+            for command in commands:
                 request_id = derive_request_id(request.request_id, f"place/{new_uuid()}")
                 try:
                     await self._state.propose(command, request_id=request_id)
                 except CommandRejectedError as error:
-                    if error.reason in _OTHER_HOST and not is_last:
+                    if error.reason in _OTHER_HOST and command is not commands[-1]:
                         log.info("placement tries an alternate", extra={**fields, "reason": error.reason})
                         continue
                     self._rejected(error.reason, fields, result)
@@ -220,11 +220,6 @@ class SchedulerLoop:
         self._failures.note(entry, self._clock.monotonic_ms())
         if entry.command.KIND.startswith(ServerCreate.KIND) or entry.applied.result.get("unplaced"):
             self._wake.set()
-
-
-def _with_last(commands: Sequence[Command]) -> Iterator[tuple[Command, bool]]:
-    for number, command in enumerate(commands, 1):
-        yield command, number == len(commands)
 
 
 def _places(request: PlacementRequest, choice: Choice, fence: Fence) -> list[Command]:

@@ -116,7 +116,7 @@ WHEREABOUTS_BUGS = (
         name="the next best host is not tried",
         harm=L,
         file="fabric/runtime/scheduler_loop.py",
-        old="                    if error.reason in _OTHER_HOST and not is_last:\n",
+        old="                    if error.reason in _OTHER_HOST and command is not commands[-1]:\n",
         new="                    if False:\n",
         tests=("tests/unit/runtime/test_scheduler_loop.py",),
     ),

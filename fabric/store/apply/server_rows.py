@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, delete, update
 from fabric.core.servers.states import LEGAL, VmState
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, reject
+from fabric.store.apply.failed_builds import forget_failed_builds
 from fabric.store.apply.ports import ACTIVE, DOWN, ports_of_server, release_ports, write_port
 from fabric.store.apply.server_groups import leave_group
 from fabric.store.prepared import AnyRow, prepared
@@ -21,9 +22,6 @@ _UPDATE = prepared(update(t.servers).where(t.servers.c.server_id == bindparam("k
 _DELETE = prepared(delete(t.servers).where(t.servers.c.server_id == bindparam("key")))
 _DELETE_HINTS = prepared(
     delete(level2.server_hints).where(level2.server_hints.c.server_id == bindparam("gone"))
-)
-_DELETE_FAILED_BUILDS = prepared(
-    delete(level2.failed_builds).where(level2.failed_builds.c.server_id == bindparam("gone"))
 )
 
 
@@ -61,7 +59,7 @@ def remove_server(context: ApplyContext, server_id: str) -> None:
     if context.is_at(level2.LEVEL):
         leave_group(context, server_id)
         context.write(_DELETE_HINTS, {"gone": server_id})
-        context.write(_DELETE_FAILED_BUILDS, {"gone": server_id})
+        forget_failed_builds(context, server_id)
     context.write(_DELETE, {"key": server_id})
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, select
+from sqlalchemy import Connection, Row, Select, func, select
 
-from fabric.core.aggregates.model import ZONE_KEY
+from fabric.core.aggregates.queries import ListAggregates
 from fabric.core.nodes.queries import ListHosts
 from fabric.core.placement.host_facts import AggregateFacts, HostFacts, Surroundings, facts_of
 from fabric.core.placement.queries import (
@@ -25,12 +25,13 @@ from fabric.core.providers.tree import host_traits
 from fabric.core.server_groups.model import GroupPolicy
 from fabric.core.servers.states import TaskState, VmState
 from fabric.store import tables as t
+from fabric.store.query.aggregates import list_aggregates
 from fabric.store.query.among import among, rows_among
 from fabric.store.query.level import is_at, level_of
 from fabric.store.query.nodes import list_hosts
 from fabric.store.query.providers import list_custom_claims, list_host_offers
 from fabric.store.query.registry import answers
-from fabric.store.query.servers import rows_of_servers, server_of
+from fabric.store.query.servers import row_of_server, rows_of_servers, server_of
 from fabric.store.tables import level2
 from proto.ids import ImageId, NodeId, ServerId
 
@@ -55,8 +56,6 @@ _BUSY = (
     .group_by(_S.host_id)
 )
 _HOLDERS = select(t.images.c.image_id, t.images.c.node_id).where(t.images.c.node_id.is_not(None))
-_AGGREGATES = select(level2.aggregates).order_by(level2.aggregates.c.aggregate_id)
-_MEMBERSHIP = select(level2.aggregate_hosts)
 _PLACED_MEMBERS = (
     select(_M.group_id, _S.host_id, _S.server_id)
     .select_from(level2.server_group_members.join(t.servers, _S.server_id == _M.server_id))
@@ -71,11 +70,6 @@ def _unplaced(level: int) -> Select[Any]:
     return rows_of_servers(level).where(*waiting).order_by(_S.created_ms, _S.server_id)
 
 
-@cache
-def _one(level: int) -> Select[Any]:
-    return rows_of_servers(level).where(_S.server_id == bindparam("id"))
-
-
 @answers(ListPlacementRequests)
 def list_placement_requests(
     connection: Connection, query: ListPlacementRequests
@@ -86,7 +80,7 @@ def list_placement_requests(
 @answers(GetPlacementRequest)
 def get_placement_request(connection: Connection, query: GetPlacementRequest) -> PlacementRequest | None:
     found = _requests(
-        connection, connection.execute(_one(level_of(connection)), {"id": query.server_id}).all()
+        connection, connection.execute(row_of_server(level_of(connection)), {"id": query.server_id}).all()
     )
     return found[0] if found else None
 
@@ -167,7 +161,7 @@ def list_host_facts(connection: Connection, query: ListHostFacts) -> tuple[HostF
 
 def _without(connection: Connection, found: list[HostFacts], server_id: ServerId) -> list[HostFacts]:
     """As if that server was nowhere."""
-    row = connection.execute(_one(level_of(connection)), {"id": server_id}).first()
+    row = connection.execute(row_of_server(level_of(connection)), {"id": server_id}).first()
     if row is None or row.host_id is None:
         return found
     (request,) = _requests(connection, [row])
@@ -190,21 +184,13 @@ def get_surroundings(connection: Connection, query: GetSurroundings) -> Surround
         if row.server_id != query.except_server:
             hosts = group_hosts.setdefault(row.group_id, {})
             hosts[row.host_id] = hosts.get(row.host_id, 0) + 1
-    return Surroundings(
-        aggregates=tuple(_aggregates(connection)), group_hosts=group_hosts, server_hosts=server_hosts
-    )
-
-
-def _aggregates(connection: Connection) -> Iterable[AggregateFacts]:
-    hosts: dict[int, set[NodeId]] = {}
-    for row in connection.execute(_MEMBERSHIP):
-        hosts.setdefault(row.aggregate_id, set()).add(row.host_id)
-    for row in connection.execute(_AGGREGATES):
-        yield AggregateFacts(
-            aggregate_id=row.aggregate_id,
-            name=row.name,
-            metadata=row.metadata
-            if row.availability_zone is None
-            else {**row.metadata, ZONE_KEY: row.availability_zone},
-            host_ids=frozenset(hosts.get(row.aggregate_id, ())),
+    aggregates = tuple(
+        AggregateFacts(
+            aggregate_id=each.aggregate_id,
+            name=each.name,
+            metadata=each.metadata,
+            host_ids=frozenset(each.host_ids),
         )
+        for each in list_aggregates(connection, ListAggregates())
+    )
+    return Surroundings(aggregates=aggregates, group_hosts=group_hosts, server_hosts=server_hosts)

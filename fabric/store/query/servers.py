@@ -72,7 +72,8 @@ def rows_of_servers(level: int) -> Select[Any]:
 
 
 @cache
-def _row(level: int) -> Select[Any]:
+def row_of_server(level: int) -> Select[Any]:
+    """The one whose id is given as `id`."""
     return rows_of_servers(level).where(_S.server_id == bindparam("id"))
 
 
@@ -111,7 +112,7 @@ def server_of(row: Row[Any]) -> Server:
 @answers(GetServer)
 def get_server(connection: Connection, query: GetServer) -> ServerView | None:
     level = level_of(connection)
-    row = connection.execute(_row(level), {"id": query.server_id}).first()
+    row = connection.execute(row_of_server(level), {"id": query.server_id}).first()
     if row is None:
         return None
     view = next(views(connection, [server_of(row)]))
