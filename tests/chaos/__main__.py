@@ -8,13 +8,14 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.chaos.bed import worries
 from tests.chaos.beds import DEV, MACHINES_OWN, made_bed, why_no_machines
 from tests.chaos.enclosure import enclose
-from tests.chaos.nemeses import RECOVER, possible
-from tests.chaos.run import Plan, run
+from tests.chaos.nemeses import CLOCK, RECOVER, possible
+from tests.chaos.run import Plan, run, shared_beds
 from tests.chaos.verdict import Outcome
 from tests.fixtures import postgres_cluster
 
@@ -25,21 +26,28 @@ def main() -> int:
     options = _options()
     if options.bed == MACHINES_OWN:
         enclose(sys.argv[1:])
-    outcomes = [_run(engine, options) for engine in options.engine.split(",")]
+    outcomes = [
+        _run(engine, options, nemeses, rounds)
+        for engine in options.engine.split(",")
+        for nemeses, rounds in _parts(engine, options)
+    ]
     print(json.dumps([outcome.as_json() for outcome in outcomes], indent=2))
     return 0 if all(outcome.is_good for outcome in outcomes) else 1
 
 
-def _run(engine: str, options: argparse.Namespace) -> Outcome:
+def _parts(engine: str, options: argparse.Namespace) -> list[tuple[list[str], int]]:
     able = possible(has_machines=options.bed == MACHINES_OWN, has_voters=engine == "embedded")
     asked = options.nemesis.split(",") if options.nemesis else able
     nemeses = [name for name in asked if name in able]
     if not nemeses:
         sys.exit(f"none of {', '.join(asked)} is possible with {engine} here; possible: {', '.join(able)}")
-    ordinary = [name for name in nemeses if name != RECOVER]
+    return shared_beds(nemeses, options.rounds)
+
+
+def _run(engine: str, options: argparse.Namespace, nemeses: Sequence[str], rounds: int) -> Outcome:
     plan = Plan(
         nemeses=nemeses,
-        rounds=len(ordinary) if options.rounds is None else options.rounds,
+        rounds=rounds,
         every_s=options.every_s,
         hold_s=options.hold_s,
         rate=options.rate,
@@ -53,7 +61,7 @@ def _run(engine: str, options: argparse.Namespace) -> Outcome:
 
     keep = None
     if options.directory is not None:
-        keep = options.directory / engine
+        keep = options.directory / f"{engine}-{nemeses[0]}"
         keep.mkdir(parents=True)
     say(f"{engine}: {', '.join((*plan.acts, *((RECOVER,) if RECOVER in nemeses else ())))}")
     with made_bed(
@@ -61,7 +69,7 @@ def _run(engine: str, options: argparse.Namespace) -> Outcome:
         engine,
         say,
         keep=keep,
-        has_own_clocks="clock" in nemeses,
+        has_own_clocks=CLOCK in nemeses,
         voter_processes=options.voter_processes,
     ) as bed:
         outcome = run(bed, plan, say)

@@ -16,7 +16,7 @@ from tests.chaos.bed import Bed, any_cloud
 from tests.chaos.clients import KEYPAIRS, PUBLIC_KEY, Client, Told
 from tests.chaos.follower import NoAnswerError
 from tests.chaos.group import Group, Members, Voters, until_whole
-from tests.chaos.nemeses import NEMESES, RECOVER, Scene
+from tests.chaos.nemeses import CLOCK, NEMESES, RECOVER, Scene
 from tests.chaos.rows import differing, unsound
 from tests.chaos.servers import Tenant, wrong_servers
 from tests.chaos.verdict import Outcome, judge_names, waits
@@ -46,6 +46,18 @@ class Plan:
         ordinary = [name for name in self.nemeses if name != RECOVER]
         Random(self.seed).shuffle(ordinary)  # not a secret
         return tuple(ordinary[number % len(ordinary)] for number in range(self.rounds)) if ordinary else ()
+
+
+def shared_beds(nemeses: Sequence[str], rounds: int | None) -> list[tuple[list[str], int]]:
+    """Nemeses that can share a bed, with their rounds of those in all (None: one each). Faked
+    clocks cost each agent a lock at every look at the time, and most of a processor between its threads: who
+    moves clocks has a bed of its own."""
+    ordinary = [name for name in nemeses if name != RECOVER]
+    total = len(ordinary) if rounds is None else rounds
+    if CLOCK not in ordinary or ordinary == [CLOCK]:
+        return [(list(nemeses), total)]
+    own = -(-total // len(ordinary))
+    return [([name for name in nemeses if name != CLOCK], total - own), ([CLOCK], own)]
 
 
 @dataclass

@@ -22,6 +22,7 @@ class Nemesis:
     needs_voters: bool = False  # the embedded log
 
 
+CLOCK = "clock"  # agents have clocks of their own for it
 NEMESES = {
     "kill": Nemesis(kill),
     "pause": Nemesis(pause),
@@ -32,7 +33,7 @@ NEMESES = {
     "unplug": Nemesis(unplug, needs_machines=True),
     "shatter": Nemesis(shatter, needs_machines=True, needs_voters=True),
     "mix": Nemesis(mix, needs_machines=True),
-    "clock": Nemesis(clock, needs_machines=True),
+    CLOCK: Nemesis(clock, needs_machines=True),
     "disk": Nemesis(disk, needs_machines=True, needs_voters=True),
     "snapshot": Nemesis(snapshot, needs_machines=True, needs_voters=True),
     "wipe": Nemesis(wipe, needs_voters=True),
@@ -50,4 +51,4 @@ def possible(*, has_machines: bool, has_voters: bool) -> tuple[str, ...]:
     return (*found, *((RECOVER,) if has_voters else ()))
 
 
-__all__ = ["NEMESES", "RECOVER", "Nemesis", "Scene", "possible"]
+__all__ = ["CLOCK", "NEMESES", "RECOVER", "Nemesis", "Scene", "possible"]

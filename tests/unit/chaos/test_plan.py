@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from tests.chaos.nemeses import NEMESES, RECOVER, possible
-from tests.chaos.run import Plan
+from tests.chaos.run import Plan, shared_beds
 
 
 def plan(*names: str, rounds: int, seed: int = 0) -> Plan:
@@ -41,3 +41,10 @@ def test_what_needs_a_machine_or_the_log_is_left_out_elsewhere() -> None:
     }
     database = set(possible(has_machines=True, has_voters=False))
     assert database == {"kill", "pause", "rolling", "split", "deafen", "unplug", "mix", "clock"}
+
+
+def test_who_moves_clocks_has_a_bed_of_its_own_and_no_round_is_lost() -> None:
+    assert shared_beds(["kill", "clock", RECOVER], None) == [(["kill", RECOVER], 1), (["clock"], 1)]
+    assert shared_beds(["kill", "clock", "lead"], 10) == [(["kill", "lead"], 6), (["clock"], 4)]
+    for alone in (["kill", "lead", RECOVER], ["clock"], ["clock", RECOVER]):
+        assert shared_beds(alone, 5) == [(alone, 5)]
