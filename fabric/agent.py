@@ -1,7 +1,9 @@
 """The one thing an operator starts. Wires concrete parts together and nothing else.
 
 Start order: identity, mesh, local socket, the voter where this node is one, host side. The API follows the
-voter's rows. Stop order is the reverse. Guests and their networks outlive every stop.
+voter's rows. A node that only carries guests begins with its host side, so that it can be given servers while
+the other half of our modules is still being read. Stop order: host side first, then the reverse of the start.
+Guests and their networks outlive every stop.
 """
 
 from __future__ import annotations
@@ -14,73 +16,53 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fabric import __version__
-from fabric.agent_api import ApiSide
-from fabric.agent_conductor import Work
-from fabric.agent_copies import AgentCopies
-from fabric.agent_database import DatabaseSide
 from fabric.agent_host import make_address_plug, make_driver, make_plug, provider_config_of
 from fabric.agent_identity import IdentitySide
-from fabric.agent_nodes import AgentNodes, where_to_ask
-from fabric.agent_operator import OperatorSide
-from fabric.agent_placement_desk import AgentPlacementDesk
-from fabric.agent_roles import conductor_of, conducts, may_ask_hosts, may_vote, wishes_of
-from fabric.agent_voter import VoterSide, holds_rows, others_may_vote
-from fabric.agent_voter_slot import LetGo, VoterSlot
-from fabric.agent_voters_desk import AgentVotersDesk
-from fabric.api.local.app import LocalParts
-from fabric.api.local.server import serve_local
+from fabric.agent_node import NodeParts
+from fabric.agent_roles import conductor_of, may_ask_hosts, wishes_of
+from fabric.agent_story import tell_story
 from fabric.compute.capacity import Allocation, HostIdentity
 from fabric.compute.host_side import HostSide, HostSideConfig
-from fabric.config import Config
-from fabric.control import operate
-from fabric.control.context import Cloud
-from fabric.control.operate import DRAIN_REASON
+from fabric.config import Config, SchedulerSection
 from fabric.core.membership.config import MembershipConfig
 from fabric.core.membership.membership import Membership as MembershipCore
-from fabric.core.membership.model import RoleClaim
-from fabric.core.servers.model import ImageSource
+from fabric.core.membership.model import DRAIN_REASON
 from fabric.core.voters.levels import LEVELS_LABEL, THIS_PROGRAM
 from fabric.mesh.curve import CurveKeyPair
 from fabric.mesh.router_dealer import RouterDealer
 from fabric.mesh.rpc import MeshRpc
 from fabric.mesh.switchboard import Switchboard
-from fabric.runtime import local_socket
 from fabric.runtime.addresses import default_address, endpoint_of
-from fabric.runtime.admission_watch import DOOR_LABEL
 from fabric.runtime.blob_store import FileBlobStore
-from fabric.runtime.blob_sweep import BlobSweeper
 from fabric.runtime.blob_transfer import BlobFetcher, serve_blobs
 from fabric.runtime.clock import SystemClock
 from fabric.runtime.events import EventLog
-from fabric.runtime.group_watch import GROUP_LABEL
 from fabric.runtime.hard_state import HardState
-from fabric.runtime.host_calls import RpcHostCalls
-from fabric.runtime.invitation import InvitationService
-from fabric.runtime.lease_status import LeaseSeen, ask_leases
-from fabric.runtime.level_watch import HALTED_LABEL
 from fabric.runtime.membership_loop import MembershipLoop
-from fabric.runtime.node_identity import IdentityError
 from fabric.runtime.remote_state import RemoteState
 from fabric.runtime.role_claims import RoleClaims
 from fabric.runtime.sd_notify import READY, STOPPING, ServiceManager
 from fabric.runtime.virtual_address import VIP_LABEL, VirtualAddress
-from fabric.runtime.voter_peers import VoterRoute
-from fabric.runtime.voter_state import VoterState
 from fabric.runtime.watchdog import LoopLag, LoopWatchdog
-from fabric.scheduler_policy import scheduler_policy
+from fabric.store.life_swap import STATE
 from fabric.store.lock import DirectoryLock
 from fabric.supervisor import PartFailedError, Supervisor
 from netplug.contract import NetPlug
-from proto.ids import NodeId
+
+if TYPE_CHECKING:  # read late, see `_start`
+    from fabric.agent_control import ControlSide
+    from fabric.agent_voter import VoterSide
 
 log = logging.getLogger(__name__)
 
 CAPACITY_INTERVAL_S = 1.0
+REGISTERS_S = 2.0  # so long a host that is known soon is not kept from its processor by what else there is
 LEAVE_LINGER_S = 0.2  # the last word gets this long to reach the wire
 STOP_TIMEOUT_S = 20.0
 HARD_STOP_S = 45.0  # a stop that hangs, in a library's thread say, ends so: kill -9 is safe, waiting is not
@@ -105,7 +87,10 @@ class Agent:
         on_impatience: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
-        self._scheduler = scheduler_policy(config.scheduler)
+        if config.scheduler != SchedulerSection():  # what a person wrote is judged before anything starts
+            from fabric.scheduler_policy import scheduler_policy
+
+            scheduler_policy(config.scheduler)
         self._api_fd = api_fd
         self._on_stopping = on_stopping
         self._on_impatience = on_impatience
@@ -122,9 +107,7 @@ class Agent:
         self._provider_config = provider_config_of(config, config_dir)
         self._plug: NetPlug | None = None
         self._virtual: VirtualAddress | None = None
-        self._remote: RemoteState | None = None
-        self._slot: VoterSlot | None = None
-        self._cloud: Cloud | None = None
+        self._control: ControlSide | None = None
         self._labels = wishes_of(config) | {LEVELS_LABEL: str(THIS_PROGRAM)}
 
     @property
@@ -135,7 +118,7 @@ class Agent:
     @property
     def voter(self) -> VoterSide | None:
         """None: this node holds no rows, or not yet."""
-        return None if self._slot is None else self._slot.voter
+        return None if self._control is None else self._control.voter
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -155,8 +138,8 @@ class Agent:
                     self._manager.tell(STOPPING)
                 if self._ready:
                     self._ready = False
-                    if self._slot is not None:
-                        await self._slot.hand_over()
+                    if self._control is not None:
+                        await self._control.hand_over()
                     self._fleet.leave()
                     await asyncio.sleep(LEAVE_LINGER_S)
         finally:
@@ -197,37 +180,17 @@ class Agent:
         self._identity, self._member = self._who.identity, self._who.member
         await self._open_virtual_address(stack)
         await self._start_mesh(stack)
-        await self._start_local(stack)
-        self._blobs = FileBlobStore(self._directory / "blobs")
-        self._fetcher = BlobFetcher(self._rpc, self._blobs)
-        serve_blobs(self._rpc, self._blobs)
-        remote = self._remote = RemoteState(self._rpc, lambda: conductor_of(self._fleet), self._clock)
-        self._api = self._make_api(stack)
-        slot = self._slot = VoterSlot(
-            self._make_voter, config=self._config, who=self._who, supervisor=self._supervisor, stack=stack
-        )
-        stack.push_async_callback(slot.close)
-        if self._config.state.is_shared:
-            await self._start_database(stack, slot)
-        elif holds_rows(
-            self._config,
-            is_founder=self._member.founder,
-            others_vote=others_may_vote(self._fleet, self._who.trust),
-            tell=lambda what, why: self._events.add(what, self._config.node_name, {"reason": why}),
-        ):
-            await slot.start()
-        InvitationService(
-            self._rpc,
-            self._identity,
-            self._clock,
-            member=lambda: self._who.member,
-            may_invite=lambda node_id: conducts(self._fleet, node_id),
-            accept=slot.become,
-            dismiss=slot.dismiss,
-        )
-        self._supervisor.supervise(stack, "blob sweeper", BlobSweeper(remote, self._blobs).run())
-        if self._config.node.host:
-            await self._start_host(stack, remote)
+        blobs = FileBlobStore(self._directory / "blobs")
+        fetcher = BlobFetcher(self._rpc, blobs)
+        serve_blobs(self._rpc, blobs)
+        remote = RemoteState(self._rpc, lambda: conductor_of(self._fleet), self._clock)
+        async with contextlib.AsyncExitStack() as hosting:
+            if self._config.node.host and self._only_hosts():
+                await self._start_host(hosting, remote, fetcher)
+            await self._start_control(stack, remote, blobs, fetcher)
+            if self._config.node.host and self._host is None:
+                await self._start_host(hosting, remote, fetcher)
+            stack.push_async_callback(hosting.pop_all().aclose)
         self._ready = True
 
     # -- parts
@@ -249,21 +212,62 @@ class Agent:
         await self._virtual.open()
         self._supervisor.supervise(stack, "virtual address", self._virtual.keep_away())
 
-    def _own_duties(self) -> tuple[Work, ...]:
-        return () if self._virtual is None else (("virtual address", self._virtual.hold()),)
+    def _only_hosts(self) -> bool:
+        """Whether nothing says that this node holds rows, now or once a founder's first ones are made."""
+        return not (
+            self._member.founder or self._config.state.is_shared or (self._directory / STATE).exists()
+        )
+
+    async def _start_control(
+        self,
+        stack: contextlib.AsyncExitStack,
+        remote: RemoteState,
+        blobs: FileBlobStore,
+        fetcher: BlobFetcher,
+    ) -> None:
+        if self._host is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REGISTERS_S):
+                    await self._host.registered.wait()
+        # half of all our modules; in a thread, for heartbeats and the first servers do not wait for them
+        module = await asyncio.to_thread(import_module, "fabric.agent_control")
+        node = NodeParts(
+            config=self._config,
+            who=self._who,
+            fleet=self._fleet,
+            transport=self._transport,
+            switchboard=self._switchboard,
+            rpc=self._rpc,
+            clock=self._clock,
+            events=self._events,
+            address=self._address,
+            claims=self._claims,
+            supervisor=self._supervisor,
+            remote=remote,
+            blobs=blobs,
+            fetcher=fetcher,
+            lag=self._loop_lag,
+            label=self._label,
+        )
+        made: ControlSide = module.ControlSide(
+            node,
+            virtual=self._virtual,
+            api_fd=self._api_fd,
+            is_ready=lambda: self._ready,
+            plug=lambda: self._plug,
+        )
+        self._control = made
+        await made.open(stack)
 
     async def _start_mesh(self, stack: contextlib.AsyncExitStack) -> None:
         config, who, member = self._config, self._identity, self._member
         address = config.mesh.address or default_address()
-        transport = RouterDealer(
+        transport = self._transport = RouterDealer(
             CurveKeyPair(who.curve_public, who.curve_secret),
             bind=endpoint_of(address, config.mesh.port),
         )
         self._switchboard = Switchboard(transport, member.fabric_id)
         self._rpc = MeshRpc(who.node_id, self._switchboard)
-        self._route = VoterRoute(
-            self._switchboard, self._rpc, lambda node_id: may_vote(self._fleet, self._who.trust, node_id)
-        )
         record = await asyncio.to_thread(self._who.record, endpoint_of(address, config.mesh.port))
         self._address = address
         core = MembershipCore(
@@ -280,18 +284,7 @@ class Agent:
             on_quarantine=self._who.on_quarantine,
         )
         self._claims = RoleClaims(self._fleet)
-        self._operator = OperatorSide(
-            config=config,
-            fleet=self._fleet,
-            rpc=self._rpc,
-            switchboard=self._switchboard,
-            clock=self._clock,
-            events=self._events,
-            strangers=transport.strangers,
-            former_keys_ms=transport.former_keys_ms,
-            lag=self._loop_lag,
-            door=lambda: "" if self.voter is None else self.voter.door_endpoint,
-        )
+        tell_story(self._fleet, self._events, self._clock)
         await self._switchboard.start()
         stack.push_async_callback(self._switchboard.close)
         stack.push_async_callback(self._rpc.close)
@@ -303,54 +296,14 @@ class Agent:
         for name, work in self._who.work():
             self._supervisor.supervise(stack, name, work)
 
-    def _make_voter(self, let_go: LetGo) -> VoterSide:
-        voter = VoterSide(
-            config=self._config,
-            identity=self._identity,
-            member=lambda: self._who.member,
-            adopt=self._who.adopt,
-            trust=self._who.trust,
-            fleet=self._fleet,
-            rpc=self._rpc,
-            route=self._route,
-            clock=self._clock,
-            events=self._events,
-            address=self._address,
-            claim=self._claims.set,
-            on_door=lambda endpoint: self._label({DOOR_LABEL: endpoint, GROUP_LABEL: str(voter.incarnation)}),
-            label=self._label,
-            on_filled=self._start_api,
-            on_failure=lambda error: self._supervisor.fail(f"the state stopped itself: {error}"),
-            on_halted=lambda reason: self._label({HALTED_LABEL: reason}),
-            on_let_go=let_go,
-            duties=self._own_duties,
-            scheduler=self._scheduler,
-        )
-        return voter
-
-    async def _start_database(self, stack: contextlib.AsyncExitStack, slot: VoterSlot) -> None:
-        database = DatabaseSide(
-            self._config.state.url,
-            self._directory,
-            self._identity,
-            self._rpc,
-            self._clock,
-            member=lambda: self._who.member,
-            adopt=self._who.adopt,
-            may_entrust=lambda node_id: conducts(self._fleet, node_id),
-            may_conduct=self._config.voters.eligible,
-            label=self._label,
-            open_rows=slot.start,
-        )
-        await database.begin()
-        self._supervisor.supervise(stack, "database", database.run())
-
-    def _label(self, labels: dict[str, str]) -> None:
+    def _label(self, labels: Mapping[str, str]) -> None:
         """ "" takes a label off."""
-        self._labels = {key: text for key, text in (self._labels | labels).items() if text}
+        self._labels = {key: text for key, text in (self._labels | dict(labels)).items() if text}
         self._fleet.publish(labels=self._labels)
 
-    async def _start_host(self, stack: contextlib.AsyncExitStack, state: HardState) -> None:
+    async def _start_host(
+        self, stack: contextlib.AsyncExitStack, state: HardState, fetcher: BlobFetcher
+    ) -> None:
         config = self._config
         self._plug = make_plug(config)
         self._host = HostSide(
@@ -358,7 +311,7 @@ class Agent:
             rpc=self._rpc,
             driver=make_driver(config),
             plug=self._plug,
-            fetch=self._fetch_image,
+            fetch=lambda source: fetcher.fetch(source.sha256, source.size_bytes, source.node_id),
             directory=self._directory / "host",
             identity=HostIdentity(
                 node_id=self._identity.node_id,
@@ -384,82 +337,7 @@ class Agent:
         self._supervisor.supervise(stack, "host side", self._host.run(), close=self._host.close)
         self._supervisor.supervise(stack, "capacity", self._publish_capacity(self._host))
 
-    def _make_api(self, stack: contextlib.AsyncExitStack) -> ApiSide:
-        return ApiSide(
-            config=self._config,
-            fd=self._api_fd,
-            address=self._address,
-            clock=self._clock,
-            events=self._events,
-            supervisor=self._supervisor,
-            stack=stack,
-            on_served=self._api_served,
-        )
-
-    async def _start_api(self, state: HardState) -> None:
-        config = self._config
-        cloud = self._cloud = Cloud(
-            state=state,
-            fleet=self._fleet,
-            hosts=RpcHostCalls(self._rpc),
-            blobs=self._blobs,
-            clock=self._clock,
-            build_deadline_ms=config.compute.build_deadline_s * 1000,
-            action_deadline_ms=config.compute.action_deadline_s * 1000,
-            default_zone=config.node.zone,
-            region=config.api.region,
-            image_bytes_max=config.api.image_bytes_max,
-            token_ttl_ms=config.api.token_ttl_s * 1000,
-            blob_source=self._fetcher,
-            public_url=config.api.public_url or None,
-            wait_applied=state.wait_applied if isinstance(state, VoterState) else None,
-            catch_up=state.catch_up if isinstance(state, VoterState) else None,
-            placement=self._scheduler,
-        )
-        await self._api.start(cloud, must=self._member.founder)
-
-    def _api_served(self, claim: RoleClaim, url: str) -> None:
-        self._claims.set(claim.role, claim)
-        self._fleet.publish(api_urls=(url,))
-
-    async def _start_local(self, stack: contextlib.AsyncExitStack) -> None:
-        await serve_local(
-            stack,
-            local_socket.bind(self._directory),
-            LocalParts(
-                fleet=self._fleet,
-                clock=self._clock,
-                events=self._events,
-                status=self._status,
-                create_token=self._create_token,
-                host_network=self._host_network,
-                leases=self._leases,
-                host_zones=self._host_zones,
-                mesh=self._operator.mesh,
-                scrape=self._operator.scrape,
-                note=lambda: self._who.not_admitted,
-                voters=AgentVotersDesk(self._fleet, self._rpc, lambda: self.voter),
-                copies=AgentCopies(self._config, lambda: self.voter, self._clock, self._events),
-                placement=AgentPlacementDesk(self._fleet, self._own_cloud),
-                nodes=AgentNodes(
-                    self._fleet,
-                    self._clock,
-                    admin=lambda: None if self.voter is None else self.voter.admin,
-                    state=self._any_state,
-                    rotation=lambda: self._who.rotation,
-                ),
-            ),
-        )
-        metrics = await self._operator.serve_metrics()
-        if metrics is not None:
-            stack.push_async_callback(metrics.close)
-        for name, work in self._operator.work():
-            self._supervisor.supervise(stack, name, work)
-
     # -- what parts ask
-
-    async def _fetch_image(self, source: ImageSource) -> str:
-        return await self._fetcher.fetch(source.sha256, source.size_bytes, source.node_id)
 
     async def _publish_capacity(self, host: HostSide) -> None:
         was_draining, told = False, ""
@@ -474,57 +352,6 @@ class Agent:
 
     def _loop_lag(self) -> LoopLag:
         return self._watchdog.lag
-
-    def _status(self) -> dict[str, Any]:
-        return {
-            "id": self._identity.node_id,
-            "name": self._config.node_name,
-            "fabric": self._member.fabric_id,
-            "version": __version__,
-            "ready": self._ready,
-            "founder": self._member.founder,
-            "not_admitted": self._who.not_admitted,
-            "mesh_dropped": dict(self._operator.dropped()),
-        }
-
-    async def _create_token(self, ttl_s: int, uses: int) -> str:
-        if self.voter is None:
-            raise IdentityError(where_to_ask(self._fleet, "join tokens are made"))
-        return await self.voter.create_token(ttl_s=ttl_s, uses=uses)
-
-    async def _leases(self) -> tuple[LeaseSeen, ...]:
-        if self.voter is not None and self.voter.leads:
-            return self.voter.leases()
-        conductor = conductor_of(self._fleet)
-        return () if conductor in (None, self._fleet.me) else await ask_leases(self._rpc, conductor)
-
-    async def _host_zones(self) -> Mapping[NodeId, str]:
-        """Of this node's own rows: a host without any is told of itself alone."""
-        if self.voter is None or not self.voter.is_serving:
-            return {}
-        return await operate.host_zones(self.voter.state)
-
-    def _own_cloud(self) -> Cloud | None:
-        """Over rows of this node's own; None where it has none, or none yet."""
-        return self._cloud if self.voter is not None and self.voter.is_serving else None
-
-    def _any_state(self) -> HardState | None:
-        """Rows of this node's own, or the way to who has them; None while the agent starts."""
-        if self.voter is not None and self.voter.is_serving:
-            return self.voter.state
-        return self._remote
-
-    async def _host_network(self) -> dict[str, Any]:
-        if self._plug is None:
-            return {"bridges": [], "taps": [], "dnsmasq_pids": [], "nft_rules": 0, "files": []}
-        left = await self._plug.leftovers()
-        return {
-            "bridges": list(left.bridges),
-            "taps": list(left.taps),
-            "dnsmasq_pids": list(left.dnsmasq_pids),
-            "nft_rules": left.nft_rules,
-            "files": list(left.files),
-        }
 
 
 async def run_agent(config: Config, *, api_fd: int | None = None, config_dir: Path | None = None) -> bool:

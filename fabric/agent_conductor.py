@@ -15,9 +15,10 @@ from fabric.config import Config
 from fabric.core.membership.model import MemberState
 from fabric.core.voters.config import VotersConfig
 from fabric.core.voters.roles import SCHEDULER
+from fabric.core.voters.wishes import NEVER, SCHEDULES_LABEL
 from fabric.errors import FabricError
 from fabric.mesh.rpc_contract import Rpc
-from fabric.runtime.autopilot_loop import NEVER, AutopilotLoop
+from fabric.runtime.autopilot_loop import AutopilotLoop
 from fabric.runtime.clock import Clock
 from fabric.runtime.digest_watch import DigestClock
 from fabric.runtime.entrusting_loop import OPEN, ROWS_LABEL, EntrustingLoop
@@ -29,7 +30,7 @@ from fabric.runtime.lead_loop import CONDUCTOR
 from fabric.runtime.lease_status import LeaseSeen, LeaseStatus
 from fabric.runtime.level_watch import HALTED_LABEL, SharedLevelKeeper
 from fabric.runtime.reaper import Reaper
-from fabric.runtime.role_keeper import SCHEDULES_LABEL, RoleKeeper
+from fabric.runtime.role_keeper import RoleKeeper
 from proto.ids import NodeId, node_of
 
 log = logging.getLogger(__name__)

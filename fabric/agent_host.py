@@ -6,7 +6,7 @@ from pathlib import Path
 
 from drivers.contract import ComputeDriver
 from drivers.sim import SimDriver
-from fabric.compute.provider_config import ProviderConfig, read_provider_config
+from fabric.compute.supplement import ProviderConfig
 from fabric.config import Config
 from fabric.errors import ConfigError
 from fabric.runtime.addresses import default_address
@@ -44,7 +44,12 @@ def provider_config_of(config: Config, config_dir: Path | None) -> ProviderConfi
     named = config.compute.provider_config_location
     if not config.node.host or (not named and config_dir is None):
         return ProviderConfig()
-    return read_provider_config((config_dir or Path()) / (named or PROVIDER_CONFIG))
+    directory = (config_dir or Path()) / (named or PROVIDER_CONFIG)
+    if not directory.exists():
+        return ProviderConfig()
+    from fabric.compute.provider_config import read_provider_config  # YAML: most hosts have none to read
+
+    return read_provider_config(directory)
 
 
 def make_plug(config: Config) -> NetPlug:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from fabric.config import Config
+from fabric.core.voters.wishes import NEVER, SCHEDULES_LABEL, VOTES_LABEL
 from fabric.runtime.authority import NodeTrust
-from fabric.runtime.autopilot_loop import NEVER, VOTES_LABEL
 from fabric.runtime.fleet import Fleet
-from fabric.runtime.role_keeper import SCHEDULES_LABEL
 from proto.ids import NodeId
 
 ASKING_ROLES = ("conductor", "api")  # the one nudges hosts, the other shows their guests' consoles

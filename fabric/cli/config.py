@@ -11,7 +11,6 @@ from click.core import ParameterSource
 from fabric import config as configuration
 from fabric.cli.output import json_option, print_json, print_table, without_password
 from fabric.errors import ConfigError
-from fabric.scheduler_policy import scheduler_policy
 
 config_option = click.option(
     "--config",
@@ -57,6 +56,8 @@ def validate(path: Path) -> None:
     """Check the file: unknown settings, wrong types, impossible values. Exit 0 when it is right."""
     if not path.exists():
         raise ConfigError(f"{path}: does not exist; `fabric init --config {path}` writes one")
+    from fabric.scheduler_policy import scheduler_policy  # late: the other commands need none of it
+
     scheduler_policy(configuration.load(path).config.scheduler)
     click.echo(f"{path}: valid")
 

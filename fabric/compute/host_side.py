@@ -17,15 +17,14 @@ from fabric.compute.assignments import Assignments
 from fabric.compute.build_server import ServerBuilder
 from fabric.compute.capacity import Allocation, HostIdentity, Registrar, host_register, live_capacity
 from fabric.compute.image_cache import Fetch, ImageCache
-from fabric.compute.metadata.config_drive import make_config_drive
 from fabric.compute.metadata.facts import GuestFacts, random_seed
 from fabric.compute.metadata.service import MetadataService
 from fabric.compute.network_keeper import NetworkKeeper
 from fabric.compute.notes import Notes
 from fabric.compute.observe import ReportConfig, Reporter
 from fabric.compute.offering import OfferTeller, host_offers
-from fabric.compute.provider_config import Supplement
 from fabric.compute.reconcile import ReconcileConfig, Reconciler
+from fabric.compute.supplement import Supplement
 from fabric.core.membership.model import Capacity
 from fabric.core.servers.model import AssignedServer
 from fabric.errors import ConfigError, RemoteError
@@ -124,7 +123,7 @@ class HostSide:
             network=self._network,
             images=self._images,
             notes=self._notes,
-            make_config_drive=lambda assigned: make_config_drive(self._facts(assigned)),
+            make_config_drive=self._config_drive,
             system_version=self._identity.version,
             cancel_grace_s=config.cancel_grace_s,
             boot_slots=asyncio.Semaphore(config.build_concurrency or os.cpu_count() or 1),
@@ -261,6 +260,11 @@ class HostSide:
     def _guest(self, network_id: NetworkId, address: str) -> GuestFacts | None:
         assigned = self._assignments.guest(network_id, address)
         return self._facts(assigned) if assigned is not None else None
+
+    def _config_drive(self, assigned: AssignedServer) -> bytes:
+        from fabric.compute.metadata.config_drive import make_config_drive  # pycdlib: no host starts with one
+
+        return make_config_drive(self._facts(assigned))
 
     def _facts(self, assigned: AssignedServer) -> GuestFacts:
         names = {group.security_group_id: group.name for group in self._assignments.security_groups}

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from drivers.contract import Capabilities
-from fabric.compute.provider_config import Supplement
+from fabric.compute.supplement import Supplement
 from fabric.core.providers.names import COMPUTE_NODE
 from fabric.core.providers.standard_traits import STANDARD_TRAITS
 from fabric.errors import CommandRejectedError, FabricError

@@ -21,63 +21,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import yaml
 
+from fabric.compute.supplement import EVERY_HOST, Entry, ProviderConfig, Supplement
 from fabric.core.placement.inventory import Inventory
 from fabric.core.placement.resources import AMOUNT_MAX, STANDARD_CLASSES
 from fabric.core.providers.claims import OWN_CLASSES
-from fabric.core.providers.model import provider_id_of
 from fabric.core.providers.names import is_custom
 from fabric.core.providers.standard_traits import STANDARD_TRAITS
 from fabric.errors import ConfigError
-from proto.ids import NodeId
 
 FILE_BYTES_MAX = 1 << 20
 FILES_MAX = 64
 ENTRIES_MAX = 1_000
 SCHEMA_VERSION = "1.0"
-EVERY_HOST = "$COMPUTE_NODE"
 MILLI = 1_000
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _WHOLE = re.compile(r"[0-9]{1,10}")
 _TEXT_TAG, _NULL_TAG = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Supplement:
-    """What is added to a host."""
-
-    inventories: Mapping[str, Inventory] = field(default_factory=dict)
-    traits: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One provider of one file. `key`: a uuid, a name, or EVERY_HOST."""
-
-    key: str
-    where: str  # file and line
-    supplement: Supplement
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderConfig:
-    entries: tuple[Entry, ...] = ()
-
-    def of(self, node_id: NodeId, name: str) -> Supplement:
-        """What is meant for that host. Raises ConfigError when two entries are."""
-        mine = [entry for entry in self.entries if entry.key in (provider_id_of(node_id), name)]
-        found = mine or [entry for entry in self.entries if entry.key == EVERY_HOST]
-        if len(found) > 1:
-            raise ConfigError(
-                f"{found[1].where}: {found[0].where} is about provider {name}, too; make one entry of both"
-            )
-        return found[0].supplement if found else Supplement()
 
 
 def read_provider_config(directory: Path) -> ProviderConfig:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from fabric.core.membership.model import LinkView, Member, MemberState
+from fabric.core.membership.model import DRAIN_REASON, LinkView, Member, MemberState
 from fabric.core.nodes.model import HostUsage
 from fabric.core.nodes.queries import ListHosts
 from fabric.errors import FabricError, Outcome
@@ -25,7 +25,6 @@ from fabric.runtime.unstarted import is_unstarted
 from fabric.runtime.virtual_address import VIP_LABEL
 from proto.ids import NodeId
 
-DRAIN_REASON = "drain_reason"  # in a member's `load.extra`
 ID_PREFIX_CHARS_MIN = 4
 ROWS_WAIT_S = 2  # for what rows add to what is known without them
 NO_ZONES: Mapping[NodeId, str] = {}

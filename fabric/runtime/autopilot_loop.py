@@ -23,6 +23,7 @@ from fabric.core.voters.facts import (
     RaiseLevel,
     Reconfigure,
 )
+from fabric.core.voters.wishes import NEVER, VOTES_LABEL
 from fabric.errors import FabricError
 from fabric.runtime.clock import Clock
 from fabric.runtime.events import EventLog
@@ -36,8 +37,6 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0
 INVITED_S = 1.0  # waited for at once; a slower node comes beside the looks, which the others need
 SETTLE_S = 30.0  # a change that is not through by then is looked at anew
-VOTES_LABEL = "votes"  # in a node's record: "never" for one whose operator keeps it out
-NEVER = "never"
 WANTED, UNWANTED = "wanted", "unwanted"
 
 

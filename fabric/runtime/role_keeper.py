@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 
 RENEW = "role.renew"
 LOOK_S = 0.5
-SCHEDULES_LABEL = "schedules"  # in a node's record: "never" for one whose operator would spare it
 
 
 class Proposer(Protocol):

@@ -1,18 +1,6 @@
-"""What may enter the log, one file per domain. Importing this package fills the registry."""
+"""What may enter the log, one file per domain. They are read where commands are decoded, and each where it is
+proposed: a host that joins needs few of them, and soon."""
 
-from proto.commands import (
-    aggregates,
-    catalog,
-    identity,
-    limits,
-    log,
-    networks,
-    nodes,
-    providers,
-    quotas,
-    server_groups,
-    servers,
-)
 from proto.commands.base import (
     Command,
     Kinds,
@@ -26,20 +14,9 @@ from proto.commands.base import (
 __all__ = [
     "Command",
     "Kinds",
-    "aggregates",
     "all_commands",
-    "catalog",
     "command_from_plain",
     "command_to_plain",
     "decode_command",
     "encode_command",
-    "identity",
-    "limits",
-    "log",
-    "networks",
-    "nodes",
-    "providers",
-    "quotas",
-    "server_groups",
-    "servers",
 ]

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from types import MappingProxyType
 from typing import ClassVar, TypeVar
 
 from proto.codec import FRAME_BYTES_MAX, Plain, pack, unpack_map
@@ -25,6 +28,19 @@ class Command:
 
 
 Kinds = Mapping[str, type[Command]]
+DOMAINS = (
+    "aggregates",
+    "catalog",
+    "identity",
+    "limits",
+    "log",
+    "networks",
+    "nodes",
+    "providers",
+    "quotas",
+    "server_groups",
+    "servers",
+)  # files beside this one
 _REGISTRY: dict[str, type[Command]] = {}
 C = TypeVar("C", bound=type[Command])
 
@@ -37,19 +53,24 @@ def command(kind: C) -> C:
     return kind
 
 
-def all_commands() -> dict[str, type[Command]]:
-    return dict(_REGISTRY)
+@cache
+def all_commands() -> Kinds:
+    """Reads every domain's file."""
+    for name in DOMAINS:
+        import_module(f"proto.commands.{name}")
+    return MappingProxyType(_REGISTRY)
 
 
 def command_to_plain(value: Command) -> dict[str, Plain]:
     return {"kind": value.KIND, "body": to_wire(value)}
 
 
-def command_from_plain(plain: Plain, kinds: Kinds = _REGISTRY) -> Command:
-    """Raises WireError: `not_a_map`, `unknown_command`, `bad_field`."""
+def command_from_plain(plain: Plain, kinds: Kinds | None = None) -> Command:
+    """`kinds`: those that the program knows; None: all that there are. Raises WireError: `not_a_map`,
+    `unknown_command`, `bad_field`."""
     if not isinstance(plain, dict):
         raise WireError("not_a_map")
-    kind = kinds.get(str(plain.get("kind")))
+    kind = (all_commands() if kinds is None else kinds).get(str(plain.get("kind")))
     if kind is None:
         raise WireError("unknown_command", str(plain.get("kind"))[:64])
     return from_wire(kind, plain.get("body"), kind.KIND)
@@ -59,6 +80,5 @@ def encode_command(value: Command) -> bytes:
     return pack(command_to_plain(value), limit=FRAME_BYTES_MAX)
 
 
-def decode_command(frame: bytes, kinds: Kinds = _REGISTRY) -> Command:
-    """`kinds`: those that the program knows."""
+def decode_command(frame: bytes, kinds: Kinds | None = None) -> Command:
     return command_from_plain(unpack_map(frame, limit=FRAME_BYTES_MAX), kinds)

@@ -15,6 +15,8 @@ from click.testing import CliRunner, Result
 
 from fabric import config as configuration
 from fabric.agent import Agent, PartFailedError
+from fabric.agent_control import ControlSide
+from fabric.agent_local import LocalSide
 from fabric.agent_roles import conductor_of
 from fabric.agent_voter_slot import VoterSlot
 from fabric.cli.main import cli
@@ -197,9 +199,9 @@ async def test_a_node_under_another_name_or_with_lost_keys_does_not_start(yard: 
 
 STEPS: dict[str, type] = {
     "_start_mesh": Agent,
-    "_start_local": Agent,
+    "open": LocalSide,
     "_start_host": Agent,
-    "_start_api": Agent,
+    "_start_api": ControlSide,
     "start": VoterSlot,
 }
 

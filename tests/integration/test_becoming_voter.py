@@ -13,6 +13,7 @@ from fabric import agent_api, agent_voter
 from fabric import config as configuration
 from fabric.agent import Agent
 from fabric.agent_voter import VoterSide
+from fabric.agent_voter_slot import VoterSlot
 from fabric.core.membership.model import RoleClaim
 from fabric.runtime.authority import FOUNDER_ROLES, load_authority
 from fabric.runtime.clock import SystemClock
@@ -54,9 +55,15 @@ def invitation(founder: Machine, agent: Agent) -> tuple[Membership, bytes]:
     return replace(member, certificate=certificate), authority.private_bytes()
 
 
+def slot_of(agent: Agent) -> VoterSlot:
+    assert agent._control is not None
+    assert agent._control._slot is not None
+    return agent._control._slot
+
+
 async def invite(founder: Machine, agent: Agent) -> VoterId:
     member, root_key = invitation(founder, agent)
-    return await agent._slot.become(member, root_key, FIRST_INCARNATION)
+    return await slot_of(agent).become(member, root_key, FIRST_INCARNATION)
 
 
 @pytest.fixture
@@ -120,7 +127,7 @@ async def test_invited_twice_at_once_one_voter_opens(chosen: tuple[Machine, Agen
 async def test_a_voter_opens_though_who_invited_it_gave_up(chosen: tuple[Machine, Agent]) -> None:
     founder, agent = chosen
     asking = asyncio.create_task(invite(founder, agent))
-    await until(lambda: agent._slot is not None and bool(agent._slot._openings))
+    await until(lambda: bool(slot_of(agent)._openings))
     asking.cancel()
     await until(lambda: agent.voter is not None)
     assert agent.voter is not None
@@ -152,7 +159,7 @@ async def test_a_node_that_stops_becomes_no_voter_and_is_none_no_more(yard: Yard
     voter = await invite(founder, agent)
     agent._stop.set()
     with pytest.raises(NotInvitedError, match="stopping"):
-        await agent._slot.end(voter)
+        await slot_of(agent).end(voter)
     assert not agent.begins_anew
     await machine.stop()
     agent = await machine.start()
@@ -164,10 +171,10 @@ async def test_a_node_that_stops_becomes_no_voter_and_is_none_no_more(yard: Yard
 async def test_a_dismissed_node_begins_anew_as_a_host(yard: Yard, chosen: tuple[Machine, Agent]) -> None:
     founder, agent = chosen
     voter = await invite(founder, agent)
-    await agent._slot.end(VoterId(f"{node_of(voter)}.another"))
+    await slot_of(agent).end(VoterId(f"{node_of(voter)}.another"))
     assert not agent.begins_anew
-    await agent._slot.end(voter)
-    await agent._slot.end(voter)  # the answer was lost
+    await slot_of(agent).end(voter)
+    await slot_of(agent).end(voter)  # the answer was lost
     assert agent.begins_anew
     assert not (agent._directory / "root.key").exists()
     assert (agent._directory / "state" / "voter.id.former").exists()

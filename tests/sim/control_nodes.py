@@ -13,7 +13,7 @@ from drivers.contract import DomainState
 from drivers.sim import SimDriver, SimFaults
 from fabric.compute.capacity import Allocation, HostIdentity
 from fabric.compute.host_side import HostSide, HostSideConfig
-from fabric.compute.provider_config import Supplement
+from fabric.compute.supplement import Supplement
 from fabric.core.membership.record import node_id_of
 from fabric.core.servers.model import ImageSource
 from fabric.mesh.rpc import MeshRpc

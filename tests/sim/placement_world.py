@@ -7,7 +7,7 @@ from collections import Counter
 
 from sqlalchemy import select
 
-from fabric.compute.provider_config import Supplement
+from fabric.compute.supplement import Supplement
 from fabric.core.placement.inventory import Inventory
 from fabric.core.providers.model import host_id_of, provider_id_of
 from fabric.core.providers.queries import GetProviderRows, ListConsumers

@@ -13,23 +13,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-
-from aiohttp import web
+from typing import Any, Protocol
 
 from fabric.compute.durable_file import read_json, save_json
 from fabric.compute.metadata.facts import GuestFacts
-from fabric.compute.metadata.paths import find
 from proto.ids import NetworkId
 
 log = logging.getLogger(__name__)
 
 Lookup = Callable[[NetworkId, str], GuestFacts | None]
 
-KEEPALIVE_S = 15.0
-REQUEST_BODY_BYTES_MAX = 4_096
-CLOSE_TIMEOUT_S = 2.0
+
+class Listener(Protocol):
+    """As much of `aiohttp.web.AppRunner` as is used here."""
+
+    @property
+    def addresses(self) -> list[Any]: ...
+
+    async def cleanup(self) -> None: ...
 
 
 class MetadataService:
@@ -40,7 +44,7 @@ class MetadataService:
         self._file = file
         self._address = address
         self._ports = _read_ports(file)
-        self._runners: dict[NetworkId, web.AppRunner] = {}
+        self._runners: dict[NetworkId, Listener] = {}
         self._lock = asyncio.Lock()
 
     async def ensure_listener(self, network_id: NetworkId) -> int:
@@ -78,39 +82,13 @@ class MetadataService:
                 await runner.cleanup()
             self._runners.clear()
 
-    async def _open(self, network_id: NetworkId, port: int) -> tuple[web.AppRunner, int]:
-        app = web.Application(client_max_size=REQUEST_BODY_BYTES_MAX)
-        app.router.add_route("*", "/{path:.*}", self._handler(network_id))
-        runner = web.AppRunner(
-            app, access_log=None, keepalive_timeout=KEEPALIVE_S, shutdown_timeout=CLOSE_TIMEOUT_S
+    async def _open(self, network_id: NetworkId, port: int) -> tuple[Listener, int]:
+        # an HTTP server's modules, read when the first network is there: a host can be given servers before
+        listener = await asyncio.to_thread(import_module, "fabric.compute.metadata.listener")
+        runner: Listener = await listener.listen(
+            lambda address: self._lookup(network_id, address), network_id, self._address, port
         )
-        await runner.setup()
-        try:
-            try:
-                await web.TCPSite(runner, self._address, port).start()
-            except OSError:
-                if port == 0:
-                    raise
-                log.warning("metadata port is taken", extra={"network": network_id, "port": port})
-                await web.TCPSite(runner, self._address, 0).start()
-        except BaseException:
-            await runner.cleanup()
-            raise
         return runner, int(runner.addresses[0][1])
-
-    def _handler(self, network_id: NetworkId) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def handle(request: web.Request) -> web.Response:
-            transport = request.transport
-            peer = transport.get_extra_info("peername") if transport is not None else None
-            facts = self._lookup(network_id, peer[0]) if peer else None
-            found = find(facts, request.path) if facts is not None else None
-            if found is None:
-                return web.Response(status=404, text="404 Not Found\n")
-            if request.method not in ("GET", "HEAD"):
-                return web.Response(status=405, headers={"Allow": "GET, HEAD"})
-            return web.Response(body=found.body, content_type=found.content_type)
-
-        return handle
 
     async def _save(self) -> None:
         await save_json(self._file, dict(self._ports))

@@ -25,6 +25,8 @@ class MemberState(StrEnum):
 DOWN_STATES = frozenset({MemberState.AGENT_DOWN, MemberState.HOST_DOWN})
 GONE_STATES = DOWN_STATES | {MemberState.LEAVING, MemberState.LEFT, MemberState.FORGOTTEN}
 
+DRAIN_REASON = "drain_reason"  # in `Load.extra`: why a host takes no new servers
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleClaim:

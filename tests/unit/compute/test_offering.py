@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from drivers.libvirt.cpu_traits import cpu_traits
 from fabric.compute.offering import OfferTeller, host_offers
-from fabric.compute.provider_config import Supplement
+from fabric.compute.supplement import Supplement
 from fabric.core.placement.inventory import Inventory
 from fabric.core.providers.standard_traits import STANDARD_TRAITS
 from fabric.errors import CommandRejectedError

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fabric.compute.provider_config import ProviderConfig, Supplement, read_provider_config
+from fabric.compute.provider_config import read_provider_config
+from fabric.compute.supplement import ProviderConfig, Supplement
 from fabric.core.placement.inventory import Inventory
 from fabric.errors import ConfigError
 from proto.ids import NodeId
