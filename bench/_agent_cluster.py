@@ -32,6 +32,8 @@ CONFIG = """
 name = "{name}"
 state_dir = "{directory}"
 host = false
+[voters]
+in_process = true
 [mesh]
 address = "{address}"
 [api]

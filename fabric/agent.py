@@ -179,13 +179,16 @@ class Agent:
         self._who.load()
         self._identity, self._member = self._who.identity, self._who.member
         await self._open_virtual_address(stack)
+        first_a_host = self._config.node.host and self._only_hosts()
+        if not first_a_host:  # before others see this node: then it soon answers its operator, too
+            await self._control_module()
         await self._start_mesh(stack)
         blobs = FileBlobStore(self._directory / "blobs")
         fetcher = BlobFetcher(self._rpc, blobs)
         serve_blobs(self._rpc, blobs)
         remote = RemoteState(self._rpc, lambda: conductor_of(self._fleet), self._clock)
         async with contextlib.AsyncExitStack() as hosting:
-            if self._config.node.host and self._only_hosts():
+            if first_a_host:
                 await self._start_host(hosting, remote, fetcher)
             await self._start_control(stack, remote, blobs, fetcher)
             if self._config.node.host and self._host is None:
@@ -218,6 +221,10 @@ class Agent:
             self._member.founder or self._config.state.is_shared or (self._directory / STATE).exists()
         )
 
+    async def _control_module(self) -> Any:
+        """Half of all our modules; in a thread, for heartbeats and first servers do not wait for them."""
+        return await asyncio.to_thread(import_module, "fabric.agent_control")
+
     async def _start_control(
         self,
         stack: contextlib.AsyncExitStack,
@@ -229,8 +236,7 @@ class Agent:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REGISTERS_S):
                     await self._host.registered.wait()
-        # half of all our modules; in a thread, for heartbeats and the first servers do not wait for them
-        module = await asyncio.to_thread(import_module, "fabric.agent_control")
+        module = await self._control_module()
         node = NodeParts(
             config=self._config,
             who=self._who,

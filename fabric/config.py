@@ -109,9 +109,9 @@ class VotersSection:
 
     eligible: bool = _doc("Whether this node may hold the log, conduct and serve the API.", True)
     in_process: bool = _doc(
-        "Whether this node's voter lives inside its agent. False (preview): in a process of its own, so that "
-        "nothing that holds the agent up costs the log its leader.",
-        True,
+        "Whether this node's voter lives inside its agent: less memory, and an agent that hangs takes its "
+        "voter with it. Else it has a process of its own, and nothing that holds the agent up costs a lead.",
+        False,
     )
     target: int = _doc(
         "How many nodes vote: 1, 3 or 5. 0: by the number of eligible nodes. Counts on the node that leads.",

@@ -68,7 +68,9 @@ def dev() -> None:
     help="Only the first so many nodes may hold the log (default: all may).",
 )
 @click.option(
-    "--voter-processes", is_flag=True, help="Give each voter a process of its own (preview), not its agent's."
+    "--in-process",
+    is_flag=True,
+    help="Voters live in their agents, without processes of their own: lighter.",
 )
 @click.option("--first-server", is_flag=True, help="Boot one server and wait until it can be reached.")
 @json_option
@@ -79,7 +81,7 @@ def up(
     api_port: int,
     state_url: str,
     voters: int,
-    voter_processes: bool,
+    in_process: bool,
     first_server: bool,
     as_json: bool,
 ) -> None:
@@ -105,7 +107,7 @@ def up(
         api_port=api_port,
         state_url=state_url,
         voters=voters,
-        voters_in_process=not voter_processes,
+        voters_in_process=in_process,
     )
     try:
         layout = fabric.up(options)

@@ -60,7 +60,7 @@ class DevOptions:
     api_port: int = 0  # 0: any free port
     state_url: str = ""
     voters: int = 0  # only the first so many nodes may hold the log; 0: all may
-    voters_in_process: bool = True  # in their agents, else in processes of their own
+    voters_in_process: bool = False  # in their agents, else in processes of their own
 
 
 class DevFabric:

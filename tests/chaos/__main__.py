@@ -70,7 +70,7 @@ def _run(engine: str, options: argparse.Namespace, nemeses: Sequence[str], round
         say,
         keep=keep,
         has_own_clocks=CLOCK in nemeses,
-        voter_processes=options.voter_processes,
+        in_process=options.in_process,
     ) as bed:
         outcome = run(bed, plan, say)
         if not outcome.is_good:
@@ -96,7 +96,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--hold-s", type=float, default=8.0, help="how long harm lasts")
     parser.add_argument("--rate", type=float, default=50.0, help="calls a second, of all clients")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--voter-processes", action="store_true", help="voters in processes of their own")
+    parser.add_argument("--in-process", action="store_true", help="voters in their agents")
     parser.add_argument("--directory", type=Path, help="an empty one for the agents' files, which stay")
     options = parser.parse_args()
     known = possible(has_machines=True, has_voters=True)

@@ -39,7 +39,7 @@ def made_bed(
     *,
     keep: Path | None = None,
     has_own_clocks: bool = False,
-    voter_processes: bool = False,
+    in_process: bool = False,
 ) -> Iterator[Bed]:
     """Up. `keep`: where its files stay afterwards; None: nowhere. Raises what its making raises."""
     folder = keep or Path(tempfile.mkdtemp(prefix="fab-chaos-"))
@@ -50,7 +50,7 @@ def made_bed(
         bed: Bed
         if kind == DEV:
             url = stack.enter_context(postgres_cluster.postgres_cluster()) if engine != "embedded" else ""
-            bed = DevBed(folder / "fabric", say, state_url=url, voter_processes=voter_processes)
+            bed = DevBed(folder / "fabric", say, state_url=url, in_process=in_process)
         else:
             star = stack.enter_context(closing(Star(MACHINES)))
             url = ""
@@ -62,7 +62,7 @@ def made_bed(
                 star,
                 state_url=url,
                 has_own_clocks=has_own_clocks,
-                voter_processes=voter_processes,
+                in_process=in_process,
             )
         stack.callback(bed.down)
         bed.up()

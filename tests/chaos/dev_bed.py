@@ -32,12 +32,12 @@ class DevBed:
         *,
         nodes: int = NODES,
         state_url: str = "",
-        voter_processes: bool = False,
+        in_process: bool = False,
     ) -> None:
         self._directory = directory
         self._fabric = DevFabric(directory, say)
         self._state_url = state_url
-        self._voter_processes = voter_processes
+        self._in_process = in_process
         self._down: set[str] = set()
         self.urls: Sequence[str] = ()
         self.names: Sequence[str] = tuple(f"h{number + 1}" for number in range(nodes))
@@ -48,7 +48,7 @@ class DevBed:
             nodes=len(self.names),
             driver="sim",
             state_url=self._state_url,
-            voters_in_process=not self._voter_processes,
+            voters_in_process=self._in_process,
         )
         self.urls = self._fabric.up(options).api_urls
 

@@ -59,13 +59,13 @@ class StarBed:
         *,
         state_url: str = "",
         has_own_clocks: bool = False,
-        voter_processes: bool = False,
+        in_process: bool = False,
     ) -> None:
         """`star` has MACHINES machines."""
         self._directory = directory
         self._star = star
         self._state_url = state_url
-        self._voter_processes = voter_processes
+        self._in_process = in_process
         self._machines = {f"h{number + 1}": number for number in range(NODES)}
         self._password = secrets.token_urlsafe(12)
         self._disks = {name: SmallDisk(directory / name / "disk", DISK_BYTES) for name in self._machines}
@@ -180,7 +180,7 @@ class StarBed:
             mesh=configuration.MeshSection(address=self._address(name)),
             api=configuration.ApiSection(port=API_PORT, public_url=self._url(name)),
             state=configuration.StateSection(url=self._state_url, segment_bytes=SEGMENT_BYTES),
-            voters=configuration.VotersSection(in_process=not self._voter_processes),
+            voters=configuration.VotersSection(in_process=self._in_process),
             compute=configuration.ComputeSection(
                 driver="sim", build_deadline_s=DEADLINE_S, action_deadline_s=DEADLINE_S
             ),

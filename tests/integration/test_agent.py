@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -105,6 +106,7 @@ class Yard:
             node=configuration.NodeSection(name=name, state_dir=str(home / "state")),
             mesh=configuration.MeshSection(address="127.0.0.1", port=free_port(), door_port=free_port()),
             api=configuration.ApiSection(listen="127.0.0.1", port=free_port()),
+            voters=configuration.VotersSection(in_process=True),
             compute=configuration.ComputeSection(driver="sim"),
         )
         path = home / "fabric.toml"
@@ -153,6 +155,23 @@ async def test_two_agents_never_share_a_state_directory(yard: Yard) -> None:
     with pytest.raises(StoreLockedError, match="in use by another process"):
         await Machine(first.path, first.config).start()
     assert (await asyncio.to_thread(first.local.get, "/status"))["ready"]  # its socket was left alone
+
+
+async def test_a_host_is_registered_before_its_operator_can_ask_it_anything(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    founder = await yard.founder()
+    real, known = LocalSide.open, dict[str, bool]()
+
+    async def look_first(self: LocalSide, stack: AsyncExitStack) -> None:
+        agent = next(each.agent for each in reversed(yard.machines) if each.agent is not None)
+        assert agent._host is not None
+        known[self._node.config.node_name] = agent._host.registered.is_set()
+        await real(self, stack)
+
+    monkeypatch.setattr(LocalSide, "open", look_first)
+    await yard.joined(founder, "h2")
+    assert known == {"h2": True}
 
 
 async def test_ports_in_use_are_named_by_their_setting(yard: Yard) -> None:

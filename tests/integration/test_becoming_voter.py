@@ -31,7 +31,7 @@ PATIENCE_S = 90.0  # the autopilot waits until a node has lived for a while
 
 async def joined(yard: Yard, founder: Machine, *, eligible: bool) -> Machine:
     made = yard.machine("h2")
-    made.config = replace(made.config, voters=configuration.VotersSection(eligible=eligible))
+    made.config = replace(made.config, voters=configuration.VotersSection(eligible=eligible, in_process=True))
     made.path.write_text(configuration.render(made.config))
     done = await made.cli("join", "-", stdin=await founder.token())
     assert done.exit_code == 0, (done.output, done.exception)

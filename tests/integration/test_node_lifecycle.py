@@ -153,7 +153,7 @@ def test_keys_are_rotated_end_to_end(fabric: Running, name: str) -> None:
 
     for by in others:
         eventually(partial(is_back, by), what=f"{by} sees {name} with its new keys")
-    eventually(lambda: fabric.local(name).get("/status")["ready"], what=f"{name} is ready again")
+    eventually(lambda: fabric.is_ready(name), what=f"{name} is ready again")
     assert fabric.local(name).get("/status")["id"] == before["id"]
     assert fabric.node(name).pid == pid
     assert fabric.node(name).is_running()

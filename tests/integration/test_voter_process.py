@@ -1,6 +1,6 @@
 """An agent and the process of its voter, as one node. The other way to end:
 tests/unit/runtime/test_voter_child.py;
-more lives than one: `python -m tests.chaos --voter-processes`."""
+more lives than one: `make chaos`."""
 
 from __future__ import annotations
 

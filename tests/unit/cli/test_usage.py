@@ -81,6 +81,20 @@ def test_version_is_quick_and_the_same_both_ways() -> None:
     assert modules.isdisjoint({"asyncio", "aiohttp", "sqlalchemy", "zmq", "cryptography", "fabric.agent"})
 
 
+def test_an_agent_begins_with_what_a_host_needs_and_no_more() -> None:
+    """The rest of it waits until the host can be given servers (`bench/join.py`)."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "import fabric.cli.agent, fabric.agent, drivers.sim"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert {"zmq", "fabric.agent", "fabric.compute.host_side"} <= modules
+    late = {"aiohttp", "sqlalchemy", "numpy", "pycdlib", "yaml", "fabric.agent_control", "fabric.control"}
+    assert modules.isdisjoint(late)
+
+
 def test_help_is_there_at_every_level() -> None:
     for argv in (["--help"], ["-h"], ["dev", "--help"], ["dev", "up", "-h"]):
         done = fabric(*argv)
