@@ -58,7 +58,7 @@ def make_plug(config: Config) -> NetPlug:
         return FakeNetPlug(directory)
     from netplug.linux import LinuxNetPlug
 
-    mesh = (port for port in (config.mesh.port, config.mesh.door_port) if port)
+    mesh = (port for port in (config.mesh.port, config.mesh.door_port, config.mesh.voter_port) if port)
     return LinuxNetPlug(
         directory,
         uplinks=config.network.uplinks,
