@@ -38,9 +38,8 @@ def asked(python: Path, wanted: dict[str, Any]) -> dict[str, Any]:
 def agreement(
     seed: int, hosts: int, count: int, theirs: Sequence[tuple[list[str], list[str]]]
 ) -> dict[str, Any]:
-    """Of all requests: for how many the same hosts pass, which both mean alike; and for how many ours chooses
-    a host than which none is heavier for Nova, which may differ: Nova stretches what is free, and what goes
-    on, from 0 and not from the least of the hosts."""
+    """Of all requests: for how many the same hosts pass; and for how many ours chooses a host than which none
+    is heavier for Nova."""
     fleet = fleets.fleet_of(seed, hosts)
     requests = fleets.requests_of(seed, count, fleet)
     same_hosts, same_choice, differences = 0, 0, []

@@ -12,6 +12,7 @@ from fabric.core.placement.filters import HostFilter
 from fabric.core.placement.host_table import Floats, Hashes, HostTable, Ints, Mask
 from fabric.core.placement.policy import Policy
 from fabric.core.placement.request import PlacementRequest
+from fabric.core.placement.weighers import HostWeigher
 from proto.ids import NodeId, ServerId
 
 Places = Ints  # of hosts, ascending
@@ -83,26 +84,23 @@ def passing(masks: Masks, table: HostTable) -> Places:
 
 
 def weigh(request: PlacementRequest, table: HostTable, policy: Policy, places: Places) -> Floats:
-    """The summed weight of each of these hosts. Each weigher's numbers are stretched to 0..1 over them, so
-    that megabytes do not drown processors; all equal counts as 0. Source: Nova's `weights.py`."""
+    """The summed weight of each of these hosts. Each weigher's numbers are stretched to 0..1, so that
+    megabytes do not drown processors: from the weigher's own least and to its own most where it has them,
+    else from and to these hosts'. Source: Nova's `weights.py`."""
     total: Floats = np.zeros(len(places), dtype=np.float64)
     if len(places) < 2:
         return total
     is_all = len(places) == len(table)
     weighed = [
-        (column if is_all else column.take(places), multipliers(table, weigher.setting, multiplier))
+        (weigher, column if is_all else column.take(places), multipliers(table, weigher.setting, multiplier))
         for weigher, multiplier in policy.weighers
         if (column := weigher.column(request, table)) is not None
     ]
     if not weighed:
         return total
-    rows: Floats = np.array([raw for raw, _ in weighed], dtype=np.float64)  # one call for all: calls cost
-    low = rows.min(axis=1, keepdims=True)
-    span = rows.max(axis=1, keepdims=True) - low
-    span[span == 0] = 1
-    rows -= low
-    rows /= span
-    for row, (_, factor) in zip(rows, weighed, strict=True):
+    rows: Floats = np.array([raw for _, raw, _ in weighed], dtype=np.float64)  # one call for all: calls cost
+    _stretch(rows, [weigher for weigher, _, _ in weighed])
+    for row, (_, _, factor) in zip(rows, weighed, strict=True):
         if isinstance(factor, float):
             if factor != 1.0:
                 row *= factor
@@ -110,6 +108,25 @@ def weigh(request: PlacementRequest, table: HostTable, policy: Policy, places: P
             row *= factor.take(places)
         total += row
     return total
+
+
+def _stretch(rows: Floats, weighers: Sequence[HostWeigher]) -> None:
+    """Each row to 0..1, in place. Where there is nothing between the ends, 0 is all that is left."""
+    low, high = rows.min(axis=1), rows.max(axis=1)
+    for at, weigher in enumerate(weighers):
+        least, most = weigher.minval, weigher.maxval
+        if least is not None:
+            if low[at] < least:
+                np.maximum(rows[at], least, out=rows[at])
+            low[at], high[at] = least, max(high[at], least)
+        if most is not None:
+            if high[at] > most:
+                np.minimum(rows[at], most, out=rows[at])
+            high[at] = most
+    span = high - low
+    span[span == 0] = 1
+    rows -= low[:, np.newaxis]
+    rows /= span[:, np.newaxis]
 
 
 def multipliers(table: HostTable, setting: str, default: float) -> float | Floats:

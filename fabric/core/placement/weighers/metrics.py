@@ -14,6 +14,7 @@ class MetricsWeigher:
     name = "MetricsWeigher"
     setting = "metrics_weight_multiplier"
     multiplier = 1.0
+    minval = maxval = None
 
     def __init__(self, settings: PlacementSettings) -> None:
         self._ratios = dict(sorted(settings.metric_weights.items()))

@@ -1,22 +1,25 @@
-"""PCIWeigher: who asks for devices goes where few are left over, who asks for none where there are none."""
+"""PCIWeigher: a server goes where few devices are free, so that they stay for those who need them."""
 
 from __future__ import annotations
 
-from fabric.core.placement.filters.pci_passthrough import KEY
+import numpy as np
+
 from fabric.core.placement.host_table import HostTable, Ints
 from fabric.core.placement.request import PlacementRequest
+
+
+DEVICES_MAX = 100  # above so many there is no shortage. Source: Nova's `scheduler/weights/pci.py`
 
 
 class PCIWeigher:
     name = "PCIWeigher"
     setting = "pci_weight_multiplier"
     multiplier = 1.0
+    minval = maxval = None
 
     def column(self, request: PlacementRequest, table: HostTable) -> Ints | None:
         free: Ints = table.column("pci free", lambda facts: sum(facts.pci_free.values()), int)
         if not free.any():
             return None
-        if KEY in request.flavor.extra_specs:
-            return -free
-        none_there: Ints = (free == 0).astype("int64")
-        return none_there
+        few: Ints = DEVICES_MAX - np.minimum(free, DEVICES_MAX - 1)
+        return few

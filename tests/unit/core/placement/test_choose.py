@@ -35,6 +35,12 @@ def only(name: str, multiplier: float | None = None, **settings: Any) -> Policy:
     return Policy(POLICY.filters, ((made, made.multiplier if multiplier is None else multiplier),))
 
 
+def weights_of(name: str, hosts: HostTable, **asked: Any) -> list[float]:
+    """Of the hosts that pass, by one weigher."""
+    wanted = request(**asked)
+    return list(weigh(wanted, hosts, only(name, 1.0), fitting(wanted, hosts, POLICY)))
+
+
 # name, what is asked, hosts of which "a" is the better one
 BETTER: list[tuple[str, PlacementRequest, HostTable, dict[str, Any]]] = [
     ("RAMWeigher", request(), table(A, facts("b", used={"MEMORY_MB": 1})), {}),
@@ -109,10 +115,32 @@ def test_megabytes_do_not_drown_processors() -> None:
 
 def test_weights_are_stretched_over_the_candidates_alone() -> None:
     """A host that cannot take it does not make those that can look alike."""
-    hosts = table(A, facts("b", used={"MEMORY_MB": 100}), facts("huge", memory_mb=1 << 40, enabled=False))
-    asked = request()
-    weights = weigh(asked, hosts, only("RAMWeigher"), fitting(asked, hosts, POLICY))
-    assert list(weights) == [1.0, 0.0]
+    hosts = table(facts("a", servers=7), facts("b", servers=3), facts("huge", servers=900, enabled=False))
+    assert weights_of("NumInstancesWeigher", hosts) == [1.0, 0.0]
+
+
+def test_weights_of_room_are_stretched_from_nought() -> None:
+    """One processor more or less is nothing among many, though it be all that tells two hosts apart."""
+    hosts = table(facts("a", vcpus=100), facts("b", vcpus=75), facts("over", vcpus=10, used={"VCPU": 400}))
+    assert weights_of("CPUWeigher", hosts, size={"vcpus": 0}) == [1.0, 0.75, 0.0]
+    alike = facts("a", used={"VCPU": 4}), facts("b", used={"VCPU": 4})
+    assert weights_of("CPUWeigher", table(*alike)) == [1.0, 1.0]
+    assert weights_of("IoOpsWeigher", table(A, B)) == [0.0, 0.0]
+
+
+class Heat:
+    """Somebody else's, with both ends."""
+
+    name, setting, multiplier, minval, maxval = "Heat", "heat_weight_multiplier", 1.0, 10.0, 50.0
+
+    def column(self, request: PlacementRequest, table: HostTable) -> Any:
+        return table.column("heat", lambda facts: facts.metrics["heat"], float)
+
+
+def test_numbers_are_held_between_a_weighers_own_ends() -> None:
+    hosts = table(*(facts(str(heat), metrics={"heat": heat}) for heat in (-4.0, 30.0, 700.0)))
+    places = fitting(request(), hosts, POLICY)
+    assert list(weigh(request(), hosts, Policy((), ((Heat(), 2.0),)), places)) == [0.0, 1.0, 2.0]
 
 
 def test_an_aggregate_may_weigh_otherwise() -> None:
