@@ -1,5 +1,6 @@
 """Weighers under Nova's names. Each gives a number a host; `choose` stretches them to 0..1 (from the least
-among the candidates, or from the weigher's own), times the multiplier, and adds them up. CrossCellWeigher has nothing to weigh in one cell."""
+among the candidates, or from the weigher's own), times the multiplier, and adds them up. CrossCellWeigher has
+nothing to weigh in one cell."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
 class ColumnWeigher:
     """`minval` is Nova's: with 0, half of the most free counts as half, however little the others have."""
 
-    maxval = None
+    maxval: float | None = None
 
     def __init__(
         self,

@@ -10,7 +10,8 @@ class ImageLocalityWeigher:
     name = "ImageLocalityWeigher"
     setting = "image_locality_weight_multiplier"
     multiplier = 0.5  # worth a detour, not worth filling a host: a copy costs seconds, once
-    minval = maxval = None
+    minval: float | None = None
+    maxval: float | None = None
 
     def column(self, request: PlacementRequest, table: HostTable) -> Ints | None:
         if not request.image_id:

@@ -14,7 +14,8 @@ class MetricsWeigher:
     name = "MetricsWeigher"
     setting = "metrics_weight_multiplier"
     multiplier = 1.0
-    minval = maxval = None
+    minval: float | None = None
+    maxval: float | None = None
 
     def __init__(self, settings: PlacementSettings) -> None:
         self._ratios = dict(sorted(settings.metric_weights.items()))

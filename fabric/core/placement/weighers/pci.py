@@ -7,7 +7,6 @@ import numpy as np
 from fabric.core.placement.host_table import HostTable, Ints
 from fabric.core.placement.request import PlacementRequest
 
-
 DEVICES_MAX = 100  # above so many there is no shortage. Source: Nova's `scheduler/weights/pci.py`
 
 
@@ -15,7 +14,8 @@ class PCIWeigher:
     name = "PCIWeigher"
     setting = "pci_weight_multiplier"
     multiplier = 1.0
-    minval = maxval = None
+    minval: float | None = None
+    maxval: float | None = None
 
     def column(self, request: PlacementRequest, table: HostTable) -> Ints | None:
         free: Ints = table.column("pci free", lambda facts: sum(facts.pci_free.values()), int)

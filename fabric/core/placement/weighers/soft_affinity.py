@@ -10,7 +10,8 @@ from fabric.core.server_groups.model import GroupPolicy
 
 
 class SoftGroupWeigher:
-    minval = maxval = None
+    minval: float | None = None
+    maxval: float | None = None
 
     def __init__(self, name: str, setting: str, multiplier: float, policy: GroupPolicy) -> None:
         self.name = name

@@ -131,7 +131,11 @@ def test_weights_of_room_are_stretched_from_nought() -> None:
 class Heat:
     """Somebody else's, with both ends."""
 
-    name, setting, multiplier, minval, maxval = "Heat", "heat_weight_multiplier", 1.0, 10.0, 50.0
+    name = "Heat"
+    setting = "heat_weight_multiplier"
+    multiplier = 1.0
+    minval: float | None = 10.0
+    maxval: float | None = 50.0
 
     def column(self, request: PlacementRequest, table: HostTable) -> Any:
         return table.column("heat", lambda facts: facts.metrics["heat"], float)
