@@ -33,6 +33,7 @@ from fabric.config import Config, SchedulerSection
 from fabric.core.membership.config import MembershipConfig
 from fabric.core.membership.membership import Membership as MembershipCore
 from fabric.core.membership.model import DRAIN_REASON
+from fabric.core.placement.host_word import write_word
 from fabric.core.voters.levels import LEVELS_LABEL, THIS_PROGRAM
 from fabric.mesh.curve import CurveKeyPair
 from fabric.mesh.router_dealer import RouterDealer
@@ -346,14 +347,15 @@ class Agent:
     # -- what parts ask
 
     async def _publish_capacity(self, host: HostSide) -> None:
-        was_draining, told = False, ""
+        was_draining, told, was_failing = False, "", False
         while True:
             offered = replace(host.capacity(), load_milli=int(os.getloadavg()[0] * 1000))
-            reason = host.drain_reason
-            extra = {DRAIN_REASON: reason} if reason != told else None
-            urgent = offered.is_draining is not was_draining or extra is not None
+            reason, word = host.drain_reason, host.word()
+            extra = write_word(word) | ({DRAIN_REASON: reason} if reason else {})
+            is_failing = word.failed_builds > 0
+            urgent = (offered.is_draining, reason, is_failing) != (was_draining, told, was_failing)
             self._fleet.publish(capacity=offered, extra=extra, urgent=urgent)
-            was_draining, told = offered.is_draining, reason
+            was_draining, told, was_failing = offered.is_draining, reason, is_failing
             await asyncio.sleep(CAPACITY_INTERVAL_S)
 
     def _loop_lag(self) -> LoopLag:

@@ -26,6 +26,7 @@ from fabric.compute.offering import OfferTeller, host_offers
 from fabric.compute.reconcile import ReconcileConfig, Reconciler
 from fabric.compute.supplement import Supplement
 from fabric.core.membership.model import Capacity
+from fabric.core.placement.host_word import HostWord
 from fabric.core.servers.model import AssignedServer
 from fabric.errors import ConfigError, RemoteError
 from fabric.mesh.rpc_contract import Rpc
@@ -211,6 +212,10 @@ class HostSide:
             return Capacity()
         offered = live_capacity(self._driver.capabilities(), self._assignments.servers.values())
         return replace(offered, is_draining=not self._assignments.is_enabled)
+
+    def word(self) -> HostWord:
+        """What it says of itself beside that."""
+        return HostWord(failed_builds=self._reconciler.failed_builds)
 
     @property
     def drain_reason(self) -> str:

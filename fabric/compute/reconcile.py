@@ -26,6 +26,7 @@ from fabric.compute.network_keeper import NetworkKeeper
 from fabric.compute.observe import Reporter
 from fabric.core.servers.model import AssignedServer
 from fabric.core.servers.states import Desired, PowerState
+from fabric.runtime.build_failures import FailuresInARow
 from fabric.runtime.clock import Clock
 from proto.errors import DriverError, FabricError, HypervisorAwayError
 from proto.ids import ServerId
@@ -99,6 +100,12 @@ class Reconciler:
         self._is_driver_away = False
         self._pulled_ms = 0
         self._pull_failures = 0
+        self._builds = FailuresInARow()
+
+    @property
+    def failed_builds(self) -> int:
+        """In a row, lately."""
+        return self._builds.count(self._clock.monotonic_ms())
 
     @property
     def domains(self) -> dict[ServerId, DomainState]:
@@ -310,6 +317,7 @@ class Reconciler:
                 },
             )
             if worker.work is Work.BUILD:
+                self._builds.failed(self._clock.monotonic_ms())
                 self._domains.pop(server.server_id, None)
             self._touch(server.server_id)
             self._done[server.server_id] = self._failed[server.server_id] = worker.generation
@@ -322,6 +330,8 @@ class Reconciler:
                 left_nothing=error.left_nothing,
             )
             return
+        if worker.work is Work.BUILD:
+            self._builds.succeeded()
         self._domains[server.server_id] = state
         self._touch(server.server_id)
         self._done[server.server_id] = worker.generation

@@ -2,7 +2,7 @@
 
 The core decides again, by what this node's rows and membership table hold now; a server that has a host
 counts as if it was nowhere. Nothing is stored and nothing is changed. What the scheduler alone knows (builds
-that failed lately on some host) is not known here.
+that failed a moment ago, before their host said so) is not known here.
 """
 
 from __future__ import annotations

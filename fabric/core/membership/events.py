@@ -42,7 +42,7 @@ class LocalChanged:
     api_urls: tuple[str, ...] | None = None
     capacity: Capacity | None = None
     labels: Mapping[str, str] | None = None
-    extra: Mapping[str, str] | None = None  # more of the dynamic part
+    extra: Mapping[str, str] | None = None  # all that is said beside the numbers of the dynamic part
     certificate: bytes | None = None  # renewed, or of rotated keys; `Trust.sign` follows the new key already
     curve_public: bytes | None = None  # with a certificate of rotated keys
     urgent: bool = False

@@ -348,11 +348,9 @@ class Membership:
             return
         self._own.change(change)
         if change.capacity is not None:
-            load = change.capacity.load
-            extra = dict(change.extra) if change.extra is not None else {}
-            self._own_load.offer(replace(load, extra=extra), urgent=change.urgent)
+            self._own_load.offer(change.capacity.load, extra=change.extra, urgent=change.urgent)
         elif change.extra is not None:
-            self._own_load.offer_extra(dict(change.extra), urgent=change.urgent)
+            self._own_load.offer_extra(change.extra, urgent=change.urgent)
 
     def _on_leave(self, for_good: bool) -> None:
         if self._is_silent:

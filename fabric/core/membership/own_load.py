@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from fabric.core.membership.broadcast import Broadcaster
@@ -34,9 +34,10 @@ class OwnLoad:
     def start(self) -> None:
         self._context.wake_in("shape", self._tree.shape_again_ms())
 
-    def offer(self, load: Load, *, urgent: bool) -> None:
-        """What this node uses now. Goes out at once, later, or never, as budget and change have it."""
-        self._now = replace(load, extra=load.extra or self._now.extra)
+    def offer(self, load: Load, *, extra: Mapping[str, str] | None = None, urgent: bool) -> None:
+        """What this node uses now. Goes out at once, later, or never, as budget and change have it. `extra`
+        replaces all that was said there; None: it stays."""
+        self._now = replace(load, extra=self._now.extra if extra is None else dict(extra))
         if urgent or self._now.is_draining != self._published.is_draining:
             if self._take_token():
                 self.publish()
@@ -47,8 +48,8 @@ class OwnLoad:
             "load", max(self._context.now_ms, self._published_ms + self._interval_ms())
         )
 
-    def offer_extra(self, extra: dict[str, str], *, urgent: bool) -> None:
-        self.offer(replace(self._now, extra=extra), urgent=urgent)
+    def offer_extra(self, extra: Mapping[str, str], *, urgent: bool) -> None:
+        self.offer(self._now, extra=extra, urgent=urgent)
 
     def publish(self) -> None:
         self._renew()

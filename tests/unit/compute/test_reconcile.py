@@ -93,6 +93,18 @@ async def test_a_step_that_fails_leaves_nothing_and_a_fault(world: World, step: 
     assert failure.left_nothing
 
 
+async def test_a_host_says_how_many_builds_failed_in_a_row(world: World) -> None:
+    gate = Gate()
+    gate.fail["ensure_running"] = DriverError("no disk")
+    async with world.life(gate) as life:
+        for number in (1, 2):
+            await world.until_state(world.add(f"bad-{number}"), VmState.ERROR)
+            assert life.side.word().failed_builds == number
+        gate.fail.clear()
+        await world.until_active(world.add("good"))
+        assert life.side.word().failed_builds == 0
+
+
 async def test_a_build_that_was_given_up_is_not_done_by_a_later_life(world: World) -> None:
     """The server may be elsewhere by now, whatever an answer from an old voter says."""
     gate = Gate()

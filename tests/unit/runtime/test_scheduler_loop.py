@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fabric.core.membership.model import MemberState
+from fabric.core.placement.host_word import HostWord, write_word
 from fabric.core.placement.queries import ListPlacementRequests
 from fabric.core.servers.states import VmState
 from fabric.errors import NoQuorumError
@@ -133,6 +134,17 @@ async def test_a_host_that_fails_to_build_comes_last_until_it_succeeds() -> None
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert found == [H1.host_id, H2.host_id, H1.host_id]
+
+
+async def test_a_new_scheduler_avoids_a_black_hole_from_its_first_round() -> None:
+    """Nobody saw the host fail: it says so itself."""
+    state, _ = world(*(f"s{number}" for number in range(8)))
+    state.hosts[H1.host_id] = replace(H1, memory_mb=1 << 20, vcpus=1 << 10)  # the emptiest by far
+    alive = dict.fromkeys(state.hosts, MemberState.ALIVE)
+    fleet = FleetDouble(alive, {H1.host_id: write_word(HostWord(failed_builds=2))})
+    assert (await SchedulerLoop(state, fleet, lambda: FENCE, ManualClock()).round()).placed == 8
+    places = [command for command in state.commands if isinstance(command, ServerPlace)]
+    assert {place.host_id for place in places} == {H2.host_id}
 
 
 async def test_each_try_has_its_own_request_id() -> None:

@@ -58,6 +58,24 @@ def test_a_draining_host_says_so_at_once_but_not_without_bound() -> None:
     assert read_load(loads(world)[-1]).is_draining is False
 
 
+def test_what_is_said_beside_numbers_stays_until_it_is_said_anew() -> None:
+    world = world_of()
+
+    def now() -> dict[str, str]:
+        world.wait(1_100, beating=LIVING)
+        return dict(read_load(loads(world)[-1]).extra)
+
+    world.tell(LocalChanged(capacity=HOST, extra={"a": "1", "b": "2"}))
+    assert now() == {"a": "1", "b": "2"}
+    world.tell(LocalChanged(capacity=replace(HOST, servers=1)))
+    assert now() == {"a": "1", "b": "2"}
+    world.tell(LocalChanged(capacity=replace(HOST, servers=1), extra={"b": "3"}))
+    assert now() == {"b": "3"}
+    world.tell(LocalChanged(extra={}))
+    assert now() == {}
+    assert len(loads(world)) == 4
+
+
 def test_the_budget_is_the_fabrics() -> None:
     """With more nodes than updates a second, each waits its share."""
     world = world_of(peers=8, config=MembershipConfig(fabric_loads_per_s=2))
