@@ -26,7 +26,7 @@ from fabric.compute.offering import OfferTeller, host_offers
 from fabric.compute.reconcile import ReconcileConfig, Reconciler
 from fabric.compute.supplement import Supplement
 from fabric.core.membership.model import Capacity
-from fabric.core.placement.host_word import HostWord
+from fabric.core.placement.host_word import IMAGES_MAX, HostWord, packed
 from fabric.core.servers.model import AssignedServer
 from fabric.errors import ConfigError, RemoteError
 from fabric.mesh.rpc_contract import Rpc
@@ -158,7 +158,7 @@ class HostSide:
                     group.create_task(self._registrar.run()),
                     group.create_task(self._teller.run()),
                     group.create_task(self._reconciler.run()),
-                    group.create_task(self._prune_images()),
+                    group.create_task(self._keep_images()),
                 ]
                 await self._closing.wait()
                 for task in work:
@@ -215,7 +215,9 @@ class HostSide:
 
     def word(self) -> HostWord:
         """What it says of itself beside that."""
-        return HostWord(failed_builds=self._reconciler.failed_builds)
+        return HostWord(
+            failed_builds=self._reconciler.failed_builds, images=packed(self._images.held(IMAGES_MAX))
+        )
 
     @property
     def drain_reason(self) -> str:
@@ -239,7 +241,10 @@ class HostSide:
                 async with asyncio.timeout(self._config.open_retry_s):
                     await self._closing.wait()
 
-    async def _prune_images(self) -> None:
+    async def _keep_images(self) -> None:
+        """In memory, what is on disk; and on disk, what is of use."""
+        with contextlib.suppress(OSError):  # whoever fetches tells better why not
+            await self._images.look()
         while True:
             try:
                 dropped = await self._images.prune(await self._images_in_use())

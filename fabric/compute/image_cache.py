@@ -53,10 +53,20 @@ class ImageCache:
         self._fetch = fetch
         self._retry_s = retry_s
         self._links = asyncio.Lock()
+        self._held: dict[str, None] = {}  # content addresses, the last used last
 
     def path_of(self, source: ImageSource) -> str:
         """Where its bytes are once they are here."""
         return str(self._directory / source.sha256)
+
+    def held(self, count: int) -> list[str]:
+        """The content addresses of so many files, those used last."""
+        return list(self._held)[-count:]
+
+    async def look(self) -> None:
+        """At what is there since an earlier life. Raises OSError."""
+        found = await asyncio.to_thread(_found, self._directory)
+        self._held = dict.fromkeys(found) | self._held
 
     async def ensure(self, source: ImageSource) -> str:
         """The path of the image's bytes on this host. Raises ImageError naming the image and why not."""
@@ -64,6 +74,7 @@ class ImageCache:
             raise ImageError(f"image {source.image_id} has no content address")
         path = Path(self.path_of(source))
         if await asyncio.to_thread(_touch, path):
+            self._use(source)
             return str(path)
         fetched = await self._fetch_patiently(source)
         try:
@@ -71,7 +82,12 @@ class ImageCache:
                 await asyncio.to_thread(_link, Path(fetched), path)
         except OSError as error:
             raise ImageError(f"image {source.image_id} could not be kept: {error.strerror}") from error
+        self._use(source)
         return str(path)
+
+    def _use(self, source: ImageSource) -> None:
+        self._held.pop(source.sha256, None)
+        self._held[source.sha256] = None
 
     async def _fetch_patiently(self, source: ImageSource) -> str:
         for attempt in range(1, ATTEMPTS_MAX + 1):
@@ -92,7 +108,10 @@ class ImageCache:
 
     async def prune(self, in_use: frozenset[str]) -> int:
         """Drops files that no path in `in_use` names; how many. Raises OSError."""
-        return await asyncio.to_thread(_prune, self._directory, in_use, time.time())
+        dropped = await asyncio.to_thread(_prune, self._directory, in_use, time.time())
+        for name in dropped:
+            self._held.pop(name, None)
+        return len(dropped)
 
 
 def _touch(path: Path) -> bool:
@@ -131,9 +150,18 @@ def _link(source: Path, target: Path) -> None:
             aside.unlink()
 
 
-def _prune(directory: Path, in_use: frozenset[str], now_s: float) -> int:
+def _found(directory: Path) -> list[str]:
+    """Content addresses of what is whole, the last used last."""
     if not directory.is_dir():
-        return 0
+        return []
+    files = [each for each in os.scandir(directory) if _SHA256.fullmatch(each.name)]
+    return [each.name for each in sorted(files, key=lambda each: (each.stat().st_mtime, each.name))]
+
+
+def _prune(directory: Path, in_use: frozenset[str], now_s: float) -> list[str]:
+    """The names of those it dropped."""
+    if not directory.is_dir():
+        return []
     unused = []
     for path in directory.iterdir():
         used_s = path.stat().st_mtime
@@ -142,4 +170,4 @@ def _prune(directory: Path, in_use: frozenset[str], now_s: float) -> int:
     unused.sort(reverse=True)
     for _, path in unused[UNUSED_KEPT:]:
         path.unlink(missing_ok=True)
-    return len(unused[UNUSED_KEPT:])
+    return [path.name for _, path in unused[UNUSED_KEPT:]]

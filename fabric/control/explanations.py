@@ -199,6 +199,7 @@ async def _request(cloud: Cloud, caller: Caller, wish: Wish) -> PlacementRequest
         project_id=project_id,
         flavor=flavor,
         image_id=NO_IMAGE if image is None else image.image_id,
+        image_sha256="" if image is None else image.sha256 or "",
         image_properties={} if image is None else image.properties,
         zone=wish.zone,
         host_name=wish.host_name,

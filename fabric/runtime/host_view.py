@@ -62,7 +62,11 @@ def said_of(member: Member | None, failures: int) -> dict[str, Any]:
     if member is None:
         return {"state": None, "build_failures": failures}
     word = read_word(member.load.extra)
-    return {"state": member.state, "build_failures": max(failures, word.failed_builds)}
+    return {
+        "state": member.state,
+        "build_failures": max(failures, word.failed_builds),
+        "cached": word.images,
+    }
 
 
 def _named(requests: Iterable[PlacementRequest]) -> set[ServerId]:

@@ -38,7 +38,8 @@ class HostFacts:
     servers: int = 0
     io_ops: int = 0  # servers that build, move or are copied
     build_failures: int = 0  # in a row, since the last success
-    images: frozenset[ImageId] = frozenset()  # held or cached
+    images: frozenset[ImageId] = frozenset()  # whose bytes came in here
+    cached: bytes = b""  # and what it keeps for its guests, as it says itself: see `host_word`
     numa: tuple[NumaCell, ...] = ()
     pci_free: Mapping[str, int] = field(default_factory=dict)  # by alias
     metrics: Mapping[str, float] = field(default_factory=dict)

@@ -6,18 +6,26 @@ never whether there is room for them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-FAILED_BUILDS = "failed_builds"
+FAILED_BUILDS, IMAGES = "failed_builds", "images"
 FAILED_BUILDS_MAX = 999  # more are not told apart
+IMAGES_MAX = 64  # in base64 344 characters of a load that may have 2,048 bytes; most hosts have a handful
+ADDRESS_BYTES = 4  # one in 67 million other images is taken for one of 64: it is fetched after all
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostWord:
-    """`failed_builds`: in a row, lately; Nova's name for it."""
+    """`failed_builds`: in a row, lately; Nova's name for it. `images`: what its image cache holds, those used
+    last, as `packed` writes them."""
 
     failed_builds: int = 0
+    images: bytes = b""
 
 
 NOTHING_SAID = HostWord()
@@ -28,13 +36,45 @@ def write_word(word: HostWord) -> dict[str, str]:
     said = {}
     if word.failed_builds:
         said[FAILED_BUILDS] = str(min(word.failed_builds, FAILED_BUILDS_MAX))
+    if word.images:
+        said[IMAGES] = base64.b64encode(word.images).decode()
     return said
 
 
 def read_word(extra: Mapping[str, str]) -> HostWord:
     if not extra:
         return NOTHING_SAID
-    return HostWord(failed_builds=_number(extra.get(FAILED_BUILDS, ""), FAILED_BUILDS_MAX))
+    return HostWord(
+        failed_builds=_number(extra.get(FAILED_BUILDS, ""), FAILED_BUILDS_MAX),
+        images=_images(extra.get(IMAGES, "")),
+    )
+
+
+def packed(sha256s: Iterable[str]) -> bytes:
+    """The beginnings of content addresses, ascending: who uses which when does not change the word."""
+    return b"".join(sorted({short_address(each) for each in sha256s})[:IMAGES_MAX])
+
+
+def short_address(sha256: str) -> bytes:
+    """Empty for what is no content address."""
+    return b"" if _SHA256.fullmatch(sha256) is None else bytes.fromhex(sha256[: 2 * ADDRESS_BYTES])
+
+
+def is_among(images: bytes, short: bytes) -> bool:
+    """Whether one that begins so is among those `packed`."""
+    at = images.find(short) if short else -1
+    while at >= 0 and at % ADDRESS_BYTES:
+        at = images.find(short, at + 1)
+    return at >= 0
+
+
+def _images(text: str) -> bytes:
+    try:
+        images = base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        return b""
+    is_whole = len(images) % ADDRESS_BYTES == 0 and len(images) <= IMAGES_MAX * ADDRESS_BYTES
+    return images if is_whole else b""
 
 
 def _number(text: str, most: int) -> int:

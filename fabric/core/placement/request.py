@@ -31,6 +31,7 @@ class PlacementRequest:
     project_id: ProjectId
     flavor: FlavorSnapshot
     image_id: ImageId = NO_IMAGE
+    image_sha256: str = ""  # of its bytes; "": there are none yet, or there is no such image any more
     image_properties: Mapping[str, str] = field(default_factory=dict)
     zone: str | None = None  # asked for
     host_name: str | None = None  # requested destination
@@ -60,6 +61,7 @@ class PlacementRequest:
 def request_of(
     server: Server,
     *,
+    image_sha256: str = "",
     image_properties: Mapping[str, str] | None = None,
     hints: Mapping[str, tuple[str, ...]] | None = None,
     group: GroupWish | None = None,
@@ -72,6 +74,7 @@ def request_of(
         project_id=server.project_id,
         flavor=server.flavor,
         image_id=server.image_id,
+        image_sha256=image_sha256,
         image_properties=image_properties or {},
         zone=server.zone_wanted,
         host_name=server.host_wanted,

@@ -37,7 +37,9 @@ from proto.ids import ImageId, NodeId, ServerId
 
 _S, _G, _M = t.servers.c, level2.server_groups.c, level2.server_group_members.c
 
-_PROPERTIES = select(t.images.c.image_id, t.images.c.properties).where(among(t.images.c.image_id))
+_IMAGES = select(t.images.c.image_id, t.images.c.properties, t.images.c.sha256).where(
+    among(t.images.c.image_id)
+)
 _HINTS = select(level2.server_hints).where(among(level2.server_hints.c.server_id))
 _WISHES = (
     select(_M.server_id, _G.group_id, _G.policy, _G.max_server_per_host)
@@ -87,8 +89,10 @@ def get_placement_request(connection: Connection, query: GetPlacementRequest) ->
 
 def _requests(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[PlacementRequest, ...]:
     servers = [server_of(row) for row in rows]
-    images = sorted({server.image_id for server in servers if server.image_id})
-    properties = {row.image_id: row.properties for row in rows_among(connection, _PROPERTIES, images)}
+    wanted = sorted({server.image_id for server in servers if server.image_id})
+    images = list(rows_among(connection, _IMAGES, wanted))
+    properties = {row.image_id: row.properties for row in images}
+    addresses = {row.image_id: row.sha256 or "" for row in images}
     ids = [server.server_id for server in servers]
     hints: dict[str, Mapping[str, tuple[str, ...]]] = {}
     groups: dict[str, GroupWish] = {}
@@ -101,6 +105,7 @@ def _requests(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[Placeme
     return tuple(
         request_of(
             server,
+            image_sha256=addresses.get(server.image_id, ""),
             image_properties=properties.get(server.image_id),
             hints=hints.get(server.server_id),
             group=groups.get(server.server_id),

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from fabric.core.networks.model import SecurityGroup
-from fabric.core.placement.queries import ListPlacementRequests
+from fabric.core.placement.queries import GetPlacementRequest, ListPlacementRequests
 from fabric.core.queries import BadFilterError, MarkerNotFoundError, Page
 from fabric.core.servers.model import HostAssignments
 from fabric.core.servers.queries import (
@@ -177,6 +177,18 @@ async def test_a_list_is_a_handful_of_statements_however_long(world: StoreWorld)
 async def test_the_schedulers_inbox(five: StoreWorld) -> None:
     assert [server.server_id for server in await five.ask(ListPlacementRequests())] == ["a", "e"]
     assert [server.server_id for server in await five.ask(ListPlacementRequests(limit=1))] == ["a"]
+
+
+async def test_who_waits_says_the_contents_of_its_image(world: StoreWorld) -> None:
+    await world.do(image_create(image_id="image-2"))
+    await world.do(image_activate(image_id="image-2", sha256="ab" * 32))
+    server_id = await world.server("web", image_id=ImageId("image-2"))
+    (asked,) = await world.ask(ListPlacementRequests())
+    assert asked.image_sha256 == "ab" * 32
+    assert await world.ask(GetPlacementRequest(server_id=server_id)) == asked
+    await world.do(ImageDelete(image_id=ImageId("image-2")))
+    (asked,) = await world.ask(ListPlacementRequests())
+    assert asked.image_sha256 == ""
 
 
 async def test_the_reapers_inbox(five: StoreWorld) -> None:

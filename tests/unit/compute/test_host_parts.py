@@ -102,6 +102,33 @@ async def test_prune_keeps_used_recent_and_a_few(tmp_path: Path) -> None:
     assert await ImageCache(tmp_path / "absent", images._fetch).prune(frozenset()) == 0
 
 
+async def test_the_cache_knows_what_it_holds_and_what_was_used_last(tmp_path: Path) -> None:
+    images, _ = cache(tmp_path)
+    await images.look()
+    assert images.held(9) == []
+    one, two, three = (f"{number:064x}" for number in (1, 2, 3))
+    for name in (one, two, three, one):
+        await images.ensure(image(sha256=name))
+    assert images.held(2) == [three, one]
+    for age, name in enumerate((three, one, two)):
+        os.utime(tmp_path / "images" / name, (1_000 + age, 1_000 + age))
+    (tmp_path / "images" / f".{one}.half").touch()
+    later, _ = cache(tmp_path)
+    await later.look()
+    assert later.held(9) == [three, one, two]
+    await later.ensure(image(sha256=three))
+    assert later.held(9) == [one, two, three]
+
+
+async def test_what_is_pruned_is_held_no_more(tmp_path: Path) -> None:
+    images, _ = cache(tmp_path)
+    for number in range(UNUSED_KEPT + 1):
+        await images.ensure(image(sha256=f"{number:064x}"))
+        os.utime(tmp_path / "images" / f"{number:064x}", (number, number))
+    assert await images.prune(frozenset()) == 1
+    assert images.held(99) == [f"{number:064x}" for number in range(1, UNUSED_KEPT + 1)]
+
+
 async def test_notes_are_kept_changed_and_forgotten(tmp_path: Path) -> None:
     notes = Notes(tmp_path / "servers")
     server_id = ServerId(uuid_of("a"))

@@ -10,6 +10,7 @@ import pytest
 
 from drivers.contract import Power
 from fabric.compute.notes import Note, Notes
+from fabric.core.placement.host_word import is_among, short_address
 from fabric.core.servers.states import Desired, PowerState, TaskState, Verb, VmState
 from fabric.errors import RemoteError
 from proto.commands.nodes import HostRegister
@@ -20,6 +21,7 @@ from tests.fixtures.compute_doubles import Gate
 from tests.fixtures.compute_rows import assigned, group, image, network, placed, port, rule, uuid_of
 from tests.unit.compute.world import World
 
+ADDRESS = short_address(image().sha256)
 BUILD_STEPS = [
     "fetch",
     "apply with ports",
@@ -103,6 +105,15 @@ async def test_a_host_says_how_many_builds_failed_in_a_row(world: World) -> None
         gate.fail.clear()
         await world.until_active(world.add("good"))
         assert life.side.word().failed_builds == 0
+
+
+async def test_a_host_says_which_images_it_has_here_since_an_earlier_life_too(world: World) -> None:
+    async with world.life() as life:
+        assert not life.side.word().images
+        await world.until_active(world.add())
+        assert is_among(life.side.word().images, ADDRESS)
+    async with world.life() as life:
+        await world.until(lambda: is_among(life.side.word().images, ADDRESS))
 
 
 async def test_a_build_that_was_given_up_is_not_done_by_a_later_life(world: World) -> None:

@@ -1,8 +1,10 @@
-"""ImageLocalityWeigher: a host that holds the image boots it without fetching it. Ours: Nova has none."""
+"""ImageLocalityWeigher: a host that holds the image, or has it in its cache, boots it without fetching it.
+Ours: Nova has none."""
 
 from __future__ import annotations
 
 from fabric.core.placement.host_table import HostTable, Ints
+from fabric.core.placement.host_word import is_among, short_address
 from fabric.core.placement.request import PlacementRequest
 
 
@@ -16,6 +18,9 @@ class ImageLocalityWeigher:
     def column(self, request: PlacementRequest, table: HostTable) -> Ints | None:
         if not request.image_id:
             return None
-        image_id = request.image_id
-        held = table.mask(("holds", image_id), lambda facts: image_id in facts.images)
+        image_id, short = request.image_id, short_address(request.image_sha256)
+        held = table.mask(
+            ("holds", image_id, short),
+            lambda facts: image_id in facts.images or is_among(facts.cached, short),
+        )
         return held.astype("int64") if held.any() else None

@@ -9,6 +9,7 @@ import pytest
 from fabric.core.placement.choose import choose, choose_batch, fitting, ranked, rendezvous, weigh
 from fabric.core.placement.filters import DEFAULT_FILTERS
 from fabric.core.placement.host_table import COLUMNS_MAX, HostTable
+from fabric.core.placement.host_word import packed
 from fabric.core.placement.no_host import no_host
 from fabric.core.placement.policy import Parts, Policy, policy_of
 from fabric.core.placement.request import PlacementRequest
@@ -21,6 +22,7 @@ from tests.fixtures.placement_rows import aggregate, facts, group, members, requ
 
 POLICY = policy_of(PlacementSettings())
 A, B = facts("a"), facts("b")
+SHA256, OTHER_SHA256 = "ab" * 32, "cd" * 32
 
 
 def chosen(asked: PlacementRequest, hosts: HostTable, policy: Policy = POLICY) -> str:
@@ -76,6 +78,12 @@ BETTER: list[tuple[str, PlacementRequest, HostTable, dict[str, Any]]] = [
         {},
     ),
     (
+        "ImageLocalityWeigher",  # in a cache, which knows contents and no ids
+        request(image_id=ImageId("i"), image_sha256=SHA256),
+        table(facts("a", cached=packed([SHA256])), facts("b", cached=packed([OTHER_SHA256]))),
+        {},
+    ),
+    (
         "MetricsWeigher",
         request(),
         table(facts("a", metrics={"heat": 20.0}), facts("b", metrics={"heat": 70.0})),
@@ -102,6 +110,14 @@ def test_one_host_is_better(
 
 def test_every_weigher_has_its_case() -> None:
     assert {name for name, *_ in BETTER} == WEIGHERS.keys()
+
+
+def test_who_holds_an_image_and_who_caches_it_are_alike() -> None:
+    asked = request(image_id=ImageId("i"), image_sha256=SHA256)
+    holder, cacher = facts("a", images=frozenset({ImageId("i")})), facts("b", cached=packed([SHA256]))
+    hosts = table(holder, cacher, facts("c"))
+    weights = weigh(asked, hosts, only("ImageLocalityWeigher"), fitting(asked, hosts, POLICY))
+    assert list(weights) == [0.5, 0.5, 0.0]
 
 
 def test_megabytes_do_not_drown_processors() -> None:

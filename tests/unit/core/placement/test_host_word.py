@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import base64
+from hashlib import sha256
+
 import pytest
 
 from fabric.core.placement.host_word import (
+    ADDRESS_BYTES,
     FAILED_BUILDS,
     FAILED_BUILDS_MAX,
+    IMAGES,
+    IMAGES_MAX,
     NOTHING_SAID,
     HostWord,
+    is_among,
+    packed,
     read_word,
+    short_address,
     write_word,
 )
 
+SHA256S = [sha256(bytes([number])).hexdigest() for number in range(IMAGES_MAX + 1)]
 
-def test_what_is_written_is_read() -> None:
-    word = HostWord(failed_builds=3)
+
+@pytest.mark.parametrize(
+    "word",
+    [NOTHING_SAID, HostWord(failed_builds=3, images=packed(SHA256S[:3])), HostWord(images=packed(SHA256S))],
+)
+def test_what_is_written_is_read(word: HostWord) -> None:
     assert read_word(write_word(word)) == word
-    assert read_word(write_word(NOTHING_SAID)) == NOTHING_SAID
 
 
 def test_nothing_takes_no_room() -> None:
@@ -29,5 +42,39 @@ def test_a_number_is_bounded_where_it_is_said() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "-1", "many", "1e3", "٣", "99999999999999999999", "1 2"])
-def test_what_no_host_says_counts_as_not_said(text: str) -> None:
+def test_a_number_that_no_host_says_counts_as_not_said(text: str) -> None:
     assert read_word({FAILED_BUILDS: text, "of later software": "x"}) == NOTHING_SAID
+
+
+# ---- images
+
+
+def test_images_are_found_by_their_contents() -> None:
+    images = packed(SHA256S[:8])
+    assert [is_among(images, short_address(each)) for each in SHA256S[:10]] == [True] * 8 + [False] * 2
+    assert not is_among(b"", short_address(SHA256S[0]))
+
+
+@pytest.mark.parametrize("text", ["", "s2", "../x", "Z" * 64])
+def test_what_is_no_content_address_is_nowhere(text: str) -> None:
+    assert not is_among(packed(SHA256S), short_address(text))
+
+
+def test_one_is_not_found_across_the_border_of_two_others() -> None:
+    first, second = "00112233" + "0" * 56, "44556677" + "0" * 56
+    astride = "22334455" + "0" * 56
+    assert not is_among(packed([first, second]), short_address(astride))
+    assert is_among(packed([first, second, astride]), short_address(astride))
+
+
+def test_the_word_is_the_same_whichever_was_used_last_and_has_a_bound() -> None:
+    assert packed(SHA256S[:5]) == packed(reversed(SHA256S[:5])) == packed(SHA256S[:5] * 2)
+    assert len(packed(SHA256S)) == IMAGES_MAX * ADDRESS_BYTES
+    assert len(write_word(HostWord(images=packed(SHA256S)))[IMAGES]) == 344
+
+
+@pytest.mark.parametrize(
+    "text", ["!", "AAA", "AAAA", "é", base64.b64encode(bytes(ADDRESS_BYTES * (IMAGES_MAX + 1))).decode()]
+)
+def test_images_that_no_host_says_count_as_not_said(text: str) -> None:
+    assert read_word({IMAGES: text}) == NOTHING_SAID
