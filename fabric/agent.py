@@ -332,6 +332,7 @@ class Agent:
             config=HostSideConfig(
                 build_concurrency=config.compute.build_concurrency,
                 stop_grace_ms=config.compute.stop_grace_s * 1000,
+                is_cpu_measured="cpu.virt_driver" in config.compute.monitors,
                 supplement=self._provider_config.of(self._identity.node_id, config.node_name),
                 allocation=Allocation(
                     cpu_ratio_milli=round(config.compute.cpu_ratio * 1000),

@@ -26,6 +26,7 @@ CONFIG_BYTES_MAX = 1 << 20
 _NODE_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")  # what a certificate takes
 _INTERFACE_NAME = re.compile(r"(?!\.{1,2}$)[^\s/:]{1,15}")  # what the kernel takes
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+MONITORS = ("cpu.virt_driver",)
 API_COUNT_MAX = 21  # `fabric.core.voters.config` says why
 DEFAULT_PATH = Path("/etc/fabric/fabric.toml")
 
@@ -164,8 +165,15 @@ class SchedulerSection:
     metric_weights: dict[str, float] = field(
         default_factory=dict,
         metadata={
-            "doc": "MetricsWeigher: how much what hosts measure counts, by metric; below 0 less is better."
+            "doc": "MetricsWeigher: how much what hosts measure counts, by metric; below 0 less is better, "
+            'e.g. { "cpu.percent" = -1.0 }.'
         },
+    )
+    metrics_required: bool = _doc(
+        "MetricsFilter: a host that does not say one of metric_weights gets no servers.", True
+    )
+    metrics_weight_of_unavailable: float = _doc(
+        "MetricsWeigher: what such a host weighs where it is not refused.", -10_000.0
     )
 
 
@@ -186,6 +194,13 @@ class ComputeSection:
         "Directory of provider.yaml files: what else this host has to give (CUSTOM_ classes, traits). "
         "Empty: provider_config beside this file.",
         "",
+    )
+    monitors: list[str] = field(
+        default_factory=lambda: list(MONITORS),
+        metadata={
+            "doc": "What this host measures for MetricsWeigher (Nova's compute_monitors); valid: "
+            "cpu.virt_driver."
+        },
     )
     sim_build_ms: int = _doc("sim driver: how long a boot takes.", 0)
     sim_vcpus: int = _doc("sim driver: cores offered.", 64)
@@ -422,6 +437,8 @@ def _check(config: Config) -> None:
         need(getattr(config.compute, key) >= 0, f"compute.{key}: must not be negative")
     for key in ("max_io_ops_per_host", "max_instances_per_host"):
         need(getattr(config.scheduler, key) > 0, f"scheduler.{key}: must be above 0")
+    for name in config.compute.monitors:
+        need(name in MONITORS, f"compute.monitors: {name!r} is unknown; valid: {', '.join(MONITORS)}")
     for key in ("sim_vcpus", "sim_memory_mb", "sim_disk_gb"):
         need(getattr(config.compute, key) > 0, f"compute.{key}: must be above 0")
     need(config.api.image_bytes_max > 0, "api.image_bytes_max: must be above 0")

@@ -37,6 +37,8 @@ def _settings(section: SchedulerSection) -> PlacementSettings:
         isolated_images=frozenset(map(ImageId, section.isolated_images)),
         restrict_isolated_hosts_to_isolated_images=section.restrict_isolated_hosts_to_isolated_images,
         metric_weights=section.metric_weights,
+        metrics_required=section.metrics_required,
+        metrics_weight_of_unavailable=section.metrics_weight_of_unavailable,
     )
 
 

@@ -16,6 +16,7 @@ from fabric.compute.act import ServerActs
 from fabric.compute.assignments import Assignments
 from fabric.compute.build_server import ServerBuilder
 from fabric.compute.capacity import Allocation, HostIdentity, Registrar, host_register, live_capacity
+from fabric.compute.cpu_monitor import CpuMonitor
 from fabric.compute.image_cache import Fetch, ImageCache
 from fabric.compute.metadata.facts import GuestFacts, random_seed
 from fabric.compute.metadata.service import MetadataService
@@ -57,6 +58,7 @@ class HostSideConfig:
     plug_retry_s: float = 0.2
     open_retry_s: float = 2.0
     prune_s: float = 600.0
+    is_cpu_measured: bool = False
 
     def __post_init__(self) -> None:
         if self.build_concurrency < 0 or self.stop_grace_ms < 0:
@@ -98,6 +100,7 @@ class HostSide:
         )
         self._notes = Notes(directory / "servers")
         self._images = ImageCache(directory / "images", fetch, retry_s=self._config.image_retry_s)
+        self._cpu = CpuMonitor()
         self._network = NetworkKeeper(
             plug, self._assignments, self._metadata, retry_s=self._config.plug_retry_s
         )
@@ -160,6 +163,8 @@ class HostSide:
                     group.create_task(self._reconciler.run()),
                     group.create_task(self._keep_images()),
                 ]
+                if self._config.is_cpu_measured:
+                    work.append(group.create_task(self._cpu.run()))
                 await self._closing.wait()
                 for task in work:
                     task.cancel()
@@ -216,7 +221,9 @@ class HostSide:
     def word(self) -> HostWord:
         """What it says of itself beside that."""
         return HostWord(
-            failed_builds=self._reconciler.failed_builds, images=packed(self._images.held(IMAGES_MAX))
+            failed_builds=self._reconciler.failed_builds,
+            images=packed(self._images.held(IMAGES_MAX)),
+            metrics=self._cpu.metrics,
         )
 
     @property

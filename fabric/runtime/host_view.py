@@ -66,6 +66,7 @@ def said_of(member: Member | None, failures: int) -> dict[str, Any]:
         "state": member.state,
         "build_failures": max(failures, word.failed_builds),
         "cached": word.images,
+        "metrics": word.metrics,
     }
 
 

@@ -40,6 +40,7 @@ def test_defaults_file_environment_in_that_order(tmp_path: Path) -> None:
         ("[api]\nport = 70000", "api.port: 70000 is not a TCP port"),
         ("[mesh]\naddress = 'host'", "mesh.address: 'host' is not an IP address"),
         ("[compute]\ndriver = 'xen'", "compute.driver: 'xen' is unknown; valid: libvirt, sim"),
+        ("[compute]\nmonitors = ['gpu']", "compute.monitors: 'gpu' is unknown; valid: cpu.virt_driver"),
         ("[compute]\ncpu_ratio = 0", "compute.cpu_ratio"),
         ("[network]\nuplinks = { phy0 = 1 }", "network.uplinks"),
         ("[state]\nurl = 'mysql://x'", "state.url"),

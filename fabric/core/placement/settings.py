@@ -21,3 +21,5 @@ class PlacementSettings:
     isolated_images: frozenset[ImageId] = frozenset()
     restrict_isolated_hosts_to_isolated_images: bool = True
     metric_weights: Mapping[str, float] = field(default_factory=dict)  # metric -> ratio
+    metrics_required: bool = True  # Nova's [metrics] required
+    metrics_weight_of_unavailable: float = -10_000.0  # Nova's [metrics] weight_of_unavailable

@@ -10,7 +10,7 @@ import pytest
 
 from drivers.contract import Power
 from fabric.compute.notes import Note, Notes
-from fabric.core.placement.host_word import is_among, short_address
+from fabric.core.placement.host_word import CPU_PERCENTS, is_among, short_address
 from fabric.core.servers.states import Desired, PowerState, TaskState, Verb, VmState
 from fabric.errors import RemoteError
 from proto.commands.nodes import HostRegister
@@ -114,6 +114,15 @@ async def test_a_host_says_which_images_it_has_here_since_an_earlier_life_too(wo
         assert is_among(life.side.word().images, ADDRESS)
     async with world.life() as life:
         await world.until(lambda: is_among(life.side.word().images, ADDRESS))
+
+
+async def test_a_host_says_what_its_processors_do_where_its_operator_wants_it(world: World) -> None:
+    async with world.life() as life:
+        await world.until_active(world.add())
+        assert life.side.word().metrics == {}
+    world.config = replace(world.config, is_cpu_measured=True)
+    async with world.life() as life:
+        await world.until(lambda: life.side.word().metrics.keys() >= {*CPU_PERCENTS})
 
 
 async def test_a_build_that_was_given_up_is_not_done_by_a_later_life(world: World) -> None:

@@ -22,6 +22,7 @@ from fabric.core.placement.filters.load_limits import (
     io_ops_filter,
     num_instances_filter,
 )
+from fabric.core.placement.filters.metrics import MetricsFilter
 from fabric.core.placement.filters.numa_topology import NUMATopologyFilter
 from fabric.core.placement.filters.pci_passthrough import PciPassthroughFilter
 from fabric.core.placement.filters.requested_host import RequestedHostFilter
@@ -71,6 +72,7 @@ FILTERS: Mapping[str, MakeFilter] = {
     "PciPassthroughFilter": lambda settings: PciPassthroughFilter(),
     "NUMATopologyFilter": lambda settings: NUMATopologyFilter(),
     "IsolatedHostsFilter": IsolatedHostsFilter,
+    "MetricsFilter": MetricsFilter,
     "IoOpsFilter": lambda settings: io_ops_filter(settings.max_io_ops_per_host),
     "NumInstancesFilter": lambda settings: num_instances_filter(settings.max_instances_per_host),
 }

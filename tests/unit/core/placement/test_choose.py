@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -155,6 +156,31 @@ class Heat:
 
     def column(self, request: PlacementRequest, table: HostTable) -> Any:
         return table.column("heat", lambda facts: facts.metrics["heat"], float)
+
+
+def test_who_does_not_say_a_metric_weighs_what_the_operator_says_of_such() -> None:
+    hosts = table(
+        facts("a", metrics={"heat": 20.0, "noise": 1.0}),
+        facts("b", metrics={"heat": 20.0}),
+        facts("c", metrics={"heat": 70.0, "noise": 1.0}),
+    )
+    places = fitting(request(), hosts, POLICY)
+
+    def weights(**settings: Any) -> list[float]:
+        return list(weigh(request(), hosts, only("MetricsWeigher", **settings), places))
+
+    two = {"heat": -1.0, "noise": 1.0}
+    assert weights(metric_weights=two, metrics_weight_of_unavailable=-119.0) == [1.0, 0.0, 0.5]
+    assert weights(metric_weights=two)[1] == 0.0
+    assert weights(metric_weights={"heat": -1.0, "noise": 0.0}) == [1.0, 1.0, 0.0]  # nothing hangs on it
+
+
+def test_metrics_are_required_unless_the_operator_says_otherwise() -> None:
+    hosts = table(facts("a", metrics={"heat": 20.0}), B)
+    strict = PlacementSettings(metric_weights={"heat": 1.0})
+    assert list(fitting(request(), hosts, policy_of(strict))) == [0]
+    assert list(fitting(request(), hosts, policy_of(replace(strict, metrics_required=False)))) == [0, 1]
+    assert list(fitting(request(), hosts, policy_of(replace(strict, metric_weights={})))) == [0, 1]
 
 
 def test_numbers_are_held_between_a_weighers_own_ends() -> None:

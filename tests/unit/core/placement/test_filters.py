@@ -28,7 +28,9 @@ SETTINGS = PlacementSettings(
     max_instances_per_host=3,
     isolated_hosts=frozenset({"bad"}),
     isolated_images=frozenset({ImageId("private")}),
+    metric_weights={"cpu.percent": -1.0, "cpu.frequency": 0.1},
 )
+NEUTRAL = [name for name in DEFAULT_FILTERS if name not in ("IsolatedHostsFilter", "MetricsFilter")]
 PROJECT = request().project_id
 CELLS = (NumaCell(cpus_free=4, memory_mb_free=4_096), NumaCell(cpus_free=2, memory_mb_free=2_048))
 
@@ -347,6 +349,15 @@ CASES: list[tuple[str, PlacementRequest, HostTable, str]] = [
     ),
     ("IsolatedHostsFilter", request(), one(), "is kept for other images"),
     (
+        "MetricsFilter",
+        request(),
+        one(
+            facts("good", metrics={"cpu.percent": 3, "cpu.frequency": 2_000, "cpu.idle.percent": 97}),
+            facts("bad", metrics={"cpu.percent": 3}),
+        ),
+        "does not say cpu.frequency",
+    ),
+    (
         "IoOpsFilter",
         request(),
         one(bad=facts("bad", io_ops=2)),
@@ -395,9 +406,7 @@ def test_fits_to_the_last_unit() -> None:
         (request(size={"root_gb": 60}), facts(used={"DISK_GB": 40})),
         (request(size={"root_gb": 0}), facts(used={"DISK_GB": 100})),
     ):
-        policy = Policy(
-            tuple(FILTERS[name](SETTINGS) for name in DEFAULT_FILTERS if "Isolated" not in name), ()
-        )
+        policy = Policy(tuple(FILTERS[name](SETTINGS) for name in NEUTRAL), ())
         assert len(fitting(asked, table(facts_), policy)) == 1
 
 

@@ -7,8 +7,13 @@ from hashlib import sha256
 
 import pytest
 
+from fabric.core.membership.model import Load
+from fabric.core.membership.record import read_load, write_load
 from fabric.core.placement.host_word import (
     ADDRESS_BYTES,
+    CPU,
+    CPU_METRICS,
+    CPU_PERCENTS,
     FAILED_BUILDS,
     FAILED_BUILDS_MAX,
     IMAGES,
@@ -21,13 +26,20 @@ from fabric.core.placement.host_word import (
     short_address,
     write_word,
 )
+from tests.fixtures.membership_nodes import fake_node_id
 
+MEASURED = dict(zip(CPU_METRICS, (12, 8, 3, 87, 1, 2_600), strict=True))
 SHA256S = [sha256(bytes([number])).hexdigest() for number in range(IMAGES_MAX + 1)]
 
 
 @pytest.mark.parametrize(
     "word",
-    [NOTHING_SAID, HostWord(failed_builds=3, images=packed(SHA256S[:3])), HostWord(images=packed(SHA256S))],
+    [
+        NOTHING_SAID,
+        HostWord(failed_builds=3, images=packed(SHA256S[:3]), metrics=MEASURED),
+        HostWord(images=packed(SHA256S)),
+        HostWord(metrics={name: value for name, value in MEASURED.items() if name in CPU_PERCENTS}),
+    ],
 )
 def test_what_is_written_is_read(word: HostWord) -> None:
     assert read_word(write_word(word)) == word
@@ -78,3 +90,23 @@ def test_the_word_is_the_same_whichever_was_used_last_and_has_a_bound() -> None:
 )
 def test_images_that_no_host_says_count_as_not_said(text: str) -> None:
     assert read_word({IMAGES: text}) == NOTHING_SAID
+
+
+# ---- metrics
+
+
+def test_metrics_are_one_short_word() -> None:
+    assert write_word(HostWord(metrics=MEASURED)) == {CPU: "12 8 3 87 1 2600"}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1 2 3 4", "1 2 3 4 5 6 7", "1 2 3 4 -5", "1  2 3 4 5", "1 2 3 4 1234567"]
+)
+def test_metrics_that_no_host_says_count_as_not_said(text: str) -> None:
+    assert read_word({CPU: text}) == NOTHING_SAID
+
+
+def test_all_that_a_host_can_say_fits_a_load_beside_the_longest_reason_to_drain() -> None:
+    word = write_word(HostWord(failed_builds=FAILED_BUILDS_MAX, images=packed(SHA256S), metrics=MEASURED))
+    load = Load(extra=word | {"drain_reason": "\N{GRINNING FACE}" * 255}, load_milli=1 << 30)
+    assert read_load(write_load(fake_node_id("a"), 1, 1, load)) == load
