@@ -132,6 +132,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("vCPUs", f"{capacity['vcpus_used']} of {capacity['vcpus']}, load {capacity['load']:.2f}"),
         ("memory", f"{capacity['memory_mb_used']} of {capacity['memory_mb']} MB"),
         ("disk", f"{capacity['disk_gb_used']} of {capacity['disk_gb']} GB"),
+        *_said(found),
         ("labels", ", ".join(f"{key}={value}" for key, value in sorted(found["labels"].items())) or "-"),
     ]
     if link is not None:
@@ -145,6 +146,21 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("certificate", f"{certificate['serial']}, generation {certificate['generation']}"))
         lines.append(("valid until", f"{until.replace('+00:00', 'Z')} ({left})"))
         lines.append(("may claim", ", ".join(certificate["roles"])))
+    return lines
+
+
+def _said(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a host says of itself for the scheduler, where it does. An older agent knows nothing of it."""
+    lines = []
+    if metrics := found.get("metrics"):
+        percents = {name: metrics[f"cpu.{name}.percent"] for name in ("user", "kernel", "iowait")}
+        parts = ", ".join(f"{name} {value}" for name, value in percents.items())
+        rate = f", {metrics['cpu.frequency']} MHz" if "cpu.frequency" in metrics else ""
+        lines.append(("processors", f"{metrics['cpu.percent']} % ({parts}){rate}"))
+    if cached := found.get("images_cached"):
+        lines.append(("images", f"{cached} in its cache"))
+    if failed := found.get("failed_builds"):
+        lines.append(("failed builds", f"{failed} in a row: it comes last while others fit"))
     return lines
 
 

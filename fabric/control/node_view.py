@@ -7,6 +7,7 @@ from typing import Any
 
 from fabric.control import operate
 from fabric.core.membership.model import LinkView, Member, RoleClaim
+from fabric.core.placement.host_word import ADDRESS_BYTES, read_word
 from fabric.runtime.clock import Clock
 from fabric.runtime.mesh_view import MeshView
 from proto.certificate import decode_signed, parse_certificate_body
@@ -18,6 +19,7 @@ def node(view: MeshView, clock: Clock, text: str) -> dict[str, Any]:
     member = operate.find(view, text)
     record = member.record
     (row,) = [row for row in operate.members(view, clock) if row["id"] == record.node_id]
+    word = read_word(member.load.extra)
     link = next((link for link in view.links() if link.node_id == record.node_id), None)
     return row | {
         "epoch": record.epoch,
@@ -28,6 +30,9 @@ def node(view: MeshView, clock: Clock, text: str) -> dict[str, Any]:
         "roles": [_role(claim) for claim in record.roles],
         "capacity": row["capacity"] | {"extra": dict(member.load.extra)},
         "drain_reason": operate.drain_reason(member),
+        "failed_builds": word.failed_builds,
+        "images_cached": len(word.images) // ADDRESS_BYTES,
+        "metrics": dict(word.metrics),
         "link": None if link is None else _link(link, clock.monotonic_ms()),
         "certificate": _certificate(member, clock),
     }

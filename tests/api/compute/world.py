@@ -20,7 +20,7 @@ from fabric.api.server import ApiServer, build_root
 from fabric.control import tokens
 from fabric.control.context import Cloud
 from fabric.core.identity.queries import GetUser, ListRoles
-from fabric.core.membership.model import Member, MemberState, NodeRecord, RoleClaim
+from fabric.core.membership.model import Load, Member, MemberState, NodeRecord, RoleClaim
 from fabric.core.nodes.queries import ListRoleGrants
 from fabric.core.servers.model import Server
 from fabric.core.servers.queries import GetServer
@@ -69,6 +69,7 @@ class FakeFleet:
     clock: SystemClock
     silent: set[NodeId] = field(default_factory=set)
     states: dict[NodeId, MemberState] = field(default_factory=dict)
+    words: dict[NodeId, dict[str, str]] = field(default_factory=dict)  # what hosts say beside numbers
     me: NodeId = HOSTS[0]
 
     def members(self) -> tuple[Member, ...]:
@@ -100,7 +101,8 @@ class FakeFleet:
         alive = self.states.get(node_id, MemberState.ALIVE)
         state = MemberState.HOST_DOWN if node_id in self.silent else alive
         now_ms = self.clock.monotonic_ms()
-        return Member(record=record, state=state, heard_ms=now_ms, changed_ms=now_ms)
+        load = Load(extra=self.words.get(node_id, {}))
+        return Member(record=record, state=state, heard_ms=now_ms, changed_ms=now_ms, load=load)
 
 
 @dataclass

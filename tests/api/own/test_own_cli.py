@@ -72,7 +72,7 @@ async def test_why_it_is_there(world: World, cli: Cli) -> None:
     assert lines[2] == "placed now, it would go to h1 instead"
     assert [line.split() for line in lines[4:6]] == [
         ["FITS", "WEIGHT", "OF", "IT"],
-        ["h1", "0.500", "ImageLocality", "+0.500"],
+        ["h1", "3.500", "RAM", "+1.000,", "CPU", "+1.000,", "Disk", "+1.000,", "ImageLocality", "+0.500"],
     ]
     assert json.loads(await cli.said("why", server_id, "--json"))["server"]["host"] == "h2"
 
@@ -106,7 +106,10 @@ async def test_why_not_there(world: World, cli: Cli) -> None:
     assert "\nh3 refuses it; h1 would take it\nAvailabilityZoneFilter: is in zone rack2, not nova\n" in said
     assert "it would fit if it was asked for in zone rack2 (then on h3)" in said
     assert "it fits" not in said
-    assert "\nit is there\nweight 0.500: ImageLocality +0.500" in await cli.said("why-not", "web-1", "h1")
+    assert (
+        "\nit is there\nweight 3.500: RAM +1.000, CPU +1.000, Disk +1.000, ImageLocality +0.500"
+        in await cli.said("why-not", "web-1", "h1")
+    )
     assert "\nh2 fits it; h1 is better\n" in await cli.said("why-not", "web-1", "h2")
     assert not json.loads(await cli.said("why-not", "web-1", "h3", "--json"))["fits"]
     done = await cli("why-not", "web-1", "h9")

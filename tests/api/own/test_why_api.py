@@ -8,6 +8,9 @@ from typing import Any
 from fabric.control import explanation_view, explanations
 from fabric.control.context import Caller
 from fabric.control.policy import implied_roles
+from fabric.core.images.queries import ListImages
+from fabric.core.placement.host_word import HostWord, packed, write_word
+from fabric.core.queries import Page
 from proto.commands.catalog import FlavorCreate
 from proto.commands.nodes import HostUpdate
 from proto.ids import DomainId, FlavorId, new_request_id
@@ -47,9 +50,23 @@ async def test_where_it_is_and_why_there(world: World) -> None:
     assert (found["fits"], found["hosts"], found["fitting"]) == (True, 3, 3)
     best = found["verdicts"][0]
     assert (best["host"], best["weights"]["ImageLocalityWeigher"], best["refusals"]) == ("h1", 0.5, [])
-    assert best["weight"] == 0.5
+    assert best["weight"] == 3.5  # all the room that the most free host has, and the image
     assert found["index"] <= world.cloud.state.applied_index
     assert found["request"]["resources"] == {"DISK_GB": 1, "MEMORY_MB": 512, "VCPU": 1}
+
+
+async def test_what_hosts_say_of_themselves_counts_here_too(world: World) -> None:
+    """The one that holds the image fails its builds; another has the image in its cache."""
+    server_id = await world.active(world.alice, host=0)
+    (row,) = await world.cloud.state.read(ListImages(page=Page()))
+    assert row.sha256 is not None
+    world.fleet.words[HOSTS[0]] = write_word(HostWord(failed_builds=2))
+    world.fleet.words[HOSTS[2]] = write_word(HostWord(images=packed([row.sha256])))
+    found = await why(world.admin, server_id)
+    assert (found["chosen"], found["would_move"]) == ("h3", True)
+    weights = {each["host"]: each["weights"] for each in found["verdicts"]}
+    assert [weights[name]["ImageLocalityWeigher"] for name in HOST_NAMES] == [0.5, 0.0, 0.5]
+    assert [weights[name]["BuildFailureWeigher"] for name in HOST_NAMES] == [-1_000_000.0, 0.0, 0.0]
 
 
 async def test_its_own_claim_does_not_stand_in_its_way(world: World) -> None:

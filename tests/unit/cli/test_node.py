@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fabric.core.membership.model import Load, MemberState
+from fabric.core.placement.host_word import CPU_METRICS, HostWord, packed, write_word
 from tests.fixtures.local_agent import local_parts
 from tests.fixtures.mesh_view_double import NOW_MS, MeshDouble, link_to, member_named
 from tests.unit.cli.asking import Asked, asked
@@ -65,6 +66,21 @@ def test_heard_over_a_link_that_is_down_now(asked: Asked) -> None:
 def test_a_drained_node_says_why(asked: Asked, load: Load, said: str) -> None:
     view = MeshDouble([member_named("me"), replace(member_named("a"), load=load)])
     assert shown(asked, view, "a")["servers"] == said
+
+
+def test_what_a_host_says_to_the_scheduler_is_shown_where_it_says_it(asked: Asked) -> None:
+    metrics = dict(zip(CPU_METRICS, (12, 8, 3, 87, 1, 2_600), strict=True))
+    word = HostWord(failed_builds=3, images=packed(["ab" * 32, "cd" * 32]), metrics=metrics)
+    a = replace(member_named("a"), load=Load(extra=write_word(word)))
+    view = MeshDouble([member_named("me"), a])
+    said = shown(asked, view, "a")
+    assert said["processors"] == "12 % (user 8, kernel 3, iowait 1), 2600 MHz"
+    assert said["images"] == "2 in its cache"
+    assert said["failed builds"] == "3 in a row: it comes last while others fit"
+    assert not {"processors", "images", "failed builds"} & shown(asked, view, "me").keys()
+    with asked.answering(local_parts(view, nodes=Desk(view))):
+        found = json.loads(asked("node", "show", "a", "--json").stdout)
+    assert (found["failed_builds"], found["images_cached"], found["metrics"]) == (3, 2, metrics)
 
 
 @pytest.mark.parametrize(
