@@ -24,20 +24,22 @@ from fabric.compute.network_keeper import NetworkKeeper
 from fabric.compute.notes import Notes
 from fabric.compute.observe import ReportConfig, Reporter
 from fabric.compute.offering import OfferTeller, host_offers
+from fabric.compute.precache import Precacher
 from fabric.compute.reconcile import ReconcileConfig, Reconciler
 from fabric.compute.supplement import Supplement
 from fabric.core.membership.model import Capacity
 from fabric.core.placement.host_word import IMAGES_MAX, HostWord, packed
-from fabric.core.servers.model import AssignedServer
+from fabric.core.servers.model import AssignedServer, ImageSource
 from fabric.errors import ConfigError, RemoteError
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.clock import Clock
 from fabric.runtime.hard_state import HardState
-from fabric.runtime.host_calls import CONSOLE_BYTES_MAX, CONSOLE_LOG, NUDGE
+from fabric.runtime.host_calls import CACHE_IMAGES, CONSOLE_BYTES_MAX, CONSOLE_LOG, NUDGE
 from netplug.contract import NetPlug
 from proto.codec import Plain
-from proto.errors import DriverError, NetPlugError, Outcome
+from proto.errors import DriverError, NetPlugError, Outcome, WireError
 from proto.ids import NetworkId, NodeId, ServerId, is_uuid
+from proto.records import from_wire
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +102,7 @@ class HostSide:
         )
         self._notes = Notes(directory / "servers")
         self._images = ImageCache(directory / "images", fetch, retry_s=self._config.image_retry_s)
+        self._precacher = Precacher(self._images)
         self._cpu = CpuMonitor()
         self._network = NetworkKeeper(
             plug, self._assignments, self._metadata, retry_s=self._config.plug_retry_s
@@ -119,6 +122,7 @@ class HostSide:
         self._ended.set()
         rpc.serve(NUDGE, self._serve_nudge)
         rpc.serve(CONSOLE_LOG, self._serve_console_log)
+        rpc.serve(CACHE_IMAGES, self._serve_cache_images)
 
     def _make_reconciler(self, state: HardState, clock: Clock) -> Reconciler:
         config = self._config
@@ -162,6 +166,7 @@ class HostSide:
                     group.create_task(self._teller.run()),
                     group.create_task(self._reconciler.run()),
                     group.create_task(self._keep_images()),
+                    group.create_task(self._precacher.run()),
                 ]
                 if self._config.is_cpu_measured:
                     work.append(group.create_task(self._cpu.run()))
@@ -295,6 +300,18 @@ class HostSide:
     async def _serve_nudge(self, sender: NodeId, body: Mapping[str, Plain]) -> Plain:
         self._need_leave(sender)
         self.nudge()
+        return {}
+
+    async def _serve_cache_images(self, sender: NodeId, body: Mapping[str, Plain]) -> Plain:
+        self._need_leave(sender)
+        named = body.get("images")
+        if not isinstance(named, list):
+            raise RemoteError("fabric.host.invalid", "images must be a list", Outcome.NOT_DONE)
+        try:
+            sources = [from_wire(ImageSource, each) for each in named]
+        except WireError as error:
+            raise RemoteError("fabric.host.invalid", f"images: {error}", Outcome.NOT_DONE) from error
+        self._precacher.want(sources)
         return {}
 
     def _need_leave(self, sender: NodeId) -> None:

@@ -63,6 +63,9 @@ class ImageCache:
         """The content addresses of so many files, those used last."""
         return list(self._held)[-count:]
 
+    def has(self, source: ImageSource) -> bool:
+        return source.sha256 in self._held
+
     async def look(self) -> None:
         """At what is there since an earlier life. Raises OSError."""
         found = await asyncio.to_thread(_found, self._directory)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +15,8 @@ from fabric.core.aggregates.model import Aggregate
 from fabric.core.aggregates.queries import GetAggregate, ListAggregates
 from fabric.core.images.queries import GetImage
 from fabric.core.nodes.queries import ListHosts
+from fabric.core.servers.model import ImageSource
+from fabric.errors import FabricError
 from proto.commands import Command
 from proto.commands.aggregates import (
     AggregateAddHost,
@@ -23,6 +27,10 @@ from proto.commands.aggregates import (
     AggregateUpdate,
 )
 from proto.ids import ImageId, NodeId, new_uuid
+
+log = logging.getLogger(__name__)
+
+TOLD_AT_ONCE = 64  # hosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +123,44 @@ async def delete_aggregate(cloud: Cloud, caller: Caller, aggregate_id: int) -> N
 
 
 async def cache_images(cloud: Cloud, caller: Caller, aggregate_id: int, image_ids: tuple[str, ...]) -> None:
-    """Only checks: a host fetches an image when a server first needs it, and nobody can tell it to sooner.
+    """Its hosts are told, and fetch them in the background. As in Nova nobody remembers the wish for a host
+    that does not answer.
 
     Raises: ForbiddenError, NotFoundError (the aggregate), InvalidError (an image, or one named twice).
     """
     policy.require(caller, "compute:aggregates:images")
     if len(set(image_ids)) != len(image_ids):
         raise InvalidError("Duplicate images in request")
-    await _find(cloud, aggregate_id)
-    for image_id in image_ids:
-        if await cloud.state.read(GetImage(image_id=ImageId(image_id))) is None:
-            raise InvalidError(f"Image {image_id} could not be found.")
+    aggregate = (await _find(cloud, aggregate_id)).aggregate
+    sources = [await _source(cloud, image_id) for image_id in image_ids]
+    slots = asyncio.Semaphore(TOLD_AT_ONCE)
+    async with asyncio.TaskGroup() as group:
+        for host_id in filter(cloud.fleet.is_alive, aggregate.host_ids):
+            group.create_task(_tell(cloud, host_id, sources, slots))
+
+
+async def _source(cloud: Cloud, image_id: str) -> ImageSource:
+    image = await cloud.state.read(GetImage(image_id=ImageId(image_id)))
+    if image is None:
+        raise InvalidError(f"Image {image_id} could not be found.")
+    if image.sha256 is None or image.size_bytes is None or image.node_id is None:
+        raise InvalidError(f"Image {image_id} is not active.")
+    return ImageSource(
+        image_id=image.image_id,
+        sha256=image.sha256,
+        size_bytes=image.size_bytes,
+        disk_format=image.disk_format or "raw",
+        node_id=image.node_id,
+        min_disk_gb=image.min_disk_gb,
+    )
+
+
+async def _tell(cloud: Cloud, host_id: NodeId, sources: list[ImageSource], slots: asyncio.Semaphore) -> None:
+    async with slots:
+        try:
+            await cloud.hosts.cache_images(host_id, sources)
+        except FabricError as error:
+            log.warning("host not told to cache images", extra={"node": host_id, "error": str(error)})
 
 
 async def _change(cloud: Cloud, caller: Caller, command: Command, aggregate_id: int) -> NamedAggregate:

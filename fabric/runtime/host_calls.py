@@ -1,4 +1,5 @@
-"""Asking hosts directly: console logs for the API, and nudges after decisions that concern a host.
+"""Asking hosts directly: console logs and cached images for the API, and nudges after decisions that concern
+a host.
 
 A nudge says "look at your rows", nothing more. Losing one costs a host's resync interval, so they are
 sent without retry, at most one in flight to each host.
@@ -9,14 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fabric.core.networks.queries import GetPort
+from fabric.core.servers.model import ImageSource
 from fabric.core.servers.queries import GetServer
 from fabric.errors import FabricError, RemoteError
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.hard_state import AppliedEntry, HardState
+from proto.codec import Plain
 from proto.commands import Command
 from proto.commands import networks as net
 from proto.commands.nodes import HostUpdate
@@ -29,14 +33,17 @@ from proto.commands.servers import (
     ServerUpdate,
 )
 from proto.ids import NodeId, PortId, ServerId
+from proto.records import to_wire
 
 log = logging.getLogger(__name__)
 
 CONSOLE_LOG = "host.console_log"
 NUDGE = "host.nudge"
+CACHE_IMAGES = "host.cache_images"
 CONSOLE_BYTES_MAX = 100 * 1024  # what Nova keeps of a console (`MAX_CONSOLE_BYTES`)
 CONSOLE_TIMEOUT_MS = 10_000
 NUDGE_TIMEOUT_MS = 2_000
+CACHE_TIMEOUT_MS = 2_000  # to hear of it, not to do it
 
 # Rules on any host may name a group, an address or a network that changed.
 _CONCERNS_ALL = (
@@ -70,6 +77,11 @@ class RpcHostCalls:
         if not isinstance(data, bytes) or len(data) > CONSOLE_BYTES_MAX:
             raise RemoteError("fabric.host.bad_answer", "the host's answer is not a console log")
         return tail(data.decode("utf-8", errors="replace"), lines)
+
+    async def cache_images(self, host_id: NodeId, sources: Sequence[ImageSource]) -> None:
+        """See the contract."""
+        body: dict[str, Plain] = {"images": [to_wire(each) for each in sources]}
+        await self._rpc.call(host_id, CACHE_IMAGES, body, timeout_ms=CACHE_TIMEOUT_MS)
 
 
 def tail(text: str, lines: int | None) -> str:

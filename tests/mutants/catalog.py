@@ -10,6 +10,7 @@ from tests.mutants.autopilot_bugs import AUTOPILOT_BUGS
 from tests.mutants.bug import Bug, Harm
 from tests.mutants.disk_bugs import DISK_BUGS
 from tests.mutants.explaining_bugs import EXPLAINING_BUGS
+from tests.mutants.facts_bugs import FACTS_BUGS
 from tests.mutants.level_bugs import LEVEL_BUGS
 from tests.mutants.membership_bugs import MEMBERSHIP_BUGS
 from tests.mutants.moving_bugs import MOVING_BUGS
@@ -355,6 +356,7 @@ CATALOG: tuple[Bug, ...] = (
     *STORE_BUGS,
     *WHEREABOUTS_BUGS,
     *EXPLAINING_BUGS,
+    *FACTS_BUGS,
     *MOVING_BUGS,
     *SHARED_BUGS,
     *RUNTIME,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.api.compute.world import IMAGE, Answer, World
+from proto.commands.catalog import ImageCreate
+from proto.ids import ImageId
+from tests.api.compute.world import HOST_NAMES, HOSTS, IMAGE, Answer, World
 
 AGGREGATES = "/os-aggregates"
 ALWAYS = {"id", "name", "availability_zone", "created_at", "updated_at", "deleted", "deleted_at"}
@@ -162,6 +164,26 @@ async def test_images_are_named_for_a_cache_from_2_81(world: World) -> None:
     answer = await admin.post(f"{AGGREGATES}/99/images", {"cache": [{"id": IMAGE}]})
     assert answer.status == 404
     assert (await world.admin.at("2.80").post(path, {"cache": [{"id": IMAGE}]})).status == 404
+
+
+async def test_each_living_host_of_the_aggregate_is_told_to_cache_images(world: World) -> None:
+    path = f"{AGGREGATES}/{await made(world, 'ssd', hosts=tuple(HOST_NAMES))}"
+    world.fleet.silent.add(HOSTS[1])
+    answer = await world.admin.at("2.81").post(f"{path}/images", {"cache": [{"id": IMAGE}]})
+    assert answer.status == 202
+    assert sorted(world.hosts.told) == sorted((host, [IMAGE]) for host in (HOSTS[0], HOSTS[2]))
+    world.hosts.fall_silent()  # after its last sign of life: nobody's fault, and nobody is told
+    answer = await world.admin.at("2.81").post(f"{path}/images", {"cache": [{"id": IMAGE}]})
+    assert answer.status == 202
+
+
+async def test_an_image_without_bytes_is_not_cached(world: World) -> None:
+    path = f"{AGGREGATES}/{await made(world, 'ssd')}/images"
+    queued = "77777777-7777-4777-8777-777777777777"
+    create = ImageCreate(image_id=ImageId(queued), project_id=world.admin.project_id, name="queued")
+    await world.do(create)
+    answer = await world.admin.at("2.81").post(path, {"cache": [{"id": queued}]})
+    assert (answer.status, answer.fault[1]) == (400, f"Image {queued} is not active.")
 
 
 async def test_a_zone_is_seen_wherever_zones_are(world: World) -> None:

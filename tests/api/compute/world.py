@@ -4,7 +4,7 @@ rows and members, two projects, an image, a flavor, a network."""
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from fabric.control.context import Cloud
 from fabric.core.identity.queries import GetUser, ListRoles
 from fabric.core.membership.model import Load, Member, MemberState, NodeRecord, RoleClaim
 from fabric.core.nodes.queries import ListRoleGrants
-from fabric.core.servers.model import Server
+from fabric.core.servers.model import ImageSource, Server
 from fabric.core.servers.queries import GetServer
 from fabric.core.servers.states import PowerState
 from fabric.errors import PeerUnreachableError
@@ -112,6 +112,7 @@ class FakeHosts:
     console: str = "one\ntwo\nthree\n"
     error: Exception | None = None
     asked: list[tuple[NodeId, ServerId, int | None]] = field(default_factory=list)
+    told: list[tuple[NodeId, list[str]]] = field(default_factory=list)  # to cache which images
 
     async def console_log(self, host_id: NodeId, server_id: ServerId, *, lines: int | None) -> str:
         self.asked.append((host_id, server_id, lines))
@@ -119,6 +120,11 @@ class FakeHosts:
             raise self.error
         kept = self.console.splitlines(keepends=True)
         return "".join(kept if lines is None else kept[max(0, len(kept) - lines) :])
+
+    async def cache_images(self, host_id: NodeId, sources: Sequence[ImageSource]) -> None:
+        self.told.append((host_id, [each.image_id for each in sources]))
+        if self.error is not None:
+            raise self.error
 
     def fall_silent(self) -> None:
         self.error = PeerUnreachableError("no link")
