@@ -170,6 +170,28 @@ def test_aggregates_and_zones_by_the_client(fabric: Running) -> None:
     assert openstack(fabric, "aggregate", "list") == []
 
 
+def test_an_image_cached_by_the_client_is_at_the_host_before_any_server(
+    fabric: Running, tmp_path: Path
+) -> None:
+    source = tmp_path / "ahead.raw"
+    source.write_bytes(os.urandom(300_000))
+    argv = ["image", "create", "--disk-format", "raw", "--container-format", "bare", "--file", str(source)]
+    image = openstack(fabric, *argv, "ahead")
+    (host,) = (row["Hypervisor Hostname"] for row in openstack(fabric, "hypervisor", "list"))
+    openstack(fabric, "aggregate", "create", "warm")
+    openstack(fabric, "aggregate", "add", "host", "warm", host)
+
+    def cached() -> int:
+        return int(json.loads(fabric.cli("node", "show", host, "--json").stdout)["images_cached"])
+
+    before = cached()
+    openstack(fabric, "aggregate", "cache", "image", "warm", "ahead", as_json=False)
+    eventually(lambda: cached() == before + 1, what="the image in the host's cache")
+    openstack(fabric, "aggregate", "remove", "host", "warm", host)
+    openstack(fabric, "aggregate", "delete", "warm", as_json=False)
+    openstack(fabric, "image", "delete", image["id"], as_json=False)
+
+
 def test_server_groups_and_hints_by_the_client(fabric: Running) -> None:
     create = "server group create --policy anti-affinity --rule max_server_per_host=2 apart"
     group = openstack(fabric, *create.split())
