@@ -22,148 +22,45 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench._server_creates import DEADLINE_MS, Tenant, create, found
+from bench._hosts_with_servers import AllAlive, furnish
+from bench._server_creates import Tenant, create
 from bench._spread import commit, spread_ms
 from fabric.control import explanation_view, explanations
 from fabric.control.context import Caller, Cloud
 from fabric.control.policy import implied_roles
-from fabric.core.membership.model import Member, MemberState, NodeRecord
 from fabric.core.placement.explain import explain
 from fabric.core.placement.queries import GetPlacementRequest
 from fabric.runtime.clock import SystemClock
 from fabric.runtime.host_view import read_table
 from fabric.store.engine import Engine
 from fabric.store.lone_voter import lone_voter
-from proto.commands import Command
 from proto.commands.catalog import FlavorCreate
-from proto.commands.nodes import HostRegister, JoinTokenCreate, NodeAdmit, RoleHold
-from proto.commands.servers import ServerCreate, ServerPlace
-from proto.ids import (
-    DomainId,
-    Epoch,
-    Fence,
-    FlavorId,
-    NodeId,
-    ServerId,
-    TokenId,
-    UserId,
-    new_hex_id,
-    new_request_id,
-)
+from proto.commands.servers import ServerCreate
+from proto.ids import DomainId, FlavorId, ServerId, UserId, new_request_id
 
 BAR_MS = {1_000: 200}  # p50
 HUGE = FlavorId("huge")
-IN_FLIGHT = 256
 
 
-@dataclass(frozen=True)
-class AllAlive:
-    """Implements as much of `Fleet` as is asked here."""
-
-    known: tuple[Member, ...]
-
-    @property
-    def me(self) -> NodeId:
-        return self.known[0].record.node_id
-
-    def members(self) -> tuple[Member, ...]:
-        return self.known
-
-    def member(self, node_id: NodeId) -> Member | None:
-        return next((each for each in self.known if each.record.node_id == node_id), None)
-
-    def is_alive(self, node_id: NodeId) -> bool:
-        return True
-
-    def subscribe(self, listener: Callable[[Member], None]) -> Callable[[], None]:
-        return lambda: None
+async def _furnished(state: Engine, count: int, servers: int) -> tuple[AllAlive, list[ServerId]]:
+    """Also a server that is huge, and on no host."""
+    world = await furnish(state, count, servers)
+    flavor = FlavorCreate(flavor_id=HUGE, name="huge", vcpus=1_000, memory_mb=1 << 30, root_gb=1)
+    await state.propose(flavor, request_id=new_request_id())
+    huge = _huge(world.tenant, count * servers)
+    await state.propose(huge, request_id=new_request_id())
+    return world.fleet, [world.servers[0].server_id, huge.server_id]
 
 
-async def _propose(state: Engine, commands: Iterator[Command]) -> None:
-    async def proposer() -> None:
-        for command in commands:
-            await state.propose(command, request_id=new_request_id())
-
-    await asyncio.gather(*(proposer() for _ in range(IN_FLIGHT)))
-
-
-async def _furnish(state: Engine, count: int, servers: int) -> tuple[AllAlive, list[ServerId]]:
-    """`count` hosts with `servers` each; the last server of all is huge, and on none."""
-    tenant = await found(state)
-    ids = [NodeId(new_hex_id()) for _ in range(count)]
-    token = TokenId(new_hex_id())
-    now_ms = SystemClock().wall_ms()
-    first: list[Command] = [
-        JoinTokenCreate(token_id=token, secret_hash=b"h" * 32, expires_ms=now_ms + DEADLINE_MS, uses=count),
-        FlavorCreate(flavor_id=HUGE, name="huge", vcpus=1_000, memory_mb=1 << 30, root_gb=1),
-    ]
-    await _propose(state, iter(first))
-    await _propose(state, (_admit(node_id, token) for node_id in ids))
-    await _propose(state, (_host(node_id, number) for number, node_id in enumerate(ids)))
-    granted = await state.propose(RoleHold(role="scheduler", node_id=ids[0]), request_id=new_request_id())
-    creates = [create(tenant, number, now_ms) for number in range(count * servers)]
-    huge = _huge(tenant, count * servers, now_ms)
-    await _propose(state, iter([*creates, huge]))
-    fence = Fence(granted.index)
-    await _propose(state, (_place(each, ids[n % count], fence) for n, each in enumerate(creates)))
-    fleet = AllAlive(tuple(_member(node_id, number) for number, node_id in enumerate(ids)))
-    return fleet, [creates[0].server_id, huge.server_id]
-
-
-def _huge(tenant: Tenant, number: int, now_ms: int) -> ServerCreate:
-    return replace(create(tenant, number, now_ms), flavor_id=HUGE)
-
-
-def _admit(node_id: NodeId, token: TokenId) -> NodeAdmit:
-    return NodeAdmit(
-        node_id=node_id,
-        name=f"h{node_id[:12]}",
-        curve_public=bytes.fromhex(node_id) * 2,
-        certificate=b"c",
-        token_id=token,
-    )
-
-
-def _host(node_id: NodeId, number: int) -> HostRegister:
-    return HostRegister(
-        host_id=node_id,
-        name=f"h{number}",
-        address="10.0.0.1",
-        zone=f"z{number % 3}",
-        hypervisor_type="sim",
-        hypervisor_version=1_000_000,
-        arch="x86_64",
-        vcpus=16 + number % 48,
-        memory_mb=65_536,
-        disk_gb=1_000,
-    )
-
-
-def _place(server: ServerCreate, host_id: NodeId, fence: Fence) -> ServerPlace:
-    return ServerPlace(server_id=server.server_id, host_id=host_id, fence=fence, read_generation=1)
-
-
-def _member(node_id: NodeId, number: int) -> Member:
-    record = NodeRecord(
-        node_id=node_id,
-        name=f"h{number}",
-        endpoint="tcp://127.0.0.1:1",
-        curve_public=b"c" * 32,
-        certificate=b"",
-        epoch=Epoch(1),
-        version=1,
-        zone="nova",
-        software="0",
-        roles=(),
-    )
-    return Member(record=record, state=MemberState.ALIVE, heard_ms=0, changed_ms=0)
+def _huge(tenant: Tenant, number: int) -> ServerCreate:
+    return replace(create(tenant, number, SystemClock().wall_ms()), flavor_id=HUGE)
 
 
 async def measure(count: int, servers: int, repeats: int) -> dict[str, Any]:
@@ -171,9 +68,7 @@ async def measure(count: int, servers: int, repeats: int) -> dict[str, Any]:
         state = lone_voter(Path(folder) / "state", clock=SystemClock())
         await state.open()
         try:
-            while state.level < state.levels.highest:
-                await state.raise_level(state.level + 1)
-            fleet, (placed, huge) = await _furnish(state, count, servers)
+            fleet, (placed, huge) = await _furnished(state, count, servers)
             # nobody asks for a host or an image here
             cloud = Cloud(state=state, fleet=fleet, hosts=None, blobs=None, clock=SystemClock())  # type: ignore[arg-type]
             return {
