@@ -61,7 +61,9 @@ async def furnish(state: Engine, count: int, servers: int) -> Furnished:
     ids = [NodeId(new_hex_id()) for _ in range(count)]
     token = TokenId(new_hex_id())
     now_ms = SystemClock().wall_ms()
-    first = JoinTokenCreate(token_id=token, secret_hash=b"h" * 32, expires_ms=now_ms + DEADLINE_MS, uses=count)
+    first = JoinTokenCreate(
+        token_id=token, secret_hash=b"h" * 32, expires_ms=now_ms + DEADLINE_MS, uses=count
+    )
     await state.propose(first, request_id=new_request_id())
     await propose_all(state, (_admit(node_id, token) for node_id in ids))
     await propose_all(state, (_host(node_id, number) for number, node_id in enumerate(ids)))

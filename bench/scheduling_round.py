@@ -5,7 +5,8 @@ into the table takes 20 us, to choose among 10,000 hosts 0.5 ms: some millisecon
 hosts. A table made anew takes SQLite 5 us a server and 10 us a host for the rows, 20 us a host for the
 columns: at 10,000 hosts with two servers each 0.5 s.
 
-    python bench/scheduling_round.py [--hosts 100 1000 10000] [--servers 2] [--creates 50] [--burst 256] [--table]
+    python bench/scheduling_round.py [--hosts 100 1000 10000] [--servers 2] [--creates 50] [--burst 256]
+                                     [--table]
 
 Real rows in the embedded engine, the real scheduler beside it; a membership table that says that all live.
 `first`: the round that makes the table. `one`: servers created one after another, each when the one before
@@ -138,7 +139,7 @@ async def _timed(world: World, rounds: Sequence[Sequence[ServerCreate]]) -> dict
 
 def table(report: dict[str, Any]) -> str:
     lines = [
-        "| hosts | first | one p50 | p95 | burst | vain p50 | hold (busy): first | one | burst | vain | bar |",
+        "| hosts | first | one p50 | p95 | burst | vain | held (busy) by first | one | burst | vain | bar |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for size in report["sizes"]:

@@ -40,9 +40,20 @@ class HardState(Protocol):
         """Raises MarkerNotFoundError where the query has a page marker that names nothing."""
         ...
 
+    async def catch_up(self) -> None:
+        """When this returns, reads see whatever was answered anywhere before it was asked, and listeners were
+        told of it, but for what was `passed_over`. Raises FabricError."""
+        ...
+
+    @property
+    def passed_over(self) -> int:
+        """How often rows came of which no listener is told: a snapshot's, or those behind a gap in a feed.
+        Whoever keeps what it was told reads all anew when this has changed."""
+        ...
+
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Calls `listener` on the event loop for each applied entry, in order. Returns the unsubscriber.
-        A listener must not block."""
+        """Calls `listener` on the event loop for each applied entry, in order, when the rows hold it. Returns
+        the unsubscriber. A listener must not block."""
         ...
 
 

@@ -38,6 +38,7 @@ class RemoteState:
         self._conductor = conductor
         self._clock = clock
         self._index = LogIndex(0)
+        self.passed_over = 0
 
     @property
     def applied_index(self) -> LogIndex:
@@ -65,6 +66,10 @@ class RemoteState:
     async def read(self, query: Query[T], *, consistency: Consistency = Consistency.SESSION) -> T:
         """Raises NoQuorumError at once when no conductor is known: callers here have their own rhythm."""
         return answer_from_plain(query, await self._call("state.read", query_to_plain(query)))
+
+    async def catch_up(self) -> None:
+        """Nobody is told of anything here: all has to be read anew each time."""
+        self.passed_over += 1
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Nothing is applied here, so the listener is never called."""

@@ -3,6 +3,9 @@
 Level-triggered: each round reads what is unplaced from applied state, so a lost wake-up, a lost answer
 or a new holder of the role loses nothing. A round places its whole batch before the next reads, so
 committed rows and the batch's own claims are all the claims there are; `apply` checks them once more.
+
+The host table is kept between rounds. A server that finds no host in a kept one is decided once more with one
+that was read for this, when all other proposals of the round are answered and rows hold what came of them.
 """
 
 from __future__ import annotations
@@ -20,13 +23,12 @@ from fabric.core.placement.policy import Policy, policy_of
 from fabric.core.placement.queries import ListPlacementRequests
 from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.settings import PlacementSettings
-from fabric.core.queries import Consistency
 from fabric.errors import CommandRejectedError, FabricError, Outcome
 from fabric.runtime.build_failures import BuildFailures
 from fabric.runtime.clock import Clock
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.hard_state import AppliedEntry, HardState, derive_request_id
-from fabric.runtime.host_view import read_table
+from fabric.runtime.kept_table import KeptTable
 from proto.commands import Command
 from proto.commands.servers import ServerCreate, ServerPlace, ServerUnplaceable
 from proto.ids import Fence, new_uuid
@@ -80,12 +82,13 @@ class SchedulerLoop:
         self._config = config or SchedulerConfig()
         self._policy = policy or policy_of(PlacementSettings())
         self._failures = BuildFailures()
+        self._table = KeptTable(state, fleet, clock)
         self._wake = asyncio.Event()
         self._batch = self._config.batch_max
 
     async def run(self) -> None:
         """Until cancelled."""
-        unsubscribe = self._state.subscribe(self._on_applied)
+        ends = (self._table.listen(), self._state.subscribe(self._on_applied))
         pause_ms = self._config.pause_ms
         try:
             while True:
@@ -107,7 +110,8 @@ class SchedulerLoop:
                 if not (result.is_full or result.retry):
                     await self._wait()
         finally:
-            unsubscribe()
+            for end in ends:
+                end()
 
     async def round(self) -> RoundResult:
         """One look, one batch of decisions, all of them answered. Raises FabricError from the reads."""
@@ -117,19 +121,18 @@ class SchedulerLoop:
             result.is_blocked = True
             return result
         requests = await self._state.read(ListPlacementRequests(limit=self._batch))
+        started_ms = self._clock.monotonic_ms()
+        failures = self._failures.counts(started_ms)
         if not requests:
             self._batch = self._config.batch_max
+            await self._table.keep_up(failures)
             return result
-        started_ms = self._clock.monotonic_ms()
-        table = await read_table(
-            self._state,
-            self._fleet,
-            requests,
-            build_failures=self._failures.counts(started_ms),
-            consistency=Consistency.LINEARIZABLE,
-        )
         result.is_full = len(requests) >= self._batch
-        await self._decide(requests, table, fence, result)
+        table, is_new = await self._table.look(requests, failures)
+        in_vain = await self._decide(requests, table, fence, result, is_last_word=is_new)
+        if in_vain:
+            table = await self._table.look_anew(in_vain, failures)
+            await self._decide(in_vain, table, fence, result, is_last_word=True)
         log.info(
             "scheduling round",
             extra={
@@ -143,26 +146,39 @@ class SchedulerLoop:
         return result
 
     async def _decide(
-        self, requests: Sequence[PlacementRequest], table: HostTable, fence: Fence, result: RoundResult
-    ) -> None:
-        """Each choice is claimed before the next is made. A proposal leaves while later ones are decided."""
+        self,
+        requests: Sequence[PlacementRequest],
+        table: HostTable,
+        fence: Fence,
+        result: RoundResult,
+        *,
+        is_last_word: bool,
+    ) -> Sequence[PlacementRequest]:
+        """Each choice is claimed before the next is made. A proposal leaves while later ones are decided; all
+        are answered when this returns. Gives those that found no host, unless this was the last word."""
         slots = asyncio.Semaphore(self._config.in_flight_max)
         explained: dict[object, NoHost] = {}  # many servers of one kind are in vain for one reason
+        in_vain = []
         async with asyncio.TaskGroup() as group:
             for number, request in enumerate(requests):
                 choice = choose(request, table, self._policy, alternates=ALTERNATES)
-                if choice is None:
+                if choice is not None:
+                    claim(request, choice.host_id, table)
+                    self._table.doubt(choice.host_id)
+                    commands = _places(request, choice, fence)
+                elif is_last_word:
                     why = explained.get(request.kind)
                     if why is None:
-                        why = explained[request.kind] = no_host(request, table, self._policy)
-                        await asyncio.sleep(0)
+                        why = await asyncio.to_thread(no_host, request, table, self._policy)
+                        explained[request.kind] = why
                     commands = [_unplaceable(request, why, fence)]
                 else:
-                    claim(request, choice.host_id, table)
-                    commands = _places(request, choice, fence)
+                    in_vain.append(request)
+                    continue
                 group.create_task(self._propose(request, commands, slots, result))
                 if number % DECIDED_AT_ONCE == DECIDED_AT_ONCE - 1:
                     await asyncio.sleep(0)
+        return in_vain
 
     async def _propose(
         self,

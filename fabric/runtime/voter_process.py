@@ -356,11 +356,13 @@ class VoterProcess:
             self._channel.tell(words.APPLIED, {"index": told})
 
     def _tell_what_came_with_rows(self) -> None:
-        """Before those rows: whoever waits for them knows who votes then, and the level."""
+        """Before those rows: whoever waits for them knows who votes then, the level, and whether entries tell
+        of them."""
         engine = self._engine
         if engine is None or engine.failure is not None:
             return
-        is_known = self._told is not None and self._told.level == engine.level
+        told = self._told
+        is_known = told is not None and (told.level, told.passed_over) == (engine.level, engine.passed_over)
         if not is_known or engine.configuration is not self._configuration:
             self._tell_status()
 
@@ -389,6 +391,7 @@ class VoterProcess:
             },
             lead_left_ms=engine.lead_left_ms(),
             level=engine.level,
+            passed_over=engine.passed_over,
             halt="" if engine.halt is None else str(engine.halt),
         )
 

@@ -162,8 +162,18 @@ class VoterProxy:
         return self._applied
 
     @property
+    def passed_over(self) -> int:
+        """As `VoterEngine.passed_over`."""
+        return 0 if self._status is None else self._status.passed_over
+
+    @property
     def pid(self) -> int | None:
         return self._child.pid
+
+    @property
+    def passed_over(self) -> int:
+        """As `VoterEngine.passed_over`."""
+        return 0 if self._status is None else self._status.passed_over
 
     @property
     def level(self) -> int:
@@ -357,8 +367,12 @@ class VoterProxy:
         self._need_channel()
         assert self._rows is not None, "open first"
         if consistency is Consistency.LINEARIZABLE:
-            await self.wait_applied(await self.read_index())
+            await self.catch_up()
         return await self._rows.read(query)
+
+    async def catch_up(self) -> None:
+        """As `VoterEngine.catch_up`."""
+        await self.wait_applied(await self.read_index())
 
     async def read_index(self) -> LogIndex:
         """As `VoterEngine.read_index`."""

@@ -60,6 +60,9 @@ class Voter(Protocol):
 
     async def wait_applied(self, index: LogIndex) -> None: ...
 
+    @property
+    def passed_over(self) -> int: ...
+
     def subscribe(self, listener: Listener) -> Callable[[], None]: ...
 
     def watch_lead(self, listener: Callable[[], None]) -> Callable[[], None]: ...
@@ -82,6 +85,10 @@ class VoterState:
     @property
     def applied_index(self) -> LogIndex:
         return self._voter.applied_index
+
+    @property
+    def passed_over(self) -> int:
+        return self._voter.passed_over
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Hears what is applied to this node's rows, whoever proposed it."""

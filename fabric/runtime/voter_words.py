@@ -77,6 +77,7 @@ class VoterStatus:
     progress: Mapping[str, Seen]  # by voter id; empty unless it leads
     lead_left_ms: int | None = None  # when this was said; None: it does not lead, or is its whole group
     level: int
+    passed_over: int
     halt: str  # why its rows take no more entries; "" while they do
 
     def known_configuration(self) -> Configuration:

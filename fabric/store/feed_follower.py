@@ -62,24 +62,25 @@ class FeedFollower:
             if page.position < after:
                 # Only a database that was put back, or a standby that had not heard of all, does so.
                 log.error("the database went back", extra={"from": after, "to": page.position})
-                self._order.begin(page.position)
+                self._order.begin_again(page.position)
                 return
             following = page.rows[0].index if page.rows else LogIndex(page.position + 1)
             if following > self._order.told + 1:
                 log.warning("entries passed over", extra={"from": after + 1, "to": following - 1})
                 self._order.pass_over(following)
             for row in page.rows:
-                self._order.bring(row.index, _entry(row, self._kinds))
+                self._bring(row)
             if not page.rows or page.rows[-1].index >= page.position:
                 return
 
-
-def _entry(row: FeedRow, kinds: Kinds) -> AppliedEntry | None:
-    if not row.body:
-        return None
-    try:
-        command = decode_command(row.body, kinds)
-    except WireError as error:  # of a newer agent: its rows are there for whoever looks
-        log.warning("entry not understood", extra={"index": row.index, "reason": str(error)})
-        return None
-    return AppliedEntry(row.index, command, Applied(row.index, row.result))
+    def _bring(self, row: FeedRow) -> None:
+        if not row.body:
+            self._order.bring(row.index, None)
+            return
+        try:
+            command = decode_command(row.body, self._kinds)
+        except WireError as error:  # of a newer agent: its rows are there for whoever looks
+            log.warning("entry not understood", extra={"index": row.index, "reason": str(error)})
+            self._order.pass_over(LogIndex(row.index + 1))
+            return
+        self._order.bring(row.index, AppliedEntry(row.index, command, Applied(row.index, row.result)))

@@ -13,10 +13,16 @@ class InOrder:
     def __init__(self, listeners: Listeners) -> None:
         self._listeners = listeners
         self.told = LogIndex(0)
+        self.passed_over = 0  # how often something was applied that nobody is told of
 
     def begin(self, index: LogIndex) -> None:
         """What was applied up to there is in the rows that everybody starts from."""
         self.told = index
+
+    def begin_again(self, index: LogIndex) -> None:
+        """The rows are others now."""
+        self.passed_over += 1
+        self.begin(index)
 
     def bring(self, index: LogIndex, entry: AppliedEntry | None) -> bool:
         """`entry` None: it was rejected, and nobody is told. False: not told, something before it is missing
@@ -31,5 +37,7 @@ class InOrder:
         return True
 
     def pass_over(self, index: LogIndex) -> None:
-        """What lies before `index` cannot be had any more."""
+        """What lies before `index` cannot be had any more, or not be understood."""
+        if index > self.told + 1:
+            self.passed_over += 1
         self.told = max(self.told, LogIndex(index - 1))

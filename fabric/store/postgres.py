@@ -187,6 +187,15 @@ class PostgresState:
             await asyncio.to_thread(self._database.close)
             self._database = None
 
+    async def catch_up(self) -> None:
+        """See HardState. Raises StoreStoppedError, StoreFailedError."""
+        await self._follower.catch_up()
+
+    @property
+    def passed_over(self) -> int:
+        """See HardState: what the feed had lost, or this program does not understand."""
+        return self._order.passed_over
+
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         return self._listeners.add(listener)
 

@@ -159,6 +159,7 @@ class VoterEngine:
         self._own: deque[RaftMessage] = deque()  # what this voter promised itself
         self.waiting = Waiting()
         self._applied = LogIndex(0)
+        self._installed = 0
         self._led_since_ms = 0  # by the leader before the last change, too
         self._lead_listeners: list[Callable[[], None]] = []
         self._told_lead: tuple[Term, VoterId | None, bool] | None = None
@@ -191,6 +192,11 @@ class VoterEngine:
     def levels(self) -> Levels:
         """What this voter's program can apply."""
         return self._program.levels
+
+    @property
+    def passed_over(self) -> int:
+        """See HardState: how many snapshots took the place of rows."""
+        return self._installed
 
     @property
     def is_leader(self) -> bool:
@@ -435,8 +441,12 @@ class VoterEngine:
         BadFilterError, NotLeaderError, StoreStoppedError."""
         self._need_node()
         if consistency is Consistency.LINEARIZABLE:
-            await self.wait_applied(await self.read_index())
+            await self.catch_up()
         return await self._rows.read(query)
+
+    async def catch_up(self) -> None:
+        """See HardState. Only the leader can. Raises NotLeaderError, StoreStoppedError."""
+        await self.wait_applied(await self.read_index())
 
     async def read_index(self) -> LogIndex:
         """Rows that hold this entry hold everything that was answered before this was asked (ReadIndex;
@@ -606,6 +616,7 @@ class VoterEngine:
         self._level = self._tables.level
         if fold.snapshot is not None:
             self._applied = fold.snapshot.index
+            self._installed += 1
             self.waiting.pass_over(self._applied)
         told: list[AppliedEntry] = []
         for entry, one in zip(fold.entries, folded, strict=self._tables.halt is None):

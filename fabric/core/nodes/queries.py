@@ -44,6 +44,7 @@ class ListHosts(Query[tuple[HostUsage, ...]]):
     """By number."""
 
     host_id: NodeId | None = None
+    host_ids: tuple[NodeId, ...] = ()  # empty: all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

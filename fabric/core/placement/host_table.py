@@ -7,7 +7,7 @@ both cost a few cells. Columns that no request has asked about yet are made when
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -34,10 +34,37 @@ class HostTable:
     """Hosts have places 0 to n-1 in the order given; every column has n cells."""
 
     def __init__(self, hosts: Iterable[HostFacts], around: Surroundings | None = None) -> None:
-        self.hosts = list(hosts)
-        self.place = {facts.host.host_id: place for place, facts in enumerate(self.hosts)}
-        assert len(self.place) == len(self.hosts), "a host stands in the table once"
-        count = len(self.hosts)
+        self._begin(list(hosts))
+        for place in range(len(self.hosts)):
+            self._enter(place)
+        self.surround(around or Surroundings())
+
+    @classmethod
+    def in_steps(
+        cls, hosts: Iterable[HostFacts], around: Surroundings, *, step: int
+    ) -> Generator[None, None, HostTable]:
+        """The same, giving way each time that it has taken, or entered, `step` hosts: for whoever must not
+        hold up others."""
+        table = cls(())
+        taken: list[HostFacts] = []
+        for facts in hosts:
+            taken.append(facts)
+            if len(taken) % step == 0:
+                yield
+        table._begin(taken)
+        for place in range(len(taken)):
+            table._enter(place)
+            if place % step == step - 1:
+                yield
+        table.surround(around)
+        return table
+
+    def _begin(self, hosts: list[HostFacts]) -> None:
+        """With cells that say nothing yet."""
+        self.hosts = hosts
+        self.place = {facts.host.host_id: place for place, facts in enumerate(hosts)}
+        assert len(self.place) == len(hosts), "a host stands in the table once"
+        count = len(hosts)
         self.can_take: Mask = np.zeros(count, dtype=np.bool_)
         self.free: dict[str, Ints] = {}  # capacity - used; negative where a ratio was lowered
         self.room: dict[str, Ints] = {}  # what one more server may take: free, and no larger than the machine
@@ -45,17 +72,18 @@ class HostTable:
         self.io_ops: Ints = np.zeros(count, dtype=np.int64)
         self.build_failures: Ints = np.zeros(count, dtype=np.int64)
         self.version: Ints = np.zeros(count, dtype=np.int64)
-        self.hashes: Hashes = np.array(
-            [_hash_of(facts.host.host_id) for facts in self.hosts], dtype=np.uint64
-        )
+        self.hashes: Hashes = np.zeros(count, dtype=np.uint64)
         self._columns: dict[object, tuple[Column, Callable[[HostFacts], object]]] = {}
         self._of_aggregates: dict[object, Any] = {}
+        self.around = Surroundings()
+        self._with_key: dict[str, list[AggregateFacts]] = {}
         for name in OWN_CLASSES:
             self.free[name] = np.zeros(count, dtype=np.int64)
             self.room[name] = np.zeros(count, dtype=np.int64)
-        for place in range(count):
-            self._write(place)
-        self.surround(around or Surroundings())
+
+    def _enter(self, place: int) -> None:
+        self.hashes[place] = _hash_of(self.hosts[place].host.host_id)
+        self._write(place)
 
     def __len__(self) -> int:
         return len(self.hosts)
@@ -63,6 +91,8 @@ class HostTable:
     # ---- what changes
 
     def surround(self, around: Surroundings) -> None:
+        """Where groups and servers are now. Columns stay as long as the very same aggregates do."""
+        is_same = around.aggregates is self.around.aggregates
         self.around = around
         self.group_counts = {
             group_id: {self.place[host]: count for host, count in hosts.items() if host in self.place}
@@ -71,9 +101,11 @@ class HostTable:
         self.server_places = {
             server: self.place[host] for server, host in around.server_hosts.items() if host in self.place
         }
+        if is_same:
+            return
         self._columns.clear()
         self._of_aggregates.clear()
-        self._with_key: dict[str, list[AggregateFacts]] = {}
+        self._with_key = {}  # a new one: copies of the table share it
         for each in around.aggregates:
             for key in each.metadata:
                 self._with_key.setdefault(key, []).append(each)

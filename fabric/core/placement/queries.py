@@ -35,9 +35,10 @@ class ListHostFacts(Query[tuple[HostFacts, ...]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetSurroundings(Query[Surroundings]):
-    """All aggregates; where the members of these groups are, and these servers. `except_server` is counted in
-    no group."""
+    """All aggregates, if they are wanted; where the members of these groups are, and these servers.
+    `except_server` is counted in no group."""
 
     group_ids: tuple[str, ...] = ()
     server_ids: tuple[ServerId, ...] = ()
     except_server: ServerId | None = None
+    with_aggregates: bool = True

@@ -14,10 +14,14 @@ from proto.ids import NodeId
 class ListHostOffers(Query[tuple[HostOffer, ...]]):
     """By host id; hosts that said nothing have none."""
 
+    host_ids: tuple[NodeId, ...] = ()  # empty: all
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListCustomClaims(Query[Mapping[NodeId, Amounts]]):
     """What servers hold of other classes than VCPU, MEMORY_MB and DISK_GB, by host; none is left out."""
+
+    host_ids: tuple[NodeId, ...] = ()  # empty: all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

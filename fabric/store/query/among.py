@@ -25,6 +25,13 @@ def rows_among(connection: Connection, statement: Select[Any], ids: Sequence[str
         yield from connection.execute(statement, {"ids": chunk}).all()
 
 
+def rows_or_all(
+    connection: Connection, all_of_them: Select[Any], some: Select[Any], ids: Sequence[str]
+) -> Iterable[Row[Any]]:
+    """Without ids, all rows; `some` is the same statement with an `among`."""
+    return rows_among(connection, some, ids) if ids else connection.execute(all_of_them)
+
+
 def chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:
     for start in range(0, len(values), IN_MAX):
         yield values[start : start + IN_MAX]

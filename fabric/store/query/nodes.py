@@ -20,6 +20,7 @@ from fabric.core.nodes.queries import (
     ListVoterWishes,
 )
 from fabric.store import tables as t
+from fabric.store.query.among import among, rows_or_all
 from fabric.store.query.host_zone import zone_at
 from fabric.store.query.level import level_of
 from fabric.store.query.registry import answers
@@ -38,6 +39,7 @@ _CLAIMS = (
     .where(t.servers.c.host_id.is_not(None))
     .group_by(t.servers.c.host_id)
 )
+_CLAIMS_AMONG = _CLAIMS.where(among(t.servers.c.host_id))
 
 
 @cache
@@ -45,6 +47,11 @@ def _hosts(level: int) -> Select[Any]:
     """For rows at that level."""
     columns = [column for column in t.hosts.c if column is not t.hosts.c.zone]
     return select(*columns, zone_at(level).label("zone")).order_by(t.hosts.c.number)
+
+
+@cache
+def _hosts_among(level: int) -> Select[Any]:
+    return _hosts(level).where(among(t.hosts.c.host_id))
 
 
 @answers(ListNodes)
@@ -88,13 +95,16 @@ def get_join_token(connection: Connection, query: GetJoinToken) -> JoinToken | N
 
 @answers(ListHosts)
 def list_hosts(connection: Connection, query: ListHosts) -> tuple[HostUsage, ...]:
-    hosts, claims = _hosts(level_of(connection)), _CLAIMS
+    level, ids = level_of(connection), sorted(query.host_ids)
     if query.host_id is not None:
-        hosts = hosts.where(t.hosts.c.host_id == query.host_id)
-        claims = claims.where(t.servers.c.host_id == query.host_id)
-    claimed = {row.host_id: row for row in connection.execute(claims)}
+        ids = [query.host_id]
+    claims = rows_or_all(connection, _CLAIMS, _CLAIMS_AMONG, ids)
+    rows = rows_or_all(connection, _hosts(level), _hosts_among(level), ids)
+    if ids:
+        rows = sorted(rows, key=lambda row: int(row.number))
+    claimed = {row.host_id: row for row in claims}
     found = []
-    for row in connection.execute(hosts):
+    for row in rows:
         claim = claimed.get(row.host_id)
         swap_mb = 0 if claim is None else int(claim.swap_mb or 0)
         found.append(

@@ -26,7 +26,7 @@ from fabric.core.server_groups.model import GroupPolicy
 from fabric.core.servers.states import TaskState, VmState
 from fabric.store import tables as t
 from fabric.store.query.aggregates import list_aggregates
-from fabric.store.query.among import among, rows_among
+from fabric.store.query.among import among, rows_among, rows_or_all
 from fabric.store.query.level import is_at, level_of
 from fabric.store.query.nodes import list_hosts
 from fabric.store.query.providers import list_custom_claims, list_host_offers
@@ -57,7 +57,9 @@ _BUSY = (
     .where(_S.host_id.is_not(None), _S.vm_state == VmState.BUILDING.value)
     .group_by(_S.host_id)
 )
+_BUSY_AMONG = _BUSY.where(among(_S.host_id))
 _HOLDERS = select(t.images.c.image_id, t.images.c.node_id).where(t.images.c.node_id.is_not(None))
+_HOLDERS_AMONG = _HOLDERS.where(among(t.images.c.node_id))
 _PLACED_MEMBERS = (
     select(_M.group_id, _S.host_id, _S.server_id)
     .select_from(level2.server_group_members.join(t.servers, _S.server_id == _M.server_id))
@@ -135,26 +137,26 @@ def _listed(hints: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 @answers(ListHostFacts)
 def list_host_facts(connection: Connection, query: ListHostFacts) -> tuple[HostFacts, ...]:
-    wanted = set(query.host_ids)
-    usages = [
-        usage for usage in list_hosts(connection, ListHosts()) if not wanted or usage.host.host_id in wanted
-    ]
-    busy = {row.host_id: int(row.servers) for row in connection.execute(_BUSY)}
+    ids = sorted(query.host_ids)
+    busy = {row.host_id: int(row.servers) for row in rows_or_all(connection, _BUSY, _BUSY_AMONG, ids)}
     held: dict[NodeId, set[ImageId]] = {}
-    for row in connection.execute(_HOLDERS):
+    for row in rows_or_all(connection, _HOLDERS, _HOLDERS_AMONG, ids):
         held.setdefault(row.node_id, set()).add(row.image_id)
-    offers = {offer.host_id: offer for offer in list_host_offers(connection, ListHostOffers())}
-    is_offered = any(offer.inventories for offer in offers.values())  # else all servers would be read in vain
-    custom = list_custom_claims(connection, ListCustomClaims()) if is_offered else {}
+    offered = list_host_offers(connection, ListHostOffers(host_ids=query.host_ids))
+    offers = {offer.host_id: offer for offer in offered}
+    is_offered = any(offer.inventories for offer in offered)  # else all servers would be read in vain
+    custom = list_custom_claims(connection, ListCustomClaims(host_ids=query.host_ids)) if is_offered else {}
+    shared: dict[frozenset[str], frozenset[str]] = {}  # equal machines have one set: it is most of a host
     found = []
-    for usage in usages:
+    for usage in list_hosts(connection, ListHosts(host_ids=query.host_ids)):
         host_id, offer, facts = usage.host.host_id, offers.get(usage.host.host_id), facts_of(usage, None)
+        traits, inventories = host_traits(usage.host, offer), {} if offer is None else offer.inventories
         found.append(
             replace(
                 facts,
-                used={**facts.used, **custom.get(host_id, {})},
-                offered={} if offer is None else offer.inventories,
-                traits=host_traits(usage.host, offer),
+                used={**facts.used, **custom.get(host_id, {})} if inventories else facts.used,
+                offered=inventories,
+                traits=shared.setdefault(traits, traits),
                 io_ops=busy.get(host_id, 0),
                 images=frozenset(held.get(host_id, ())),
             )
@@ -189,7 +191,12 @@ def get_surroundings(connection: Connection, query: GetSurroundings) -> Surround
         if row.server_id != query.except_server:
             hosts = group_hosts.setdefault(row.group_id, {})
             hosts[row.host_id] = hosts.get(row.host_id, 0) + 1
-    aggregates = tuple(
+    aggregates = _aggregates(connection) if query.with_aggregates else ()
+    return Surroundings(aggregates=aggregates, group_hosts=group_hosts, server_hosts=server_hosts)
+
+
+def _aggregates(connection: Connection) -> tuple[AggregateFacts, ...]:
+    return tuple(
         AggregateFacts(
             aggregate_id=each.aggregate_id,
             name=each.name,
@@ -198,4 +205,3 @@ def get_surroundings(connection: Connection, query: GetSurroundings) -> Surround
         )
         for each in list_aggregates(connection, ListAggregates())
     )
-    return Surroundings(aggregates=aggregates, group_hosts=group_hosts, server_hosts=server_hosts)

@@ -31,6 +31,7 @@ from fabric.core.providers.queries import (
 )
 from fabric.core.servers.model import FlavorSnapshot
 from fabric.store import tables as t
+from fabric.store.query.among import among, rows_or_all
 from fabric.store.query.level import is_at
 from fabric.store.query.registry import answers
 from fabric.store.tables import level2 as t2
@@ -40,12 +41,14 @@ _S, _A = t.servers.c, t2.outside_allocations.c
 _SIZES = (_S.vcpus, _S.memory_mb, _S.root_gb, _S.ephemeral_gb, _S.swap_mb, _S.extra_specs)
 _HOSTS = select(t.hosts).order_by(t.hosts.c.number)
 _OFFERS = select(t2.host_offers).order_by(t2.host_offers.c.host_id)
+_OFFERS_AMONG = _OFFERS.where(among(t2.host_offers.c.host_id))
 _CUSTOM = (  # how many servers of one size are on a host: their claims are worked out once
     select(_S.host_id, _S.vcpus, _S.extra_specs, func.count().label("servers"))
     .where(_S.host_id.is_not(None), _S.extra_specs != {})
     .group_by(_S.host_id, _S.vcpus, _S.extra_specs)
     .order_by(_S.host_id, _S.vcpus, _S.extra_specs)
 )
+_CUSTOM_AMONG = _CUSTOM.where(among(_S.host_id))
 _CLAIMED = (
     select(_S.host_id, *_SIZES, func.count().label("servers"))
     .where(_S.host_id.is_not(None))
@@ -86,14 +89,14 @@ def list_host_offers(connection: Connection, query: ListHostOffers) -> tuple[Hos
             facts=row.facts,
             updated_ms=row.updated_ms,
         )
-        for row in connection.execute(_OFFERS)
+        for row in rows_or_all(connection, _OFFERS, _OFFERS_AMONG, sorted(query.host_ids))
     )
 
 
 @answers(ListCustomClaims)
 def list_custom_claims(connection: Connection, query: ListCustomClaims) -> Mapping[NodeId, Amounts]:
     found: dict[NodeId, dict[str, int]] = {}
-    for row in connection.execute(_CUSTOM):
+    for row in rows_or_all(connection, _CUSTOM, _CUSTOM_AMONG, sorted(query.host_ids)):
         claims = custom_claims(row.vcpus, row.extra_specs)
         if claims:
             added(found.setdefault(row.host_id, {}), claims, row.servers)

@@ -52,6 +52,7 @@ class StateDouble:
     revoked: set[str] = field(default_factory=set)
     fabric: FabricIdentity | None = FABRIC
     applied_index: LogIndex = field(default=LogIndex(1))
+    passed_over: int = 0
 
     async def propose(self, command: Command, *, request_id: RequestId) -> Applied:
         raise NoQuorumError("no conductor")
@@ -73,6 +74,9 @@ class StateDouble:
                     revoked=query.audit_id in self.revoked,
                 )
         raise AssertionError(query)
+
+    async def catch_up(self) -> None:
+        raise NoQuorumError("no conductor")
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         return lambda: None

@@ -28,6 +28,7 @@ class Follower:
 
     def __init__(self, leader: NodeId) -> None:
         self.leader_id: VoterId | None = voter_of(leader, "0")
+        self.passed_over = 0
         self._listeners: list[Callable[[], None]] = []
 
     def follow(self, leader: NodeId | None) -> None:
