@@ -40,7 +40,7 @@ _LOST_RACE = frozenset({"no_capacity", "stale", "host_disabled", "bad_state", "n
 # That host is at fault: the next best may do.
 _OTHER_HOST = frozenset({"no_capacity", "host_disabled", "policy_violated"})
 ALTERNATES = 2
-DECIDED_AT_ONCE = 16  # then the loop gets a turn
+DECIDED_AT_ONCE = 8  # then the loop gets a turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -162,11 +162,6 @@ class VoterProxy:
         return self._applied
 
     @property
-    def passed_over(self) -> int:
-        """As `VoterEngine.passed_over`."""
-        return 0 if self._status is None else self._status.passed_over
-
-    @property
     def pid(self) -> int | None:
         return self._child.pid
 
