@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import platform
@@ -105,6 +106,8 @@ async def measure(hosts: int, servers: int, creates: int, burst: int) -> dict[st
             await state.propose(huge, request_id=new_request_id())
             world = World(state, furnished)
             watched, fence = cast(HardState, world.watched), furnished.fence
+            gc.collect()
+            gc.freeze()  # what furnishing left: an agent has no such million of objects to look through
             scheduler = SchedulerLoop(watched, furnished.fleet, lambda: fence, SystemClock())
             work = asyncio.create_task(scheduler.run(), name=SCHEDULER)
             try:

@@ -1,8 +1,7 @@
 """A host table that is kept, for whoever places servers again and again.
 
 It learns from applied entries which hosts' rows changed, and reads those alone. What the fleet says of a host
-is joined again when the fleet tells of a change, and everybody's every LOOK_MS: nobody is told of a changed
-load.
+is joined again when the fleet tells of a change, and within LOOK_MS: nobody is told of a changed load.
 
 All is read anew by the first look, after rows came of which no listener was told (a snapshot, a gap in a
 feed), after an entry of which `touched` does not know what it changes, and every ANEW_MS, so that a fault of
@@ -13,6 +12,7 @@ placement fail, and cannot fill a host too far.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -29,7 +29,7 @@ from fabric.runtime.host_view import AT_ONCE, NO_FAILURES, around_of, joined, ma
 from proto.ids import ImageId, NodeId
 
 LOOK_MS = 3_000
-LOOKED_AT_ALWAYS = 256  # members: so few are all looked at each time
+LOOKED_AT_MIN = 256  # members, each time
 ANEW_MS = 300_000
 READ_BY_ID_MAX = 1_000  # hosts; for more, one statement that scans beats many that seek
 
@@ -65,7 +65,8 @@ class KeptTable:
         self._changed: set[NodeId] = set()  # members, as the fleet told
         self._passed_over = 0  # by the state, before all was read
         self._read_ms = 0  # when all was read
-        self._looked_ms = 0  # when all members were looked at
+        self._looked_ms = 0  # when some members were last looked at, in turn
+        self._turn = 0  # whose it is next, a place in the table
 
     # ---- what it hears
 
@@ -183,7 +184,7 @@ class KeptTable:
         self._said.clear()
         self._changed.clear()
         self._failures = dict(build_failures)
-        self._looked_ms = self._clock.monotonic_ms()
+        self._looked_ms, self._turn = self._clock.monotonic_ms(), 0
         return await made_table(self._with_members(), Surroundings(), self._failures)
 
     def _with_members(self) -> Iterator[tuple[HostFacts, Member | None]]:
@@ -198,11 +199,9 @@ class KeptTable:
         """Of hosts that were read, and where there is another word of the fleet, or another count."""
         before, self._failures = self._failures, dict(build_failures)
         due = {*read, *(host_id for host_id, _ in before.items() ^ self._failures.items())}
-        looked_at, self._changed = due | self._changed, set()
-        now_ms = self._clock.monotonic_ms()
-        if len(self._rows) <= LOOKED_AT_ALWAYS or now_ms - self._looked_ms >= LOOK_MS:
-            looked_at, self._looked_ms = set(self._rows), now_ms
-        for number, host_id in enumerate(sorted(looked_at & self._rows.keys())):
+        changed, self._changed = self._changed, set()
+        looked_at = (due | changed | self._next_in_turn(table)) & self._rows.keys()
+        for number, host_id in enumerate(sorted(looked_at)):
             member = self._fleet.member(host_id)
             said = said_by(member)
             if host_id in due or said != self._said[host_id]:
@@ -210,6 +209,15 @@ class KeptTable:
                 table.put(joined(self._rows[host_id], member, self._failures))
             if number % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
+
+    def _next_in_turn(self, table: HostTable) -> set[NodeId]:
+        """So many that all have been looked at after LOOK_MS, however often that is."""
+        now_ms = self._clock.monotonic_ms()
+        share = min(1.0, (now_ms - self._looked_ms) / LOOK_MS)
+        count = min(len(table), max(LOOKED_AT_MIN, math.ceil(share * len(table))))
+        first, self._looked_ms = self._turn, now_ms
+        self._turn = (first + count) % max(1, len(table))
+        return {table.hosts[(first + each) % len(table)].host.host_id for each in range(count)}
 
     # ---- what is around
 

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fabric.core.placement.choose import Choice, choose, claim
+from fabric.core.placement.choose import Choice, choose, claim, made_ready
 from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.no_host import NoHost, no_host
 from fabric.core.placement.policy import Policy, policy_of
@@ -40,7 +40,7 @@ _LOST_RACE = frozenset({"no_capacity", "stale", "host_disabled", "bad_state", "n
 # That host is at fault: the next best may do.
 _OTHER_HOST = frozenset({"no_capacity", "host_disabled", "policy_violated"})
 ALTERNATES = 2
-DECIDED_AT_ONCE = 8  # then the loop gets a turn
+DECIDED_AT_ONCE = 4  # then the loop gets a turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +161,8 @@ class SchedulerLoop:
         in_vain = []
         async with asyncio.TaskGroup() as group:
             for number, request in enumerate(requests):
+                for _ in made_ready(request, table, self._policy):
+                    await asyncio.sleep(0)
                 choice = choose(request, table, self._policy, alternates=ALTERNATES)
                 if choice is not None:
                     claim(request, choice.host_id, table)

@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 OWN_CLASSES = (VCPU, MEMORY_MB, DISK_GB)
 COLUMNS_MAX = 256  # made on demand: requests must not fill the memory with theirs
+KINDS_MAX = 1_024
 
 
 class HostTable:
@@ -75,6 +76,7 @@ class HostTable:
         self.hashes: Hashes = np.zeros(count, dtype=np.uint64)
         self._columns: dict[object, tuple[Column, Callable[[HostFacts], object]]] = {}
         self._of_aggregates: dict[object, Any] = {}
+        self._kinds: set[object] = set()  # of requests that columns were made for
         self.around = Surroundings()
         self._with_key: dict[str, list[AggregateFacts]] = {}
         for name in OWN_CLASSES:
@@ -103,7 +105,7 @@ class HostTable:
         }
         if is_same:
             return
-        self._columns.clear()
+        self._forget_columns()
         self._of_aggregates.clear()
         self._with_key = {}  # a new one: copies of the table share it
         for each in around.aggregates:
@@ -178,6 +180,7 @@ class HostTable:
         table.hashes = self.hashes[chosen]
         table._columns = {key: (column[chosen], make) for key, (column, make) in self._columns.items()}
         table._of_aggregates = {}
+        table._kinds = set()
         table.group_counts = {
             group: {new[place]: count for place, count in counts.items() if place in new}
             for group, counts in self.group_counts.items()
@@ -223,6 +226,20 @@ class HostTable:
 
     # ---- columns
 
+    def is_first(self, kind: object) -> bool:
+        """Whether this kind of request is new here, so that columns may have to be made for it. Says so
+        once."""
+        if kind in self._kinds:
+            return False
+        if len(self._kinds) >= KINDS_MAX:
+            self._kinds.clear()
+        self._kinds.add(kind)
+        return True
+
+    def _forget_columns(self) -> None:
+        self._columns.clear()
+        self._kinds.clear()
+
     def room_of(self, name: str) -> Ints:
         """By resource class; 0 where a host has none of it."""
         if name not in self.room:
@@ -234,7 +251,7 @@ class HostTable:
         found = self._columns.get(key)
         if found is None:
             if len(self._columns) >= COLUMNS_MAX:
-                self._columns.clear()
+                self._forget_columns()
             column: Column = np.fromiter(map(make, self.hosts), kind, len(self.hosts))
             found = self._columns[key] = (column, make)
         return found[0]
