@@ -47,7 +47,10 @@ class KeptTable:
     """For one user at a time, until it looks again. What is decided with the table is claimed in it and
     `doubt`ed here: the next look takes from rows what became of it."""
 
-    def __init__(self, state: HardState, fleet: Fleet, clock: Clock) -> None:
+    def __init__(
+        self, state: HardState, fleet: Fleet, clock: Clock, *, looked_at_min: int = LOOKED_AT_MIN
+    ) -> None:
+        self._looked_at_min = looked_at_min
         self._state = state
         self._fleet = fleet
         self._clock = clock
@@ -214,7 +217,7 @@ class KeptTable:
         """So many that all have been looked at after LOOK_MS, however often that is."""
         now_ms = self._clock.monotonic_ms()
         share = min(1.0, (now_ms - self._looked_ms) / LOOK_MS)
-        count = min(len(table), max(LOOKED_AT_MIN, math.ceil(share * len(table))))
+        count = min(len(table), max(self._looked_at_min, math.ceil(share * len(table))))
         first, self._looked_ms = self._turn, now_ms
         self._turn = (first + count) % max(1, len(table))
         return {table.hosts[(first + each) % len(table)].host.host_id for each in range(count)}

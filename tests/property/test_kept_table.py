@@ -21,9 +21,10 @@ from fabric.core.placement.queries import ListHostFacts, ListPlacementRequests
 from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.settings import PlacementSettings
 from fabric.core.queries import Applied, AppliedEntry, Consistency, Listener, Query
+from fabric.core.servers.model import Server
 from fabric.core.servers.queries import ListServers
 from fabric.runtime.host_view import around_of, made_table
-from fabric.runtime.kept_table import KeptTable
+from fabric.runtime.kept_table import LOOK_MS, KeptTable
 from fabric.store.apply import Outcome
 from proto.commands import Command
 from proto.commands.catalog import ImageDelete
@@ -37,7 +38,7 @@ from proto.commands.servers import (
     ServerUnplaceable,
     ServerUpdate,
 )
-from proto.ids import LogIndex, NodeId, PortId, RequestId, ServerId, TokenId
+from proto.ids import LogIndex, NodeId, PortId, RequestId, TokenId
 from tests.fixtures.compute_doubles import FleetDouble
 from tests.fixtures.store_world import (
     START_MS,
@@ -47,7 +48,7 @@ from tests.fixtures.store_world import (
     image_create,
     node_admit,
 )
-from tests.property.test_where_servers_go import HOSTS, NUMBERS, PlacingMachine, hosts, numbers
+from tests.property.test_where_servers_go import HOSTS, NUMBERS, PlacingMachine, hosts, picks
 
 T = TypeVar("T")
 
@@ -124,13 +125,17 @@ class KeptTables(PlacingMachine):
         super().__init__()
         self.fleet = Fleet()
         self.state = FoldState(self.fold.ask)
-        self.kept = KeptTable(self.state, self.fleet, ManualClock())
+        self.clock = ManualClock()
+        self.kept = KeptTable(self.state, self.fleet, self.clock, looked_at_min=0)
         self.kept.listen()
         self.failures: dict[NodeId, int] = {}
         self.is_silent = False  # nobody is told
+        self.is_looking = True  # before each command, so that its own news are all there are
         self.looks = [0, 0]  # at what was kept, at all anew
 
     def do(self, command: Command) -> Outcome:
+        if self.is_looking and not self.is_silent:
+            run(self.kept.look((), self.failures))
         outcome = super().do(command)
         if outcome.rejection is None and not self.is_silent:
             self.state.tell(command, outcome)
@@ -141,6 +146,10 @@ class KeptTables(PlacingMachine):
         token = JoinTokenCreate(token_id=TOKEN, secret_hash=b"h" * 32, expires_ms=START_MS + 1, uses=99)
         self.do(token)
 
+    @rule(is_looking=st.booleans())
+    def look_often(self, is_looking: bool) -> None:
+        self.is_looking = is_looking
+
     # ---- what may happen to hosts
 
     @rule(host_id=some_hosts, vcpus=st.integers(2, 4), zone=st.sampled_from(["nova", "south"]))
@@ -150,20 +159,22 @@ class KeptTables(PlacingMachine):
 
     @rule(host_id=st.sampled_from(JOINING))
     def remove(self, host_id: NodeId) -> None:
+        self.register(host_id, 2, "nova")
         self.do(NodeRemove(node_id=host_id))
 
     @rule(host_id=some_hosts, enabled=st.none() | st.booleans(), forced_down=st.none() | st.booleans())
     def switch(self, host_id: NodeId, enabled: bool | None, forced_down: bool | None) -> None:
         self.do(HostUpdate(host_id=host_id, enabled=enabled, forced_down=forced_down))
 
-    @rule(host_id=some_hosts, total=few, name=st.sampled_from(["CUSTOM_GPU", "CUSTOM_FPGA"]))
+    @rule(host_id=hosts, total=few, name=st.sampled_from(["CUSTOM_GPU", "CUSTOM_FPGA"]))
     def offer(self, host_id: NodeId, total: int, name: str) -> None:
         inventories = {name: ClassInventory(total=total)} if total else {}
         self.do(HostOffers(host_id=host_id, inventories=inventories, traits=(f"CUSTOM_T{total}",)))
         self.do(ResourceClassRename(name="CUSTOM_GPU", to="CUSTOM_FPGA"))
 
-    @rule(image_id=images, host_id=some_hosts)
+    @rule(image_id=images, host_id=hosts)
     def upload(self, image_id: str, host_id: NodeId) -> None:
+        self.do(ImageDelete(image_id=image_id))  # type: ignore[arg-type]
         self.do(image_create(image_id))
         self.do(image_activate(image_id, node_id=host_id))
 
@@ -173,45 +184,49 @@ class KeptTables(PlacingMachine):
 
     # ---- what may happen to servers
 
-    @rule(number=numbers, power=st.sampled_from(["running", "shutdown"]), left_nothing=st.booleans())
-    def observe(self, number: int, power: str, left_nothing: bool) -> None:
-        for view in self.fold.ask(ListServers()):
-            server = view.server
-            if server.server_id == f"s{number}" and server.host_id is not None:
-                told = ServerObserved(
-                    server_id=server.server_id,
-                    host_id=server.host_id,
-                    generation=server.action_generation,
-                    power_state=power,
-                    fault_message="broke" if left_nothing else None,
-                    left_nothing=left_nothing,
-                )
-                self.do(told)
-
-    @rule(number=numbers, verb=st.sampled_from(["stop", "start", "delete"]))
-    def act(self, number: int, verb: str) -> None:
-        self.do(ServerUpdate(server_id=ServerId(f"s{number}"), description=verb))
-        self.do(
-            ServerAct(server_id=ServerId(f"s{number}"), verb=verb, request_id=RequestId("r"), deadline_ms=1)
-        )
-
-    @rule(number=numbers)
-    def expire(self, number: int) -> None:
-        for view in self.fold.ask(ListServers()):
-            if view.server.server_id == f"s{number}":
-                expired = ServerExpire(
-                    server_id=view.server.server_id, generation=view.server.generation, reason="late"
-                )
-                self.do(expired)
-
-    @rule(number=numbers)
-    def give_up(self, number: int) -> None:
-        self.do(PortDelete(port_id=PortId(f"p{number}")))
-        self.do(
-            ServerUnplaceable(
-                server_id=ServerId(f"s{number}"), fence=self.fence, read_generation=1, message="no"
+    @rule(pick=picks, power=st.sampled_from(["running", "shutdown"]), left_nothing=st.booleans())
+    def observe(self, pick: int, power: str, left_nothing: bool) -> None:
+        for server in self.one_server(pick, is_placed=True):
+            told = ServerObserved(
+                server_id=server.server_id,
+                host_id=server.host_id or NodeId(""),
+                generation=server.action_generation,
+                power_state=power,
+                fault_message="broke" if left_nothing else None,
+                left_nothing=left_nothing,
             )
-        )
+            self.do(told)
+
+    @rule(pick=picks, verb=st.sampled_from(["stop", "delete"]), is_late=st.booleans())
+    def act(self, pick: int, verb: str, is_late: bool) -> None:
+        self.boot(pick, "pairs", sorted(HOSTS)[pick % len(HOSTS)])
+        for server in self.one_server(pick, is_placed=True):
+            server_id = server.server_id
+            self.do(ServerUpdate(server_id=server_id, description=verb))
+            self.do(ServerAct(server_id=server_id, verb=verb, request_id=RequestId("r"), deadline_ms=1))
+            (now,) = (each for each in self.servers() if each.server_id == server_id)
+            if is_late:
+                self.do(ServerExpire(server_id=server_id, generation=now.generation, reason="late"))
+
+    def servers(self) -> list[Server]:
+        return [view.server for view in self.fold.ask(ListServers())]
+
+    def one_server(self, pick: int, *, is_placed: bool) -> list[Server]:
+        found = [server for server in self.servers() if (server.host_id is not None) is is_placed]
+        return [found[pick % len(found)]] if found else []
+
+    @rule(pick=picks)
+    def give_up(self, pick: int) -> None:
+        for server in self.one_server(pick, is_placed=False):
+            self.do(PortDelete(port_id=PortId(f"p{server.server_id[1:]}")))
+            self.do(
+                ServerUnplaceable(
+                    server_id=server.server_id,
+                    fence=self.fence,
+                    read_generation=server.generation,
+                    message="no",
+                )
+            )
 
     # ---- what the fleet says, and what the user of the table does
 
@@ -222,6 +237,7 @@ class KeptTables(PlacingMachine):
     @rule(host_id=hosts, word=few)
     def load_changes(self, host_id: NodeId, word: int) -> None:
         self.fleet.loads[host_id] = Load(extra={"word": str(word)})
+        self.clock.advance(LOOK_MS)
 
     @rule(host_id=hosts, count=few)
     def builds_fail(self, host_id: NodeId, count: int) -> None:
@@ -230,6 +246,7 @@ class KeptTables(PlacingMachine):
     @rule()
     def decide_and_forget(self) -> None:
         """What became of a proposal is not known, or it was refused."""
+        self.create(NUMBERS[-1], None)
         table, requests = self.look()
         for request in requests:
             choice = choose(request, table, POLICY)
@@ -244,6 +261,7 @@ class KeptTables(PlacingMachine):
         self.do(HostUpdate(host_id=host_id, disabled_reason="read it"))
 
         def more() -> None:
+            self.is_looking = False  # nobody else does while it looks
             self.place(number, host_id)
             self.do(ImageDelete(image_id="image-2"))  # type: ignore[arg-type]
 
