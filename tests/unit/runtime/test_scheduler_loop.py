@@ -9,7 +9,8 @@ import pytest
 
 from fabric.core.membership.model import MemberState
 from fabric.core.placement.host_word import HostWord, write_word
-from fabric.core.placement.queries import ListPlacementRequests
+from fabric.core.placement.queries import ListHostFacts, ListPlacementRequests
+from fabric.core.servers.model import Server
 from fabric.core.servers.states import VmState
 from fabric.errors import NoQuorumError
 from fabric.runtime.scheduler_loop import SchedulerConfig, SchedulerLoop
@@ -52,6 +53,57 @@ async def test_no_fit_ends_in_error_with_both_explanations() -> None:
     assert isinstance(command, ServerUnplaceable)
     assert "2 hosts: not enough memory" in command.message
     assert "h1: needs 9000 MB of memory, 8192 MB free" in command.details
+
+
+async def test_nobody_is_told_that_no_host_fits_by_a_table_that_missed_something() -> None:
+    """A host's row grew, and no entry told: what the kept table says is not the last word."""
+    state, _ = world()
+    big = {"memory_mb": 1 << 20, "vcpus": 1 << 10, "disk_gb": 1 << 20}
+    loop = loop_over(state, resync_ms=600_000)
+    task = asyncio.create_task(loop.run())
+    await asyncio.sleep(0)
+    try:
+        await made(state, "a")
+        state.hosts[H2.host_id] = replace(H2, **big)
+        await made(state, "large", flavor=flavor(memory_mb=100_000))
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert [type(command) for command in state.commands] == [ServerPlace, ServerPlace]
+    assert isinstance(state.commands[1], ServerPlace)
+    assert state.commands[1].host_id == H2.host_id
+
+
+async def test_a_kept_table_is_not_read_again_for_what_did_not_change() -> None:
+    state, _ = world()
+    loop = loop_over(state, resync_ms=600_000)
+    task = asyncio.create_task(loop.run())
+    await asyncio.sleep(0)
+    try:
+        for name in ("a", "b", "c"):
+            await made(state, name)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    asked = [query.host_ids for query in state.reads if isinstance(query, ListHostFacts)]
+    placed = [command.host_id for command in state.commands if isinstance(command, ServerPlace)]
+    assert asked == [(), (placed[0],), (placed[1],)]
+
+
+async def made(state: StateDouble, name: str, **changes: object) -> None:
+    """A server is created, and the scheduler has decided."""
+    row = server(name, **changes)
+    before = state.passed_over
+    state.put(AssignedServer(server=row, ports=(), networks=(), image=None))
+    state.passed_over = before  # for an entry tells of it
+    state.announce(create(name))
+    await state.until(lambda: state.row(row.server_id).vm_state is VmState.ERROR or has_host(state, row))
+    for _ in range(10):  # the loop into its wait
+        await asyncio.sleep(0)
+
+
+def has_host(state: StateDouble, row: Server) -> bool:
+    return state.row(row.server_id).host_id is not None
 
 
 async def test_no_host_alive_is_an_error_with_a_reason_too() -> None:
