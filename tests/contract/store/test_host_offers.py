@@ -20,7 +20,7 @@ from proto.commands import Command
 from proto.commands.catalog import FlavorUpdate
 from proto.commands.nodes import JoinTokenCreate, NodeRemove
 from proto.commands.providers import ClassInventory, HostOffers, ProviderCreate
-from proto.ids import FlavorId, NodeId, TokenId
+from proto.ids import FlavorId, NodeId, ServerId, TokenId
 from tests.fixtures.store_world import HOST_A, HOST_B, StoreWorld, flavor_create, host_register, node_admit
 
 GOLD = "CUSTOM_GOLD"
@@ -87,6 +87,19 @@ async def test_the_scheduler_sees_what_is_offered_and_held(world: StoreWorld) ->
     assert (set(a.offered), a.used[GOLD]) == ({GOLD}, 2)
     assert a.traits == {"COMPUTE_NODE", "CUSTOM_FAST", "HW_CPU_X86_AVX2"}
     assert (b.offered, GOLD in b.used, b.traits) == ({}, False, {"COMPUTE_NODE"})
+
+
+async def test_facts_of_some_hosts_are_those_of_all(world: StoreWorld) -> None:
+    await world.do(offers())
+    await world.active("one", **await golden(world))
+    await world.do(world.place(await world.server("two"), HOST_B))
+    a, b = found = await world.ask(ListHostFacts())
+    assert (a.servers, b.io_ops, len(a.images)) == (1, 1, 1)
+    assert await world.ask(ListHostFacts(host_ids=(HOST_B, HOST_A, NodeId("c" * 32)))) == found
+    assert await world.ask(ListHostFacts(host_ids=(HOST_B,))) == (b,)
+    without = ListHostFacts(host_ids=(HOST_A,), except_server=ServerId("one"))
+    assert [(facts.servers, facts.used[GOLD]) for facts in await world.ask(without)] == [(0, 0)]
+    assert await world.ask(ListHostFacts(host_ids=(NodeId("c" * 32),))) == ()
 
 
 async def test_only_a_host_offers(world: StoreWorld) -> None:

@@ -130,6 +130,18 @@ async def test_everybody_hears_of_everything_once_and_in_order(
     assert (await agents.all_heard(31))[-1][0] == told[-1][0] + 2
 
 
+async def test_who_caught_up_was_told_of_all_that_was_answered_elsewhere(agents: Agents) -> None:
+    """Also where nobody is notified, and the follower looks a while later."""
+    one, two = await agents.open(NEITHER), await agents.open(NEITHER)
+    for number in range(5):
+        await agents.put(0, f"n{number}")
+        await two.catch_up()
+        assert len(agents.heard[1]) == number + 1
+    await asyncio.gather(one.catch_up(), two.catch_up(), two.catch_up())
+    assert agents.heard[0] == agents.heard[1]
+    assert (one.passed_over, two.passed_over) == (0, 0)
+
+
 async def test_a_lease_that_is_given_up_is_told(agents: Agents) -> None:
     one, other = await agents.open(ALL), await agents.open(ALL)
     told = asyncio.Event()

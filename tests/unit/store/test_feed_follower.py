@@ -95,6 +95,7 @@ async def test_who_was_away_for_too_long_goes_on_from_what_is_there(feed: Feed) 
     feed.position = 200
     await feed.follower.catch_up()
     assert feed.order.told == 200
+    assert feed.order.passed_over == 2  # before the first that was there, and behind the last
 
 
 async def test_a_database_that_was_put_back_is_followed_from_there(feed: Feed) -> None:
@@ -104,6 +105,18 @@ async def test_a_database_that_was_put_back_is_followed_from_there(feed: Feed) -
     feed.add([21])
     await feed.follower.catch_up()
     assert feed.heard == [21]
+    assert feed.order.passed_over == 1
+
+
+async def test_what_is_refused_is_no_gap_and_what_is_not_understood_is_one(feed: Feed) -> None:
+    feed.add([1, 3])
+    feed.add([2], b"")
+    await feed.follower.catch_up()
+    assert (feed.heard, feed.order.passed_over) == ([1, 3], 0)
+    feed.add([4], b"of a newer program")
+    feed.add([5])
+    await feed.follower.catch_up()
+    assert (feed.heard, feed.order.passed_over) == ([1, 3, 5], 1)
 
 
 async def test_it_looks_when_woken_and_again_after_a_failure(feed: Feed) -> None:
