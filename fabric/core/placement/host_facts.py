@@ -83,8 +83,12 @@ class HostFacts:
 
 def facts_of(usage: HostUsage, state: MemberState | None) -> HostFacts:
     """Of a `ListHosts` row and the membership table's word."""
-    used = {VCPU: usage.vcpus_used, MEMORY_MB: usage.memory_mb_used, DISK_GB: usage.disk_gb_used}
-    return HostFacts(host=usage.host, state=state, used=used, servers=usage.servers)
+    return HostFacts(host=usage.host, state=state, used=used_by(usage), servers=usage.servers)
+
+
+def used_by(usage: HostUsage) -> dict[str, int]:
+    """By resource class."""
+    return {VCPU: usage.vcpus_used, MEMORY_MB: usage.memory_mb_used, DISK_GB: usage.disk_gb_used}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ def rows_or_all(
     connection: Connection, all_of_them: Select[Any], some: Select[Any], ids: Sequence[str]
 ) -> Iterable[Row[Any]]:
     """Without ids, all rows; `some` is the same statement with an `among`."""
-    return rows_among(connection, some, ids) if ids else connection.execute(all_of_them)
+    return rows_among(connection, some, ids) if ids else connection.execute(all_of_them).all()
 
 
 def chunks(values: Sequence[str]) -> Iterable[Sequence[str]]:

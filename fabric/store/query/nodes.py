@@ -42,11 +42,14 @@ _CLAIMS = (
 _CLAIMS_AMONG = _CLAIMS.where(among(t.servers.c.host_id))
 
 
+_COLUMNS = [column for column in t.hosts.c if column is not t.hosts.c.zone]
+_NAMES = [*(column.name for column in _COLUMNS), "zone"]
+
+
 @cache
 def _hosts(level: int) -> Select[Any]:
     """For rows at that level."""
-    columns = [column for column in t.hosts.c if column is not t.hosts.c.zone]
-    return select(*columns, zone_at(level).label("zone")).order_by(t.hosts.c.number)
+    return select(*_COLUMNS, zone_at(level).label("zone")).order_by(t.hosts.c.number)
 
 
 @cache
@@ -109,7 +112,7 @@ def list_hosts(connection: Connection, query: ListHosts) -> tuple[HostUsage, ...
         swap_mb = 0 if claim is None else int(claim.swap_mb or 0)
         found.append(
             HostUsage(
-                host=Host(**row._mapping),
+                host=Host(**dict(zip(_NAMES, row, strict=True))),  # `_mapping` takes three times as long
                 vcpus_used=0 if claim is None else int(claim.vcpus or 0),
                 memory_mb_used=0 if claim is None else int(claim.memory_mb or 0),
                 disk_gb_used=(0 if claim is None else int(claim.disk_gb or 0)) - (-swap_mb // MB_PER_GB),

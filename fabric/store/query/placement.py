@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -12,7 +11,7 @@ from sqlalchemy import Connection, Row, Select, func, select
 
 from fabric.core.aggregates.queries import ListAggregates
 from fabric.core.nodes.queries import ListHosts
-from fabric.core.placement.host_facts import AggregateFacts, HostFacts, Surroundings, facts_of
+from fabric.core.placement.host_facts import AggregateFacts, HostFacts, Surroundings, used_by
 from fabric.core.placement.queries import (
     GetPlacementRequest,
     GetSurroundings,
@@ -149,14 +148,16 @@ def list_host_facts(connection: Connection, query: ListHostFacts) -> tuple[HostF
     shared: dict[frozenset[str], frozenset[str]] = {}  # equal machines have one set: it is most of a host
     found = []
     for usage in list_hosts(connection, ListHosts(host_ids=query.host_ids)):
-        host_id, offer, facts = usage.host.host_id, offers.get(usage.host.host_id), facts_of(usage, None)
+        host_id, offer = usage.host.host_id, offers.get(usage.host.host_id)
         traits, inventories = host_traits(usage.host, offer), {} if offer is None else offer.inventories
         found.append(
-            replace(
-                facts,
-                used={**facts.used, **custom.get(host_id, {})} if inventories else facts.used,
+            HostFacts(
+                host=usage.host,
+                state=None,
+                used=used_by(usage) | (custom.get(host_id, {}) if inventories else {}),
                 offered=inventories,
                 traits=shared.setdefault(traits, traits),
+                servers=usage.servers,
                 io_ops=busy.get(host_id, 0),
                 images=frozenset(held.get(host_id, ())),
             )

@@ -412,6 +412,7 @@ async def test_voters_inside_their_agents_and_in_processes_are_one_group(
             async with asyncio.timeout(WAIT_S):
                 await node.proxy.wait_applied(engine.applied_index)
             assert len(await names(node)) == 60
+            assert node.proxy.passed_over == 1  # it came as rows, and no entry told of it
         engine.transfer(outside[0].voter)
         await until(lambda: outside[0].proxy.is_leader, WAIT_S)
         await put(outside[0], 100)
