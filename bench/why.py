@@ -8,8 +8,9 @@ making a host's row of the table 10 us; a verdict in words 2 us for each host an
 
 Real rows in the embedded engine, of one node; a membership table that only says that all live. `placed`: of a
 server that is on a host, and would fit on all. `huge`: of one that no host can take, so that every host is
-refused and changes are looked for. `read`: the rows and the host table made of them; `explain`: the core;
-`why`: the whole, to the answer's bytes. Milliseconds. Prints one JSON object, or a table.
+refused and changes are looked for. `read`: all rows and the host table made of them, which is done once: an
+agent keeps it; `explain`: the core; `why`: the whole, to the answer's bytes. Milliseconds. Prints one JSON
+object, or a table.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from fabric.core.placement.explain import explain
 from fabric.core.placement.queries import GetPlacementRequest
 from fabric.runtime.clock import SystemClock
 from fabric.runtime.host_view import read_table
+from fabric.runtime.shared_table import SharedTable
 from fabric.store.engine import Engine
 from fabric.store.lone_voter import lone_voter
 from proto.commands.catalog import FlavorCreate
@@ -70,7 +72,9 @@ async def measure(count: int, servers: int, repeats: int) -> dict[str, Any]:
         try:
             fleet, (placed, huge) = await _furnished(state, count, servers)
             # nobody asks for a host or an image here
-            cloud = Cloud(state=state, fleet=fleet, hosts=None, blobs=None, clock=SystemClock())  # type: ignore[arg-type]
+            clock, shared = SystemClock(), SharedTable(state, fleet, SystemClock(), is_told_first=True)
+            shared.listen()
+            cloud = Cloud(state=state, fleet=fleet, hosts=None, blobs=None, clock=clock, table=shared)  # type: ignore[arg-type]
             return {
                 "hosts": count,
                 "servers": count * servers,

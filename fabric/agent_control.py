@@ -24,6 +24,7 @@ from fabric.runtime.hard_state import HardState
 from fabric.runtime.host_calls import RpcHostCalls
 from fabric.runtime.invitation import InvitationService
 from fabric.runtime.level_watch import HALTED_LABEL
+from fabric.runtime.shared_table import SharedTable
 from fabric.runtime.virtual_address import VirtualAddress
 from fabric.runtime.voter_peers import VoterRoute
 from fabric.runtime.voter_state import VoterState
@@ -156,6 +157,8 @@ class ControlSide:
 
     async def _start_api(self, state: HardState) -> None:
         node, config = self._node, self._node.config
+        table = SharedTable(state, node.fleet, node.clock, is_told_first=isinstance(state, VoterState))
+        table.listen()  # as long as the process lives
         cloud = self._cloud = Cloud(
             state=state,
             fleet=node.fleet,
@@ -172,6 +175,7 @@ class ControlSide:
             public_url=config.api.public_url or None,
             wait_applied=state.wait_applied if isinstance(state, VoterState) else None,
             catch_up=state.catch_up if isinstance(state, VoterState) else None,
+            table=table,
             placement=self._scheduler,
         )
         await self._api.start(cloud, must=node.who.member.founder)

@@ -14,6 +14,7 @@ from fabric.runtime.clock import Clock
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.hosts import HostCalls
+from fabric.runtime.shared_table import SharedTable
 from proto.ids import DomainId, LogIndex, ProjectId, RequestId, UserId
 
 
@@ -60,4 +61,5 @@ class Cloud:
     token_ttl_ms: int = 3_600_000  # Keystone's default
     public_url: str | None = None  # what hrefs begin with; None: what the client came by
     auth: AuthState = field(default_factory=AuthState)
+    table: SharedTable | None = None  # None: hosts are read for each explanation
     placement: Policy = field(default_factory=lambda: policy_of(PlacementSettings()))  # the scheduler's own

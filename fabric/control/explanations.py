@@ -33,6 +33,7 @@ from fabric.core.server_groups.model import GroupPolicy, ServerGroup
 from fabric.core.server_groups.queries import GetServerGroup
 from fabric.core.servers.model import FlavorSnapshot, Server
 from fabric.core.servers.queries import ListServers, ServerFilter
+from fabric.core.servers.states import VmState
 from fabric.runtime.host_view import read_table
 from proto.ids import FlavorId, ImageId, LogIndex, ProjectId, ServerGroupId, ServerId, is_uuid
 
@@ -152,15 +153,39 @@ async def _of_server(cloud: Cloud, server: Server) -> tuple[PlacementRequest, Ho
     request = await cloud.state.read(GetPlacementRequest(server_id=server.server_id))
     if request is None:
         raise NotFoundError(f"Instance {server.server_id} could not be found.")
-    return (request, *await _look(cloud, request, server.server_id))
+    index = cloud.state.applied_index
+    table = await _kept_without(cloud, server, request)
+    if table is None:
+        table = await read_table(cloud.state, cloud.fleet, [request], except_server=server.server_id)
+    return request, table, index
 
 
-async def _look(
-    cloud: Cloud, request: PlacementRequest, except_server: ServerId | None = None
-) -> tuple[HostTable, LogIndex]:
+async def _kept_without(cloud: Cloud, server: Server, request: PlacementRequest) -> HostTable | None:
+    """The kept table, as if that server was nowhere. None: there is none, or the server changed meanwhile, so
+    that it is not known whether the table counts it."""
+    if cloud.table is None or request.generation != server.generation:
+        return None
+    table = await cloud.table.copy([request], read=server.host_id)
+    again = await cloud.state.read(GetPlacementRequest(server_id=server.server_id))
+    if again is None or again.generation != server.generation:
+        return None
+    if server.host_id in table.place:
+        table.release(
+            server.host_id,
+            request.resources.total(),
+            server_id=server.server_id,
+            group_id=None if request.group is None else request.group.group_id,
+            is_building=server.vm_state is VmState.BUILDING,
+        )
+    return table
+
+
+async def _look(cloud: Cloud, request: PlacementRequest) -> tuple[HostTable, LogIndex]:
     """The index is one that the rows had before they were read: they are at least as new."""
     index = cloud.state.applied_index
-    return await read_table(cloud.state, cloud.fleet, [request], except_server=except_server), index
+    if cloud.table is not None:
+        return await cloud.table.copy([request]), index
+    return await read_table(cloud.state, cloud.fleet, [request]), index
 
 
 def _explained(

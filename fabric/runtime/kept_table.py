@@ -33,6 +33,8 @@ LOOKED_AT_MIN = 256  # members, each time
 ANEW_MS = 300_000
 READ_BY_ID_MAX = 1_000  # hosts; for more, one statement that scans beats many that seek
 
+IMAGES_MAX = 1_000  # deleted since the last look
+
 
 @dataclass(slots=True)
 class _News:
@@ -98,6 +100,8 @@ class KeptTable:
             self._news.hosts.add(what.host_id)
         if what.holders_of is not None:
             self._news.images.add(what.holders_of)
+            if len(self._news.images) > IMAGES_MAX:  # nobody has looked for long
+                self._news = _News(is_all=True)
 
     def _on_member(self, member: Member) -> None:
         self._changed.add(member.record.node_id)
@@ -110,6 +114,12 @@ class KeptTable:
         """The table for these requests, with whatever was answered anywhere before; and whether all of it was
         read for this. Raises FabricError from the reads."""
         await self._state.catch_up()
+        return await self.look_here(requests, build_failures)
+
+    async def look_here(
+        self, requests: Iterable[PlacementRequest], build_failures: Mapping[NodeId, int] = NO_FAILURES
+    ) -> tuple[HostTable, bool]:
+        """As `look`, with what this node was told so far: where nobody can say what is newest, too."""
         table, is_new = await self._brought_up(build_failures)
         await self._surround(table, requests)
         return table, is_new

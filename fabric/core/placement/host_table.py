@@ -151,10 +151,11 @@ class HostTable:
         *,
         server_id: ServerId | None = None,
         group_id: str | None = None,
+        is_building: bool = False,
     ) -> None:
         """As if a server that is there was nowhere."""
         place = self.place[host_id]
-        self.put(self.hosts[place].without_claim(resources, is_building=False))
+        self.put(self.hosts[place].without_claim(resources, is_building=is_building))
         if server_id is not None:
             self.server_places.pop(server_id, None)
         if group_id is not None and place in self.group_counts.get(group_id, {}):
@@ -191,7 +192,18 @@ class HostTable:
         return table
 
     def copy(self) -> HostTable:
-        return self.of(range(len(self.hosts)))
+        """Of all hosts, which shares nothing that changes."""
+        table = copy.copy(self)
+        table.hosts = list(self.hosts)
+        for name in ("can_take", "servers", "io_ops", "build_failures", "version"):
+            setattr(table, name, getattr(self, name).copy())
+        table.free = {name: column.copy() for name, column in self.free.items()}
+        table.room = {name: column.copy() for name, column in self.room.items()}
+        table._columns = {key: (column.copy(), make) for key, (column, make) in self._columns.items()}
+        table._of_aggregates, table._kinds = dict(self._of_aggregates), set(self._kinds)
+        table.group_counts = {group: dict(counts) for group, counts in self.group_counts.items()}
+        table.server_places = dict(self.server_places)
+        return table
 
     def _write(self, place: int) -> None:
         facts = self.hosts[place]
