@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from drivers.contract import Capabilities
 from fabric.core.membership.model import Capacity
-from fabric.core.placement.claim import Claim, claim_of
+from fabric.core.placement.claim import Claim
+from fabric.core.providers.claims import claims_of, own_claim
 from fabric.core.servers.model import AssignedServer
 from fabric.errors import CommandRejectedError, ConfigError, FabricError
 from fabric.runtime.hard_state import HardState
@@ -70,10 +71,11 @@ def host_register(who: HostIdentity, offers: Capabilities, allocation: Allocatio
 
 
 def live_capacity(offers: Capabilities, servers: Iterable[AssignedServer]) -> Capacity:
-    """Uses are claims, as the scheduler counts them, not what guests have touched so far."""
+    """Uses are claims, as the scheduler counts them, not what guests have touched so far. Dedicated
+    processors are not in `vcpus_used`."""
     used, count = Claim(), 0
     for assigned in servers:
-        used = used.plus(claim_of(assigned.server.flavor))
+        used = used.plus(own_claim(claims_of(assigned.server.flavor)))
         count += 1
     return Capacity(
         vcpus=offers.vcpus,

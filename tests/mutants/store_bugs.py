@@ -127,7 +127,7 @@ STORE_BUGS = (
         "capacity is not checked again when a server is placed",
         S,
         "apply/servers_act.py",
-        "    _need_capacity(context, host, row)\n",
+        "    need_room(context, host, row)\n",
         "",
         SERVERS,
     ),

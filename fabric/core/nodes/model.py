@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from proto.ids import Fence, NodeId, TokenId
 
@@ -73,13 +74,15 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostUsage:
-    """A host with what is claimed on it: sums over server rows, stored nowhere."""
+    """A host with what is claimed on it: sums over server rows, stored nowhere. `others_used`: of other
+    resource classes, by name; those that no server takes are left out."""
 
     host: Host
     vcpus_used: int
     memory_mb_used: int
     disk_gb_used: int
     servers: int
+    others_used: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,7 +88,8 @@ def facts_of(usage: HostUsage, state: MemberState | None) -> HostFacts:
 
 def used_by(usage: HostUsage) -> dict[str, int]:
     """By resource class."""
-    return {VCPU: usage.vcpus_used, MEMORY_MB: usage.memory_mb_used, DISK_GB: usage.disk_gb_used}
+    own = {VCPU: usage.vcpus_used, MEMORY_MB: usage.memory_mb_used, DISK_GB: usage.disk_gb_used}
+    return {**own, **usage.others_used}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

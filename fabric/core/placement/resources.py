@@ -7,13 +7,19 @@ Sources: Nova's extra specs reference (`resources`, `trait`, `group_policy`, `hw
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from fabric.core.placement.claim import claim_of
 from fabric.core.servers.model import FlavorSnapshot
 
 VCPU, PCPU, MEMORY_MB, DISK_GB = "VCPU", "PCPU", "MEMORY_MB", "DISK_GB"
+HYPERTHREADING = "HW_CPU_HYPERTHREADING"
+CPU_POLICY, THREAD_POLICY, EMULATOR_POLICY = (
+    "hw:cpu_policy",
+    "hw:cpu_thread_policy",
+    "hw:emulator_threads_policy",
+)
 AMOUNT_MAX = (1 << 31) - 1  # Placement's largest integer
 
 STANDARD_CLASSES = (
@@ -65,8 +71,10 @@ def resource_request(
     flavor: FlavorSnapshot, image_properties: Mapping[str, str] | None = None
 ) -> ResourceRequest:
     """The flavor's own numbers, what its extra specs say instead or beside, and the image's traits. What
-    is no amount is passed over, as Nova does: `os-extra_specs` refuses it where it is written."""
-    suffixed: dict[str, dict[str, int]] = {"": flavor_resources(flavor)}
+    is no amount is passed over, as Nova does: `os-extra_specs` refuses it where it is written.
+
+    A class that any group names is that group's matter: the flavor's own number of it does not count."""
+    suffixed: dict[str, dict[str, int]] = {"": {}}
     required: dict[str, set[str]] = {}
     forbidden: dict[str, set[str]] = {}
     in_tree: dict[str, str] = {}
@@ -82,6 +90,9 @@ def resource_request(
     for key, value in sorted((image_properties or {}).items()):
         if (found := _TRAIT.fullmatch(key)) is not None:
             _note_trait(found["suffix"], found["name"], value, required, forbidden)
+    _note_thread_policy(flavor.extra_specs, required, forbidden)
+    named = {name for amounts in suffixed.values() for name in amounts}
+    suffixed[""] = _own_resources(flavor, named) | suffixed[""]
     groups = {
         suffix: ResourceGroup(
             resources={name: amount for name, amount in suffixed.get(suffix, {}).items() if amount > 0},
@@ -98,11 +109,32 @@ def resource_request(
     )
 
 
-def flavor_resources(flavor: FlavorSnapshot) -> dict[str, int]:
-    """By the flavor's own numbers, as `claim_of` has them. Dedicated processors are PCPU."""
-    processors = PCPU if flavor.extra_specs.get("hw:cpu_policy") == "dedicated" else VCPU
-    claim = claim_of(flavor)
-    return {processors: claim.vcpus, MEMORY_MB: claim.memory_mb, DISK_GB: claim.disk_gb}
+def is_dedicated(extra_specs: Mapping[str, str]) -> bool:
+    """Whether each of its processors is to have one of the host's for itself."""
+    return extra_specs.get(CPU_POLICY) == "dedicated"
+
+
+def _own_resources(flavor: FlavorSnapshot, named: Collection[str]) -> dict[str, int]:
+    """By the flavor's own numbers, as `claim_of` has them, without classes that are `named`. Dedicated
+    processors are PCPU; an emulator that is to be isolated has one more of them. Processors that are named
+    in either class are not asked for in the other one."""
+    claim, specs = claim_of(flavor), flavor.extra_specs
+    own = {MEMORY_MB: claim.memory_mb, DISK_GB: claim.disk_gb}
+    if VCPU not in named and PCPU not in named:
+        if is_dedicated(specs):
+            own[PCPU] = claim.vcpus + (specs.get(EMULATOR_POLICY) == "isolate")
+        else:
+            own[VCPU] = claim.vcpus
+    return {name: amount for name, amount in own.items() if name not in named}
+
+
+def _note_thread_policy(
+    specs: Mapping[str, str], required: dict[str, set[str]], forbidden: dict[str, set[str]]
+) -> None:
+    """Hosts with sibling threads or without, as traits; "prefer" takes either. Source: Nova, since Train."""
+    value = {"require": "required", "isolate": "forbidden"}.get(specs.get(THREAD_POLICY, ""))
+    if value is not None:
+        _note_trait("", HYPERTHREADING, value, required, forbidden)
 
 
 def amount_of(value: str) -> int | None:

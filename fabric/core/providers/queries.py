@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fabric.core.providers.model import Amounts, Consumer, HostOffer, NamedRow, ProviderRows
+from fabric.core.providers.model import Consumer, HostOffer, NamedRow, ProviderRows
 from fabric.core.queries import Query
 from proto.ids import NodeId
 
@@ -13,13 +12,6 @@ from proto.ids import NodeId
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListHostOffers(Query[tuple[HostOffer, ...]]):
     """By host id; hosts that said nothing have none."""
-
-    host_ids: tuple[NodeId, ...] = ()  # empty: all
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListCustomClaims(Query[Mapping[NodeId, Amounts]]):
-    """What servers hold of other classes than VCPU, MEMORY_MB and DISK_GB, by host; none is left out."""
 
     host_ids: tuple[NodeId, ...] = ()  # empty: all
 

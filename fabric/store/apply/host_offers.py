@@ -1,28 +1,22 @@
-"""What hosts offer beyond their rows, and whether a server may have of it what its flavor asks."""
+"""What hosts offer beyond their rows."""
 
 from __future__ import annotations
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from fabric.core.providers.claims import OWN_CLASSES, added, custom_claims
+from fabric.core.providers.claims import OWN_CLASSES
 from fabric.core.providers.model import provider_id_of
-from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, Result, reject, single
-from fabric.store.apply.inventories import checked, inventory_of, make_names
+from fabric.store.apply.inventories import checked, make_names
 from fabric.store.apply.lookups import need_host
 from fabric.store.apply.registry import handles
-from fabric.store.prepared import AnyRow, kept, prepared
+from fabric.store.prepared import kept
 from fabric.store.tables import level2
 from proto.commands.providers import HostOffers
 from proto.ids import NodeId
 
 _OFFERS, _OUTSIDE = level2.host_offers, level2.outside_providers
 _OFFER = kept(single(select(_OFFERS).where(_OFFERS.c.host_id == bindparam("host_id"))))
-_SPECS = prepared(  # of the servers on a host that have any
-    select(t.servers.c.vcpus, t.servers.c.extra_specs)
-    .where(t.servers.c.host_id == bindparam("host_id"), t.servers.c.extra_specs != {})
-    .order_by(t.servers.c.server_id)
-)
 
 
 @handles(HostOffers, lambda command: command.host_id)
@@ -61,29 +55,3 @@ def forget_host(context: ApplyContext, host_id: NodeId) -> None:
         .where(below)
         .values(parent_id=None, generation=_OUTSIDE.c.generation + 1, updated_ms=context.time_ms)
     )
-
-
-def need_offered(context: ApplyContext, host: AnyRow, server: AnyRow) -> None:
-    """Rejects `no_capacity` naming every class beyond processors, memory and disk of which the host has too
-    little for the server. What others hold follows from their rows."""
-    wanted = custom_claims(server.vcpus, server.extra_specs)
-    if not wanted or not context.is_at(level2.LEVEL):
-        return
-    offer = context.row(_OFFER, {"host_id": host.host_id})
-    inventories = {} if offer is None else offer.inventories
-    used: dict[str, int] = {}
-    for row in context.rows(_SPECS, {"host_id": host.host_id}):
-        added(used, custom_claims(row.vcpus, row.extra_specs))
-    short = []
-    for name, amount in wanted.items():
-        inventory = inventory_of(inventories[name]) if name in inventories else None
-        held = used.get(name, 0)
-        if inventory is None:
-            short.append(f"{amount} {name} wanted, none offered")
-        elif not inventory.takes(amount, held):
-            free = max(inventory.capacity - held, 0)
-            short.append(f"{amount} {name} wanted, {free} of {inventory.capacity} free")
-    if short:
-        reject(
-            "no_capacity", f"Compute host {host.name} has no room for {server.server_id}: {'; '.join(short)}."
-        )

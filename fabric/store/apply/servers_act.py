@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, select
 
 from fabric.core.servers.states import ALLOWED, DESIRED_OF, TASK_OF, TaskState, Verb, VmState
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, Result, reject, single
-from fabric.store.apply.host_offers import need_offered
 from fabric.store.apply.host_zone import zone_of
 from fabric.store.apply.lookups import need_host, need_server
 from fabric.store.apply.ports import BUILD, ports_of_server, write_port
 from fabric.store.apply.registry import handles
+from fabric.store.apply.room import need_room
 from fabric.store.apply.server_groups import need_policy
 from fabric.store.apply.server_rows import fault, need_generation, remove_server, write_server
-from fabric.store.prepared import AnyRow, kept, prepared
+from fabric.store.prepared import AnyRow, kept
 from proto.commands.servers import ServerAct, ServerExpire, ServerPlace, ServerUnplaceable
 
 SCHEDULER = "scheduler"
-MILLI = 1_000
 
 _SPOKEN = {Verb.REBOOT_SOFT: "reboot", Verb.REBOOT_HARD: "reboot"}  # what Nova calls the action
 _GRANT = kept(single(select(t.role_grants.c.fence).where(t.role_grants.c.role == bindparam("role"))))
-_CLAIMS = prepared(
-    single(
-        select(
-            func.sum(t.servers.c.vcpus),
-            func.sum(t.servers.c.memory_mb),
-            func.sum(t.servers.c.root_gb + t.servers.c.ephemeral_gb),
-            func.sum(t.servers.c.swap_mb),
-        ).where(t.servers.c.host_id == bindparam("host_id"))
-    )
-)
 
 
 @handles(ServerPlace, lambda command: command.server_id)
@@ -43,9 +32,8 @@ def place_server(context: ApplyContext, command: ServerPlace) -> Result:
     if not host.enabled or host.forced_down:
         state = "forced down" if host.forced_down else "disabled"
         reject("host_disabled", f"Compute host {host.name} is {state}.")
-    _need_capacity(context, host, row)
+    need_room(context, host, row)
     need_policy(context, row.server_id, host)
-    need_offered(context, host, row)
     generation = int(row.generation) + 1
     write_server(
         context,
@@ -149,39 +137,3 @@ def _need_unplaced(row: AnyRow, read_generation: int) -> None:
     waiting = row.vm_state == VmState.BUILDING.value and row.host_id is None
     if not waiting or row.task_state != TaskState.SCHEDULING.value:
         reject("bad_state", f"Instance {row.server_id} is not waiting for a host.")
-
-
-def _need_capacity(context: ApplyContext, host: AnyRow, server: AnyRow) -> None:
-    """Rejects `no_capacity` naming every resource that is short. Capacity as Placement defines it:
-    (total - reserved) * allocation ratio. A swap disk counts as whole GB, rounded up over the host."""
-    claims = context.row(_CLAIMS, {"host_id": host.host_id})
-    assert claims is not None
-    vcpus, memory_mb, disk_gb, swap_mb = (int(value or 0) for value in claims)
-    offers = (
-        ("vCPUs", host.vcpus * host.cpu_ratio_milli // MILLI, vcpus, server.vcpus),
-        (
-            "MB memory",
-            (host.memory_mb - host.reserved_memory_mb) * host.memory_ratio_milli // MILLI,
-            memory_mb,
-            server.memory_mb,
-        ),
-        (
-            "GB disk",
-            host.disk_gb * host.disk_ratio_milli // MILLI,
-            disk_gb + _gb(swap_mb),
-            server.root_gb + server.ephemeral_gb + _gb(swap_mb + server.swap_mb) - _gb(swap_mb),
-        ),
-    )
-    short = [
-        f"{wanted} {unit} wanted, {max(capacity - used, 0)} of {capacity} free"
-        for unit, capacity, used, wanted in offers
-        if used + wanted > capacity
-    ]
-    if short:
-        reject(
-            "no_capacity", f"Compute host {host.name} has no room for {server.server_id}: {'; '.join(short)}."
-        )
-
-
-def _gb(megabytes: int) -> int:
-    return -(-megabytes // 1_024)

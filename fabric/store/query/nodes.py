@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Row, Select, func, select
 
 from fabric.core.nodes.model import Host, HostUsage, JoinToken, Node, RemovedNode, RoleGrant, VoterWishRow
 from fabric.core.nodes.queries import (
@@ -19,31 +19,40 @@ from fabric.core.nodes.queries import (
     ListRoleGrants,
     ListVoterWishes,
 )
+from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
 from fabric.store import tables as t
+from fabric.store.claims import MB_PER_GB, SAY_OTHERWISE, SIZES, beyond_sums, sums
 from fabric.store.query.among import among, rows_or_all
 from fabric.store.query.host_zone import zone_at
 from fabric.store.query.level import level_of
 from fabric.store.query.registry import answers
+from proto.ids import NodeId
 
-MB_PER_GB = 1_024
-
-_CLAIMS = (
-    select(
-        t.servers.c.host_id,
-        func.count().label("servers"),
-        func.sum(t.servers.c.vcpus).label("vcpus"),
-        func.sum(t.servers.c.memory_mb).label("memory_mb"),
-        func.sum(t.servers.c.root_gb + t.servers.c.ephemeral_gb).label("disk_gb"),
-        func.sum(t.servers.c.swap_mb).label("swap_mb"),
-    )
-    .where(t.servers.c.host_id.is_not(None))
-    .group_by(t.servers.c.host_id)
+_OTHERWISE = (  # how many servers of one size are on a host: their claims are worked out once
+    select(t.servers.c.host_id, *SIZES, func.count().label("servers"))
+    .where(t.servers.c.host_id.is_not(None), SAY_OTHERWISE)
+    .group_by(t.servers.c.host_id, *SIZES)
 )
-_CLAIMS_AMONG = _CLAIMS.where(among(t.servers.c.host_id))
+_OTHERWISE_AMONG = _OTHERWISE.where(among(t.servers.c.host_id))
 
 
 _COLUMNS = [column for column in t.hosts.c if column is not t.hosts.c.zone]
 _NAMES = [*(column.name for column in _COLUMNS), "zone"]
+
+
+_NONE: tuple[Any, ...] = (0, 0, 0, 0, 0)  # of a host without servers
+
+
+@cache
+def _sums(level: int) -> Select[Any]:
+    """By host."""
+    counted = select(t.servers.c.host_id, func.count(), *sums(level))
+    return counted.where(t.servers.c.host_id.is_not(None)).group_by(t.servers.c.host_id)
+
+
+@cache
+def _sums_among(level: int) -> Select[Any]:
+    return _sums(level).where(among(t.servers.c.host_id))
 
 
 @cache
@@ -101,22 +110,28 @@ def list_hosts(connection: Connection, query: ListHosts) -> tuple[HostUsage, ...
     level, ids = level_of(connection), sorted(query.host_ids)
     if query.host_id is not None:
         ids = [query.host_id]
-    claims = rows_or_all(connection, _CLAIMS, _CLAIMS_AMONG, ids)
+    claims = rows_or_all(connection, _sums(level), _sums_among(level), ids)
     rows = rows_or_all(connection, _hosts(level), _hosts_among(level), ids)
     if ids:
         rows = sorted(rows, key=lambda row: int(row.number))
-    claimed = {row.host_id: row for row in claims}
+    claimed = {row.host_id: tuple(row)[1:] for row in claims}
+    special: dict[NodeId, list[Row[Any]]] = {}
+    for row in rows_or_all(connection, _OTHERWISE, _OTHERWISE_AMONG, ids):
+        special.setdefault(row.host_id, []).append(row)
     found = []
     for row in rows:
-        claim = claimed.get(row.host_id)
-        swap_mb = 0 if claim is None else int(claim.swap_mb or 0)
+        host = Host(**dict(zip(_NAMES, row, strict=True)))  # `_mapping` takes three times as long
+        servers, *numbers = claimed.get(host.host_id, _NONE)
+        vcpus, memory_mb, disk_gb, swap_mb = (int(number or 0) for number in numbers)
+        beyond = beyond_sums(level, special[host.host_id]) if host.host_id in special else {}
         found.append(
             HostUsage(
-                host=Host(**dict(zip(_NAMES, row, strict=True))),  # `_mapping` takes three times as long
-                vcpus_used=0 if claim is None else int(claim.vcpus or 0),
-                memory_mb_used=0 if claim is None else int(claim.memory_mb or 0),
-                disk_gb_used=(0 if claim is None else int(claim.disk_gb or 0)) - (-swap_mb // MB_PER_GB),
-                servers=0 if claim is None else int(claim.servers),
+                host=host,
+                vcpus_used=vcpus + beyond.pop(VCPU, 0),
+                memory_mb_used=memory_mb + beyond.pop(MEMORY_MB, 0),
+                disk_gb_used=disk_gb - (-swap_mb // MB_PER_GB) + beyond.pop(DISK_GB, 0),
+                others_used=beyond,
+                servers=int(servers),
             )
         )
     return tuple(found)

@@ -19,7 +19,7 @@ from fabric.core.placement.queries import (
     ListPlacementRequests,
 )
 from fabric.core.placement.request import GroupWish, PlacementRequest, request_of
-from fabric.core.providers.queries import ListCustomClaims, ListHostOffers
+from fabric.core.providers.queries import ListHostOffers
 from fabric.core.providers.tree import host_traits
 from fabric.core.server_groups.model import GroupPolicy
 from fabric.core.servers.states import TaskState, VmState
@@ -28,7 +28,7 @@ from fabric.store.query.aggregates import list_aggregates
 from fabric.store.query.among import among, rows_among, rows_or_all
 from fabric.store.query.level import is_at, level_of
 from fabric.store.query.nodes import list_hosts
-from fabric.store.query.providers import list_custom_claims, list_host_offers
+from fabric.store.query.providers import list_host_offers
 from fabric.store.query.registry import answers
 from fabric.store.query.servers import row_of_server, rows_of_servers, server_of
 from fabric.store.tables import level2
@@ -143,19 +143,17 @@ def list_host_facts(connection: Connection, query: ListHostFacts) -> tuple[HostF
         held.setdefault(row.node_id, set()).add(row.image_id)
     offered = list_host_offers(connection, ListHostOffers(host_ids=query.host_ids))
     offers = {offer.host_id: offer for offer in offered}
-    is_offered = any(offer.inventories for offer in offered)  # else all servers would be read in vain
-    custom = list_custom_claims(connection, ListCustomClaims(host_ids=query.host_ids)) if is_offered else {}
     shared: dict[frozenset[str], frozenset[str]] = {}  # equal machines have one set: it is most of a host
     found = []
     for usage in list_hosts(connection, ListHosts(host_ids=query.host_ids)):
         host_id, offer = usage.host.host_id, offers.get(usage.host.host_id)
-        traits, inventories = host_traits(usage.host, offer), {} if offer is None else offer.inventories
+        traits = host_traits(usage.host, offer)
         found.append(
             HostFacts(
                 host=usage.host,
                 state=None,
-                used=used_by(usage) | (custom.get(host_id, {}) if inventories else {}),
-                offered=inventories,
+                used=used_by(usage),
+                offered={} if offer is None else offer.inventories,
                 traits=shared.setdefault(traits, traits),
                 servers=usage.servers,
                 io_ops=busy.get(host_id, 0),

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, func, select
 
 from fabric.core.nodes.model import Host
 from fabric.core.placement.inventory import Inventory
-from fabric.core.providers.claims import added, claims_of, custom_claims
+from fabric.core.providers.claims import added
 from fabric.core.providers.model import (
     INSTANCE,
     Amounts,
@@ -24,38 +24,29 @@ from fabric.core.providers.model import (
 from fabric.core.providers.queries import (
     GetProviderRows,
     ListConsumers,
-    ListCustomClaims,
     ListHostOffers,
     ListResourceClasses,
     ListTraits,
 )
-from fabric.core.servers.model import FlavorSnapshot
 from fabric.store import tables as t
+from fabric.store.claims import SIZES, claims_at, flavor_of
 from fabric.store.query.among import among, rows_or_all
-from fabric.store.query.level import is_at
+from fabric.store.query.level import is_at, level_of
 from fabric.store.query.registry import answers
 from fabric.store.tables import level2 as t2
-from proto.ids import FlavorId, NodeId
+from proto.ids import NodeId
 
 _S, _A = t.servers.c, t2.outside_allocations.c
-_SIZES = (_S.vcpus, _S.memory_mb, _S.root_gb, _S.ephemeral_gb, _S.swap_mb, _S.extra_specs)
 _HOSTS = select(t.hosts).order_by(t.hosts.c.number)
 _OFFERS = select(t2.host_offers).order_by(t2.host_offers.c.host_id)
 _OFFERS_AMONG = _OFFERS.where(among(t2.host_offers.c.host_id))
-_CUSTOM = (  # how many servers of one size are on a host: their claims are worked out once
-    select(_S.host_id, _S.vcpus, _S.extra_specs, func.count().label("servers"))
-    .where(_S.host_id.is_not(None), _S.extra_specs != {})
-    .group_by(_S.host_id, _S.vcpus, _S.extra_specs)
-    .order_by(_S.host_id, _S.vcpus, _S.extra_specs)
-)
-_CUSTOM_AMONG = _CUSTOM.where(among(_S.host_id))
 _CLAIMED = (
-    select(_S.host_id, *_SIZES, func.count().label("servers"))
+    select(_S.host_id, *SIZES, func.count().label("servers"))
     .where(_S.host_id.is_not(None))
-    .group_by(_S.host_id, *_SIZES)
+    .group_by(_S.host_id, *SIZES)
 )
 _SERVERS = (
-    select(_S.server_id, _S.project_id, _S.user_id, _S.host_id, _S.generation, _S.updated_ms, *_SIZES)
+    select(_S.server_id, _S.project_id, _S.user_id, _S.host_id, _S.generation, _S.updated_ms, *SIZES)
     .where(_S.host_id.is_not(None))
     .order_by(_S.server_id)
 )
@@ -93,23 +84,14 @@ def list_host_offers(connection: Connection, query: ListHostOffers) -> tuple[Hos
     )
 
 
-@answers(ListCustomClaims)
-def list_custom_claims(connection: Connection, query: ListCustomClaims) -> Mapping[NodeId, Amounts]:
-    found: dict[NodeId, dict[str, int]] = {}
-    for row in rows_or_all(connection, _CUSTOM, _CUSTOM_AMONG, sorted(query.host_ids)):
-        claims = custom_claims(row.vcpus, row.extra_specs)
-        if claims:
-            added(found.setdefault(row.host_id, {}), claims, row.servers)
-    return found
-
-
 @answers(GetProviderRows)
 def get_provider_rows(connection: Connection, query: GetProviderRows) -> ProviderRows:
     hosts = tuple(Host(**row._mapping) for row in connection.execute(_HOSTS))
     used: dict[str, dict[str, int]] = {}
     if query.with_used:
+        claims_of = claims_at(level_of(connection))
         for row in connection.execute(_CLAIMED):
-            added(used.setdefault(provider_id_of(row.host_id), {}), claims_of(_flavor(row)), row.servers)
+            added(used.setdefault(provider_id_of(row.host_id), {}), claims_of(flavor_of(row)), row.servers)
     if not is_at(connection, t2.LEVEL):
         return ProviderRows(hosts=hosts, used=used)
     if query.with_used:
@@ -133,7 +115,9 @@ def list_consumers(connection: Connection, query: ListConsumers) -> tuple[Consum
     conditions = _owned_by(query, t.servers.c, _S.server_id)
     if query.provider_id is not None:
         conditions.append(_S.host_id == host_id_of(query.provider_id))
-    found = [_server(row) for row in connection.execute(servers.where(*conditions))]
+    claims_of = claims_at(level_of(connection))
+    rows = connection.execute(servers.where(*conditions))
+    found = [_server(row, claims_of(flavor_of(row))) for row in rows]
     if is_at(connection, t2.LEVEL):
         found += _outside_consumers(connection, query)
     return tuple(found)
@@ -184,7 +168,7 @@ def _owned_by(query: ListConsumers, columns: Any, consumer_id: Any) -> list[Colu
     return conditions
 
 
-def _server(row: Any) -> Consumer:
+def _server(row: Any, claims: Amounts) -> Consumer:
     return Consumer(
         consumer_id=row.server_id,
         project_id=row.project_id,
@@ -192,7 +176,7 @@ def _server(row: Any) -> Consumer:
         consumer_type=INSTANCE,
         generation=row.generation,
         is_server=True,
-        allocations={provider_id_of(row.host_id): claims_of(_flavor(row))},
+        allocations={provider_id_of(row.host_id): claims},
         updated_ms=row.updated_ms,
     )
 
@@ -222,9 +206,3 @@ def _outside_consumer(rows: Sequence[Row[Any]]) -> Consumer:
         allocations=allocations,
         updated_ms=first.updated_ms,
     )
-
-
-def _flavor(row: Any) -> FlavorSnapshot:
-    """The numbers of a server's row; which flavor they came from does not count."""
-    sizes = {column.name: getattr(row, column.name) for column in _SIZES}
-    return FlavorSnapshot(flavor_id=FlavorId(""), name="", **sizes)

@@ -1,5 +1,6 @@
 """Level 2: where servers may go. Aggregates, server groups and hints, limits of every kind, and what
-Placement keeps beside what hosts and servers say. Tables only: nothing of level 1 changes."""
+Placement keeps beside what hosts and servers say. Tables, and an index over servers: no row of
+level 1 changes."""
 
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ def upgrade(op: Operations) -> None:
     _groups(op)
     _limits(op)
     _providers(op)
+    _claims(op)
 
 
 def _aggregates(op: Operations) -> None:
@@ -181,6 +183,15 @@ def _providers(op: Operations) -> None:
         sa.Column("name", _TEXT, nullable=False),
         sa.Column("created_ms", _INT, nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_traits"),
+    )
+
+
+def _claims(op: Operations) -> None:
+    """Finds the servers whose extra specs may claim something else than their numbers, without reading any
+    other's row."""
+    otherwise = sa.text("extra_specs LIKE '%resources%' OR extra_specs LIKE '%hw:cpu_policy%'")
+    op.create_index(
+        "ix_servers_otherwise", "servers", ["host_id"], sqlite_where=otherwise, postgresql_where=otherwise
     )
 
 

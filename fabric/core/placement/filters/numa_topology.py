@@ -1,7 +1,8 @@
 """NUMATopologyFilter: the guest's NUMA nodes fit the host's, one beside the other.
 
 What asks for a topology, and how processors and memory are spread over its nodes: Nova's "CPU topologies" and
-`hw:numa_*` extra specs. A guest without any of them may be anywhere.
+`hw:numa_*` extra specs. A guest without any of them may be anywhere. One that only wants dedicated processors
+gets them of one node; where a host says nothing of its nodes its PCPUs are counted and no more.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from dataclasses import dataclass
 
 from fabric.core.placement.changes import Change, without_extra_specs
 from fabric.core.placement.filters.contract import Refusal
-from fabric.core.placement.host_facts import NumaCell
+from fabric.core.placement.host_facts import HostFacts, NumaCell
 from fabric.core.placement.host_table import HostTable, Mask
 from fabric.core.placement.request import PlacementRequest
+from fabric.core.placement.resources import CPU_POLICY
 
-NODES, POLICY, PAGES = "hw:numa_nodes", "hw:cpu_policy", "hw:mem_page_size"
+NODES, POLICY, PAGES = "hw:numa_nodes", CPU_POLICY, "hw:mem_page_size"
 NODES_MAX = 16
 _PAGE_KB = {"small": 4, "large": 2_048, "any": 0}
 
@@ -35,8 +37,14 @@ class NUMATopologyFilter:
         return NODES in specs or PAGES in specs or specs.get(POLICY) == "dedicated"
 
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
-        cells = guest_cells(request)
-        return table.mask(("numa", cells), lambda facts: cells is not None and fits(cells, facts.numa))
+        cells, silent_is_fine = guest_cells(request), _is_only_dedicated(request)
+
+        def suits(facts: HostFacts) -> bool:
+            if silent_is_fine and not facts.numa:
+                return True
+            return cells is not None and fits(cells, facts.numa)
+
+        return table.mask(("numa", cells, silent_is_fine), suits)
 
     def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
         cells = guest_cells(request)
@@ -58,6 +66,10 @@ class NUMATopologyFilter:
                 if key.startswith("hw:numa") or key in (POLICY, PAGES)
             )
         )
+
+
+def _is_only_dedicated(request: PlacementRequest) -> bool:
+    return NODES not in request.flavor.extra_specs and PAGES not in request.flavor.extra_specs
 
 
 def guest_cells(request: PlacementRequest) -> tuple[GuestCell, ...] | None:

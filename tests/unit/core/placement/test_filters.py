@@ -139,8 +139,8 @@ CASES: list[tuple[str, PlacementRequest, HostTable, str]] = [
         "1 of 0",
     ),
     (
-        "ResourceClassFilter",  # a numbered group counts beside the flavor's own
-        request(size={"vcpus": 5}, specs={"resources1:VCPU": "4"}),
+        "ResourceClassFilter",  # numbered groups count together, and instead of the flavor's own
+        request(size={"vcpus": 50}, specs={"resources1:VCPU": "4", "resources2:VCPU": "5"}),
         one(facts("good", vcpus=9)),
         "9 of 8",
     ),

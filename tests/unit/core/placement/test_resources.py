@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fabric.core.placement.inventory import Inventory
-from fabric.core.placement.resources import ResourceGroup, resource_request
+from fabric.core.placement.resources import HYPERTHREADING, ResourceGroup, resource_request
 from fabric.core.servers.model import FlavorSnapshot
 from proto.ids import FlavorId
 
@@ -26,7 +26,8 @@ def flavor(**specs: str) -> FlavorSnapshot:
     )
 
 
-OWN = {"VCPU": 2, "MEMORY_MB": 4_096, "DISK_GB": 23}
+UNCOUNTED = {"MEMORY_MB": 4_096, "DISK_GB": 23}  # of processors
+OWN = {"VCPU": 2, **UNCOUNTED}
 
 
 @pytest.mark.parametrize(
@@ -40,11 +41,31 @@ OWN = {"VCPU": 2, "MEMORY_MB": 4_096, "DISK_GB": 23}
         ({"resources__CUSTOM_GPU": "-1"}, OWN),
         ({"resources__CUSTOM_GPU": "99999999999"}, OWN),
         ({"hw__cpu_policy": "dedicated"}, {"PCPU": 2, "MEMORY_MB": 4_096, "DISK_GB": 23}),
+        ({"hw__cpu_policy": "dedicated", "hw__emulator_threads_policy": "isolate"}, UNCOUNTED | {"PCPU": 3}),
+        ({"hw__cpu_policy": "shared", "hw__emulator_threads_policy": "isolate"}, OWN),
         ({"hw__cpu_policy": "shared"}, OWN),
+        ({"resources__PCPU": "2"}, UNCOUNTED | {"PCPU": 2}),  # Nova: no VCPU where either is named
+        ({"resources__PCPU": "0"}, UNCOUNTED),
+        ({"resources1__VCPU": "2"}, UNCOUNTED),
+        ({"resources1__MEMORY_MB": "1"}, {"VCPU": 2, "DISK_GB": 23}),
     ],
 )
 def test_amounts(specs: dict[str, str], resources: dict[str, int]) -> None:
     assert resource_request(flavor(**specs)).unsuffixed.resources == resources
+
+
+@pytest.mark.parametrize(
+    ("policy", "required", "forbidden"),
+    [
+        ("require", {HYPERTHREADING}, set()),
+        ("isolate", set(), {HYPERTHREADING}),
+        ("prefer", set(), set()),
+        ("odd", set(), set()),
+    ],
+)
+def test_a_thread_policy_is_a_trait(policy: str, required: set[str], forbidden: set[str]) -> None:
+    asked = resource_request(flavor(hw__cpu_policy="dedicated", hw__cpu_thread_policy=policy))
+    assert (asked.required(), asked.forbidden()) == (required, forbidden)
 
 
 def test_groups_and_traits() -> None:
