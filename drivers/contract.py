@@ -7,6 +7,7 @@ may be called again after any failure, crash included. None blocks the event loo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -54,6 +55,14 @@ class Nic:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pins:
+    """Processors of the host, by number, that a guest has for itself."""
+
+    vcpus: tuple[int, ...] = ()  # of each vCPU its one, in their order
+    emulator: tuple[int, ...] = ()  # where the guest's other threads may run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DomainSpec:
     server_id: ServerId
     name: str  # shown to people; the domain's own name is "fabric-" + server_id
@@ -70,6 +79,8 @@ class DomainSpec:
     swap_mb: int = 0
     system_version: str = ""  # SMBIOS; manufacturer and product are fixed (METADATA: ds-identify)
     image_properties: dict[str, str] = field(default_factory=dict)
+    pins: Pins | None = None  # None: it has no processors for itself
+    cpu_set: tuple[int, ...] = ()  # where it may run without them; empty: on any of the host's
     has_booted: bool = False  # its disks hold its user's data: one that is missing is an error, not made anew
 
 
@@ -114,6 +125,11 @@ class ComputeDriver(Protocol):
 
     async def list_domains(self) -> tuple[DomainState, ...]:
         """Every domain of ours on this host, also half-made ones (files without a domain: SHUTDOWN)."""
+        ...
+
+    async def pinned(self) -> Mapping[ServerId, Pins]:
+        """Of every domain of ours that has processors for itself, running or not, which: as it runs, or
+        would be started."""
         ...
 
     async def console_log(self, server_id: ServerId, *, bytes_max: int) -> bytes:

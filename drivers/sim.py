@@ -16,12 +16,12 @@ import random
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from drivers.contract import Capabilities, DomainSpec, DomainState, Power
+from drivers.contract import Capabilities, DomainSpec, DomainState, Pins, Power
 from proto.errors import DriverError
 from proto.ids import ServerId, is_uuid
 
@@ -56,6 +56,7 @@ class _Domain:
     power: Power
     pid: int | None
     boots: int
+    pins: Pins | None = None
 
 
 class SimDriver:
@@ -160,6 +161,18 @@ class SimDriver:
                 states.append(DomainState(server_id=server_id, power=Power.SHUTDOWN, pid=None))
         return tuple(states)
 
+    async def pinned(self) -> Mapping[ServerId, Pins]:
+        self._require_open()
+        self.faults.spend("pinned")
+        with _as_driver_error(self._directory):
+            names = sorted(os.listdir(self._directory))
+        found = {}
+        for server_id in (ServerId(name) for name in names if is_uuid(name)):
+            domain = self._read(server_id)
+            if domain is not None and domain.pins is not None:
+                found[server_id] = domain.pins
+        return found
+
     async def console_log(self, server_id: ServerId, *, bytes_max: int) -> bytes:
         self._require_open()
         self.faults.spend("console_log")
@@ -197,7 +210,7 @@ class SimDriver:
         await self._take_time()
         self.faults.spend("ensure_running")
         boots = (domain.boots if domain is not None else 0) + 1
-        started = _Domain(Power.RUNNING, self._next_pid(), boots)
+        started = _Domain(Power.RUNNING, self._next_pid(), boots, spec.pins)
         self._append_console(spec, boots)
         self._write(spec.server_id, started)
         return DomainState(server_id=spec.server_id, power=Power.RUNNING, pid=started.pid)
@@ -249,7 +262,7 @@ class SimDriver:
         domain = self._read(server_id)
         if domain is None:
             raise DriverError(f"server {server_id} has no domain here")
-        self._write(server_id, _Domain(power, None, domain.boots))
+        self._write(server_id, replace(domain, power=power, pid=None))
 
     # -- files
 
@@ -262,14 +275,26 @@ class SimDriver:
         path = self._where(server_id) / "domain.json"
         try:
             value = json.loads(path.read_bytes())
-            return _Domain(Power(value["power"]), value["pid"], value["boots"])
+            pins = value.get("pins")
+            return _Domain(
+                Power(value["power"]),
+                value["pid"],
+                value["boots"],
+                None if pins is None else Pins(vcpus=tuple(pins[0]), emulator=tuple(pins[1])),
+            )
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
             raise DriverError(f"{path} is not a simulated domain") from error
 
     def _write(self, server_id: ServerId, domain: _Domain) -> None:
-        value = {"power": domain.power.value, "pid": domain.pid, "boots": domain.boots}
+        value: dict[str, object] = {
+            "power": domain.power.value,
+            "pid": domain.pid,
+            "boots": domain.boots,
+        }
+        if domain.pins is not None:
+            value["pins"] = [domain.pins.vcpus, domain.pins.emulator]
         _replace(self._where(server_id) / "domain.json", json.dumps(value).encode())
 
     def _next_pid(self) -> int:

@@ -22,7 +22,13 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from fabric import __version__
-from fabric.agent_host import make_address_plug, make_driver, make_plug, provider_config_of
+from fabric.agent_host import (
+    make_address_plug,
+    make_driver,
+    make_plug,
+    processors_of,
+    provider_config_of,
+)
 from fabric.agent_identity import IdentitySide
 from fabric.agent_node import NodeParts
 from fabric.agent_roles import conductor_of, may_ask_hosts, wishes_of
@@ -106,6 +112,7 @@ class Agent:
         self._ready = False
         self._host: HostSide | None = None
         self._provider_config = provider_config_of(config, config_dir)
+        self._processors = processors_of(config)
         self._plug: NetPlug | None = None
         self._virtual: VirtualAddress | None = None
         self._control: ControlSide | None = None
@@ -333,6 +340,7 @@ class Agent:
                 build_concurrency=config.compute.build_concurrency,
                 stop_grace_ms=config.compute.stop_grace_s * 1000,
                 is_cpu_measured="cpu.virt_driver" in config.compute.monitors,
+                processors=self._processors,
                 supplement=self._provider_config.of(self._identity.node_id, config.node_name),
                 allocation=Allocation(
                     cpu_ratio_milli=round(config.compute.cpu_ratio * 1000),

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from drivers.contract import ComputeDriver
+from drivers.libvirt.host_cpus import online_cpus
 from drivers.sim import SimDriver
+from fabric.compute.processors import HostProcessors, divide
 from fabric.compute.supplement import ProviderConfig
 from fabric.config import Config
+from fabric.core.placement.cpu_set import parse_cpu_set
 from fabric.errors import ConfigError
 from fabric.runtime.addresses import default_address
 from netplug.contract import AddressPlug, NetPlug
@@ -37,6 +40,16 @@ def make_driver(config: Config) -> ComputeDriver:
         ) from error
     emulate = True if config.compute.emulate else None
     return LibvirtDriver(config.compute.uri, directory, force_emulation=emulate)
+
+
+def processors_of(config: Config) -> HostProcessors:
+    """How the operator divides this machine's processors. Raises ConfigError."""
+    compute = config.compute
+    shared, dedicated = parse_cpu_set(compute.cpu_shared_set), parse_cpu_set(compute.cpu_dedicated_set)
+    if not config.node.host or not (shared or dedicated):
+        return HostProcessors()
+    online = frozenset(range(compute.sim_vcpus)) if compute.driver == "sim" else online_cpus()
+    return divide(online, shared=shared, dedicated=dedicated)
 
 
 def provider_config_of(config: Config, config_dir: Path | None) -> ProviderConfig:

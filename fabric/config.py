@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from fabric.core.placement.cpu_set import format_cpu_set, parse_cpu_set
 from fabric.errors import ConfigError
 
 CONFIG_BYTES_MAX = 1 << 20
@@ -185,6 +186,14 @@ class ComputeSection:
     build_concurrency: int = _doc("Guests built at once on this host. 0: one for each core.", 0)
     cpu_ratio: float = _doc("Virtual CPUs sold for each real one.", 16.0)
     memory_ratio: float = _doc("Memory sold for each real MB.", 1.5)
+    cpu_dedicated_set: str = _doc(
+        "Processors of this machine that are given to one guest each (PCPU, hw:cpu_policy=dedicated), e.g. "
+        '"4-12,^8,15". Empty: none are.',
+        "",
+    )
+    cpu_shared_set: str = _doc(
+        "Processors that all other guests share (VCPU). Empty: all that are not dedicated.", ""
+    )
     disk_ratio: float = _doc("Disk sold for each real GB.", 1.0)
     reserved_memory_mb: int = _doc("Memory kept for the host itself.", 512)
     build_deadline_s: int = _doc("A server must leave BUILD within this time, or it ends in ERROR.", 600)
@@ -430,6 +439,7 @@ def _check(config: Config) -> None:
     for key in ("cpu_ratio", "memory_ratio", "disk_ratio"):
         value = getattr(config.compute, key)
         need(0.1 <= value <= 1_000, f"compute.{key}: {value} must be between 0.1 and 1000")
+    _check_cpu_sets(config.compute)
     for key in ("build_deadline_s", "action_deadline_s"):
         value = getattr(config.compute, key)
         need(1 <= value <= 86_400, f"compute.{key}: {value} must be between 1 and 86400 seconds")
@@ -451,6 +461,23 @@ def _check(config: Config) -> None:
     need(1 << 20 <= config.state.segment_bytes <= 1 << 30, "state.segment_bytes: 1048576 to 1073741824")
     need(bool(config.node.zone), "node.zone: must not be empty")
     need(len(config.node.rack) <= 64, "node.rack: at most 64 characters")
+
+
+def _check_cpu_sets(compute: ComputeSection) -> None:
+    sets: dict[str, frozenset[int]] = {}
+    for key in ("cpu_dedicated_set", "cpu_shared_set"):
+        text = getattr(compute, key)
+        try:
+            sets[key] = parse_cpu_set(text)
+        except ValueError as error:
+            raise ConfigError(f"compute.{key}: {error}") from error
+        if text.strip() and not sets[key]:
+            raise ConfigError(f"compute.{key}: {text!r} names no processor; leave it empty for none")
+    if both := sets["cpu_dedicated_set"] & sets["cpu_shared_set"]:
+        raise ConfigError(
+            f"compute.cpu_shared_set: processor {format_cpu_set(both)} is in cpu_dedicated_set, too; "
+            "take it out of one of them"
+        )
 
 
 def _check_virtual_address(config: Config) -> None:

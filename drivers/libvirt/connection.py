@@ -12,7 +12,7 @@ import contextlib
 import functools
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -100,6 +100,15 @@ class Connection:
     async def domains(self) -> tuple[FoundDomain, ...]:
         """Every domain whose name is of ours, whoever made it."""
         return await self._call(self._list)
+
+    async def descriptions(self, names: Collection[str]) -> dict[str, str]:
+        """The domains' XML: of one that runs as it runs, else as it would start. Without those that are not
+        there any more."""
+
+        def describe(virt: libvirt.virConnect) -> dict[str, str]:
+            return {d.name(): d.XMLDesc() for d in virt.listAllDomains() if d.name() in names}
+
+        return await self._call(describe)
 
     async def power(self, name: str) -> Power | None:
         """None: no such domain."""

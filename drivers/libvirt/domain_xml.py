@@ -12,11 +12,11 @@ Source of elements: libvirt.org/formatdomain.html. Choices that are not obvious:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from drivers.contract import DomainSpec, Nic
+from drivers.contract import DomainSpec, Nic, Pins
 from proto.errors import DriverError
 from proto.ids import ServerId, is_uuid
 
@@ -78,7 +78,7 @@ def domain_xml(spec: DomainSpec, files: DomainFiles, host: HostTraits) -> str:
     _text(root, "title", _printable(spec.name)[:255].replace("\n", " "))
     _metadata(root, spec, files)
     _text(root, "memory", str(spec.memory_mb), unit="MiB")
-    _text(root, "vcpu", str(spec.vcpus))
+    _processors(root, spec)
     _sysinfo(root, spec)
     _os(root, spec)
     _cpu_and_features(root, spec, host)
@@ -93,6 +93,35 @@ def domain_xml(spec: DomainSpec, files: DomainFiles, host: HostTraits) -> str:
     _console_and_helpers(devices, files)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def pins_of(domain: str) -> Pins | None:
+    """Those that a domain's XML tells of; None when it has no processors for itself. What is not of our
+    making (a vCPU pinned to several) counts with all that it names.
+
+    Raises DriverError: it is no domain.
+    """
+    try:
+        tune = ElementTree.fromstring(domain).find("cputune")  # noqa: S314 - libvirt wrote it
+        if tune is None:
+            return None
+        pinned = sorted(tune.iterfind("vcpupin"), key=lambda each: int(each.get("vcpu", "0")))
+        vcpus = tuple(cpu for each in pinned for cpu in _cpus(each.get("cpuset", "")))
+        emulator = tune.find("emulatorpin")
+        others = () if emulator is None else _cpus(emulator.get("cpuset", ""))
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DriverError(f"libvirt describes a domain in words that are not known: {error}") from error
+    return Pins(vcpus=vcpus, emulator=others) if vcpus else None
+
+
+def _cpus(text: str) -> tuple[int, ...]:
+    """libvirt's "0-2,5", in which "^1" takes one out. Raises ValueError."""
+    found: set[int] = set()
+    for part in filter(None, text.split(",")):
+        low, _, high = part.removeprefix("^").partition("-")
+        change = found.difference_update if part.startswith("^") else found.update
+        change(range(int(low), int(high or low) + 1))
+    return tuple(sorted(found))
 
 
 def owner_of(metadata_xml: str) -> str:
@@ -134,6 +163,29 @@ def _metadata(root: ElementTree.Element, spec: DomainSpec, files: DomainFiles) -
     server = _empty(_empty(root, "metadata"), f"{{{METADATA_NAMESPACE}}}server")
     _text(server, f"{{{METADATA_NAMESPACE}}}owner", files.owner)
     _text(server, f"{{{METADATA_NAMESPACE}}}project", _printable(spec.project_id))
+
+
+def _processors(root: ElementTree.Element, spec: DomainSpec) -> None:
+    """Pins hold without cgroups, too: libvirt sets them on each thread."""
+    vcpu = _text(root, "vcpu", str(spec.vcpus))
+    if spec.pins is None:
+        if spec.cpu_set:
+            vcpu.set("placement", "static")
+            vcpu.set("cpuset", _cpu_list(spec.cpu_set))
+        return
+    if len(spec.pins.vcpus) != spec.vcpus:
+        raise DriverError(f"{len(spec.pins.vcpus)} processors for {spec.vcpus} vCPUs")
+    vcpu.set("placement", "static")
+    vcpu.set("cpuset", _cpu_list((*spec.pins.vcpus, *spec.pins.emulator)))
+    tune = _empty(root, "cputune")
+    for number, cpu in enumerate(spec.pins.vcpus):
+        _empty(tune, "vcpupin", vcpu=str(number), cpuset=str(cpu))
+    if spec.pins.emulator:
+        _empty(tune, "emulatorpin", cpuset=_cpu_list(spec.pins.emulator))
+
+
+def _cpu_list(cpus: Iterable[int]) -> str:
+    return ",".join(map(str, sorted(set(cpus))))
 
 
 def _sysinfo(root: ElementTree.Element, spec: DomainSpec) -> None:

@@ -11,11 +11,11 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from drivers.contract import Capabilities, DomainSpec, DomainState, Power
+from drivers.contract import Capabilities, DomainSpec, DomainState, Pins, Power
 from drivers.libvirt import console
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.cpu_traits import traits_of_this_machine
@@ -27,7 +27,8 @@ from drivers.libvirt.disks import (
     server_directories,
     supports_direct_io,
 )
-from drivers.libvirt.domain_xml import HostTraits, domain_name, domain_xml
+from drivers.libvirt.domain_xml import HostTraits, domain_name, domain_xml, pins_of
+from drivers.libvirt.host_cpus import has_sibling_threads
 from drivers.libvirt.kvm import KvmVerdict, probe_kvm
 from drivers.libvirt.processes import guest_pids
 from proto.errors import DriverError
@@ -79,7 +80,7 @@ class LibvirtDriver:
             memory_mb=_memory_mb(),
             disk_gb=shutil.disk_usage(self._directory).total >> 30,
             why=verdict.why,
-            traits=traits_of_this_machine() if verdict.works else (),
+            traits=(*(traits_of_this_machine() if verdict.works else ()), *_thread_traits()),
         )
         log.info("libvirt driver open", extra={"hypervisor": self._capabilities.hypervisor_type,
                                                "why": verdict.why})  # fmt: skip
@@ -135,6 +136,16 @@ class LibvirtDriver:
             DomainState(server_id=server_id, power=power, pid=pids.get(domain_name(server_id)))
             for server_id, power in sorted(states.items())
         )
+
+    async def pinned(self) -> Mapping[ServerId, Pins]:
+        found = {
+            domain.name: domain.server_id
+            for domain in await self._connection.domains()
+            if domain.owner == str(self._directory)
+        }
+        described = await self._connection.descriptions(found.keys())
+        pins = {found[name]: pins_of(text) for name, text in described.items()}
+        return {server_id: each for server_id, each in pins.items() if each is not None}
 
     async def console_log(self, server_id: ServerId, *, bytes_max: int) -> bytes:
         where = self._where(server_id)
@@ -238,6 +249,10 @@ class LibvirtDriver:
             _, users = self._locks.pop(server_id)
             if users > 1:
                 self._locks[server_id] = (lock, users - 1)
+
+
+def _thread_traits() -> tuple[str, ...]:
+    return ("HW_CPU_HYPERTHREADING",) if has_sibling_threads() else ()
 
 
 def _memory_mb() -> int:

@@ -6,6 +6,7 @@ from drivers.contract import ComputeDriver, DomainState
 from fabric.compute.build_server import ServerBuilder, step
 from fabric.compute.network_keeper import NetworkKeeper
 from fabric.compute.notes import Notes
+from fabric.compute.pin_keeper import PinKeeper
 from fabric.compute.unbroken import unbroken
 from fabric.core.servers.model import AssignedServer
 from fabric.core.servers.states import TaskState
@@ -22,6 +23,7 @@ class ServerActs:
         network: NetworkKeeper,
         builder: ServerBuilder,
         notes: Notes,
+        pins: PinKeeper,
         stop_grace_ms: int,
         cancel_grace_s: float,
     ) -> None:
@@ -29,6 +31,7 @@ class ServerActs:
         self._network = network
         self._builder = builder
         self._notes = notes
+        self._pins = pins
         self._stop_grace_ms = stop_grace_ms
         self._cancel_grace_s = cancel_grace_s
 
@@ -66,5 +69,6 @@ class ServerActs:
             await unbroken(self._driver.ensure_absent(server_id), grace_s=self._cancel_grace_s)
         async with step("ports"):
             await unbroken(self._network.unplug(server_id), grace_s=self._cancel_grace_s)
+        self._pins.release(server_id)
         async with step("files"):
             await self._notes.forget(server_id)

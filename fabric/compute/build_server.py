@@ -1,4 +1,4 @@
-"""From an assigned row to a running guest: images, config drive, ports, domain; each with its undo.
+"""From an assigned row to a running guest: image, drive, processors, ports, domain; each with its undo.
 
 Every step is an end state, so a build that died anywhere is simply done again. Undo runs when a step
 *fails*. A cancelled build undoes nothing: its successor (a delete, or this agent after a restart)
@@ -19,6 +19,7 @@ from fabric.compute.errors import BuildGivenUpError, ImageError, StepFailedError
 from fabric.compute.image_cache import ImageCache, base_format
 from fabric.compute.network_keeper import NetworkKeeper
 from fabric.compute.notes import BootFiles, Notes
+from fabric.compute.pin_keeper import PinKeeper
 from fabric.compute.unbroken import unbroken
 from fabric.core.servers.model import AssignedServer
 from netplug.contract import PluggedPort
@@ -39,6 +40,7 @@ class ServerBuilder:
         network: NetworkKeeper,
         images: ImageCache,
         notes: Notes,
+        pins: PinKeeper,
         make_config_drive: MakeConfigDrive,
         system_version: str,
         cancel_grace_s: float,
@@ -50,6 +52,7 @@ class ServerBuilder:
         self._network = network
         self._images = images
         self._notes = notes
+        self._pins = pins
         self._make_config_drive = make_config_drive
         self._system_version = system_version
         self._cancel_grace_s = cancel_grace_s
@@ -69,6 +72,7 @@ class ServerBuilder:
                     return domain
                 boot = await self._boot_files(assigned)
                 drive = await self._config_drive(assigned)
+                undo.callback(self._pins.release, server_id)
                 undo.push_async_callback(self._network.unplug, server_id)
                 spec = await self._spec(assigned, boot, drive)
                 undo.push_async_callback(self._driver.ensure_absent, server_id)
@@ -109,8 +113,11 @@ class ServerBuilder:
             await self._notes.write_boot(assigned.server.server_id, boot)
 
     async def _spec(self, assigned: AssignedServer, boot: BootFiles, drive: bytes | None) -> DomainSpec:
-        """Wires the ports, and meanwhile notes the boot files: durable before the domain exists, so that a
-        guest can be defined afresh without its image. Both have ended when this returns or raises."""
+        """Gives it processors of its own, if it wants any, and wires the ports; meanwhile notes the boot
+        files: durable before the domain exists, so that a guest can be defined afresh without its image.
+        Both have ended when this returns or raises."""
+        async with step("processors"):
+            pins = await self._pins.pins(assigned.server.server_id, assigned.server.flavor)
         plugged, noted = await asyncio.gather(
             self._plug(assigned), self._note(assigned, boot), return_exceptions=True
         )
@@ -124,6 +131,8 @@ class ServerBuilder:
             plugged=plugged,
             config_drive=drive,
             system_version=self._system_version,
+            pins=pins,
+            cpu_set=self._pins.cpu_set,
         )
 
     async def _boot_files(self, assigned: AssignedServer) -> BootFiles:

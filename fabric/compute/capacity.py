@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from drivers.contract import Capabilities
+from fabric.compute.processors import HostProcessors
 from fabric.core.membership.model import Capacity
 from fabric.core.placement.claim import Claim
 from fabric.core.providers.claims import claims_of, own_claim
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 0.5
 RETRY_S_MAX = 10.0
+UNDIVIDED = HostProcessors()
 CHECK_S = 30.0  # memory is added, a hypervisor is upgraded: rare, and nobody waits for it
 
 
@@ -50,7 +52,9 @@ class Allocation:
             raise ConfigError("reserved_memory_mb must not be negative")
 
 
-def host_register(who: HostIdentity, offers: Capabilities, allocation: Allocation) -> HostRegister:
+def host_register(
+    who: HostIdentity, offers: Capabilities, allocation: Allocation, processors: HostProcessors = UNDIVIDED
+) -> HostRegister:
     return HostRegister(
         host_id=who.node_id,
         name=who.name,
@@ -59,7 +63,7 @@ def host_register(who: HostIdentity, offers: Capabilities, allocation: Allocatio
         hypervisor_type=offers.hypervisor_type,
         hypervisor_version=offers.hypervisor_version,
         arch=offers.arch,
-        vcpus=offers.vcpus,
+        vcpus=processors.vcpus(offers),
         memory_mb=offers.memory_mb,
         disk_gb=offers.disk_gb,
         cpu_ratio_milli=allocation.cpu_ratio_milli,
@@ -70,7 +74,9 @@ def host_register(who: HostIdentity, offers: Capabilities, allocation: Allocatio
     )
 
 
-def live_capacity(offers: Capabilities, servers: Iterable[AssignedServer]) -> Capacity:
+def live_capacity(
+    offers: Capabilities, servers: Iterable[AssignedServer], processors: HostProcessors = UNDIVIDED
+) -> Capacity:
     """Uses are claims, as the scheduler counts them, not what guests have touched so far. Dedicated
     processors are not in `vcpus_used`."""
     used, count = Claim(), 0
@@ -78,7 +84,7 @@ def live_capacity(offers: Capabilities, servers: Iterable[AssignedServer]) -> Ca
         used = used.plus(own_claim(claims_of(assigned.server.flavor)))
         count += 1
     return Capacity(
-        vcpus=offers.vcpus,
+        vcpus=processors.vcpus(offers),
         memory_mb=offers.memory_mb,
         disk_gb=offers.disk_gb,
         vcpus_used=used.vcpus,

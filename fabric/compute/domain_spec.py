@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from drivers.contract import DomainSpec, Nic, RootDisk
+from drivers.contract import DomainSpec, Nic, Pins, RootDisk
 from fabric.compute.notes import BootFiles
 from fabric.core.servers.model import AssignedServer
 from netplug.contract import PluggedPort
@@ -19,6 +19,8 @@ def domain_spec(
     plugged: Sequence[PluggedPort],
     config_drive: bytes | None,
     system_version: str,
+    pins: Pins | None,
+    cpu_set: tuple[int, ...],
 ) -> DomainSpec:
     server = assigned.server
     devices = {entry.port_id: entry.device for entry in plugged}
@@ -42,5 +44,7 @@ def domain_spec(
         swap_mb=server.flavor.swap_mb,
         system_version=system_version,
         image_properties=dict(assigned.image_properties),
+        pins=pins,
+        cpu_set=cpu_set,
         has_booted=server.launched_ms is not None,
     )

@@ -34,6 +34,13 @@ class ImageError(FabricError):
     outcome = Outcome.NOT_DONE
 
 
+class NoProcessorsError(FabricError):
+    """The guest wants dedicated processors, and this host has none, or too few free ones."""
+
+    code = "fabric.compute.no_processors"
+    outcome = Outcome.NOT_DONE
+
+
 class BuildGivenUpError(FabricError):
     """This host has said that it cannot build the server: it may be elsewhere by now."""
 

@@ -24,7 +24,9 @@ from fabric.compute.network_keeper import NetworkKeeper
 from fabric.compute.notes import Notes
 from fabric.compute.observe import ReportConfig, Reporter
 from fabric.compute.offering import OfferTeller, host_offers
+from fabric.compute.pin_keeper import PinKeeper
 from fabric.compute.precache import Precacher
+from fabric.compute.processors import HostProcessors
 from fabric.compute.reconcile import ReconcileConfig, Reconciler
 from fabric.compute.supplement import Supplement
 from fabric.core.membership.model import Capacity
@@ -51,6 +53,7 @@ class HostSideConfig:
     build_concurrency: int = 0  # guests booting at once; 0: one for each core
     stop_grace_ms: int = 60_000
     allocation: Allocation = field(default_factory=Allocation)
+    processors: HostProcessors = field(default_factory=HostProcessors)
     supplement: Supplement = field(default_factory=Supplement)  # from provider.yaml
     metadata_address: str = "0.0.0.0"  # noqa: S104  # guests come in through their own bridges
     reconcile: ReconcileConfig = field(default_factory=ReconcileConfig)
@@ -108,12 +111,20 @@ class HostSide:
             plug, self._assignments, self._metadata, retry_s=self._config.plug_retry_s
         )
         self._registrar = Registrar(
-            state, lambda: host_register(identity, driver.capabilities(), self._config.allocation)
+            state,
+            lambda: host_register(
+                identity, driver.capabilities(), self._config.allocation, self._config.processors
+            ),
         )
         self._teller = OfferTeller(
             state,
             self._registrar.registered,
-            lambda: host_offers(identity.node_id, driver.capabilities(), self._config.supplement),
+            lambda: host_offers(
+                identity.node_id,
+                driver.capabilities(),
+                self._config.supplement,
+                self._config.processors.dedicated,
+            ),
         )
         self._reconciler = self._make_reconciler(state, clock)
         self._is_open = False
@@ -126,11 +137,13 @@ class HostSide:
 
     def _make_reconciler(self, state: HardState, clock: Clock) -> Reconciler:
         config = self._config
+        pins = PinKeeper(self._driver, config.processors)
         builder = ServerBuilder(
             driver=self._driver,
             network=self._network,
             images=self._images,
             notes=self._notes,
+            pins=pins,
             make_config_drive=self._config_drive,
             system_version=self._identity.version,
             cancel_grace_s=config.cancel_grace_s,
@@ -141,6 +154,7 @@ class HostSide:
             network=self._network,
             builder=builder,
             notes=self._notes,
+            pins=pins,
             stop_grace_ms=config.stop_grace_ms,
             cancel_grace_s=config.cancel_grace_s,
         )
@@ -220,7 +234,9 @@ class HostSide:
         """The live record for gossip; an empty one until the driver is open."""
         if not self._is_open:
             return Capacity()
-        offered = live_capacity(self._driver.capabilities(), self._assignments.servers.values())
+        offered = live_capacity(
+            self._driver.capabilities(), self._assignments.servers.values(), self._config.processors
+        )
         return replace(offered, is_draining=not self._assignments.is_enabled)
 
     def word(self) -> HostWord:

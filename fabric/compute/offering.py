@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 
 from drivers.contract import Capabilities
 from fabric.compute.supplement import Supplement
+from fabric.core.placement.resources import PCPU
 from fabric.core.providers.names import COMPUTE_NODE
 from fabric.core.providers.standard_traits import STANDARD_TRAITS
 from fabric.errors import CommandRejectedError, FabricError
@@ -23,13 +24,19 @@ RETRY_S = 0.5
 RETRY_S_MAX = 10.0  # also how long an offer waits at most when the fabric has come to level 2
 
 
-def host_offers(node_id: NodeId, offers: Capabilities, added: Supplement) -> HostOffers:
-    """By driver and operator. Of the architecture: the host has it, and its guests may."""
+def host_offers(
+    node_id: NodeId, offers: Capabilities, added: Supplement, dedicated: Collection[int] = ()
+) -> HostOffers:
+    """By driver and operator. Of the architecture: the host has it, and its guests may. `dedicated`: the
+    processors that are given one guest each, and never twice."""
+    inventories = {name: ClassInventory(**asdict(each)) for name, each in added.inventories.items()}
+    if dedicated:
+        inventories[PCPU] = ClassInventory(total=len(dedicated), max_unit=len(dedicated))
     arch = offers.arch.upper()
     own = {COMPUTE_NODE, f"HW_ARCH_{arch}", f"COMPUTE_ARCH_{arch}", *offers.traits} & STANDARD_TRAITS
     return HostOffers(
         host_id=node_id,
-        inventories={name: ClassInventory(**asdict(each)) for name, each in added.inventories.items()},
+        inventories=inventories,
         traits=tuple(sorted(own.union(added.traits))),
     )
 

@@ -28,7 +28,7 @@ import yaml
 
 from fabric.compute.supplement import EVERY_HOST, Entry, ProviderConfig, Supplement
 from fabric.core.placement.inventory import Inventory
-from fabric.core.placement.resources import AMOUNT_MAX, STANDARD_CLASSES
+from fabric.core.placement.resources import AMOUNT_MAX, PCPU, STANDARD_CLASSES
 from fabric.core.providers.claims import OWN_CLASSES
 from fabric.core.providers.names import is_custom
 from fabric.core.providers.standard_traits import STANDARD_TRAITS
@@ -134,6 +134,10 @@ class _File:
         for name, value in self._fields(node, "an inventory", None).items():
             if name in OWN_CLASSES:
                 self._refuse(node, f"{name} is the host's own; set its ratio in [compute] of fabric.toml")
+            if name == PCPU:
+                self._refuse(
+                    node, f"{name} is the host's own; set [compute] cpu_dedicated_set in fabric.toml"
+                )
             if name not in STANDARD_CLASSES and not is_custom(name):
                 self._refuse(node, f"resource class {name!r} is not standard; one's own begin with CUSTOM_")
             if name in found:

@@ -42,6 +42,12 @@ def test_defaults_file_environment_in_that_order(tmp_path: Path) -> None:
         ("[compute]\ndriver = 'xen'", "compute.driver: 'xen' is unknown; valid: libvirt, sim"),
         ("[compute]\nmonitors = ['gpu']", "compute.monitors: 'gpu' is unknown; valid: cpu.virt_driver"),
         ("[compute]\ncpu_ratio = 0", "compute.cpu_ratio"),
+        ('[compute]\ncpu_dedicated_set = "2-"', "compute.cpu_dedicated_set: '2-'"),
+        ('[compute]\ncpu_shared_set = "1,^1"', "compute.cpu_shared_set: '1,^1' names no processor"),
+        (
+            '[compute]\ncpu_dedicated_set = "2-5"\ncpu_shared_set = "0-3"',
+            "compute.cpu_shared_set: processor 2-3 is in cpu_dedicated_set",
+        ),
         ("[network]\nuplinks = { phy0 = 1 }", "network.uplinks"),
         ("[state]\nurl = 'mysql://x'", "state.url"),
         ("[voters]\ntarget = 2", "voters.target: 2; valid: 0, 1, 3, 5"),

@@ -27,6 +27,11 @@ def test_an_offer_is_what_driver_and_operator_say() -> None:
     assert command.traits == own
 
 
+def test_dedicated_processors_are_offered_once_each() -> None:
+    command = host_offers(HOST, OFFERS, Supplement(), frozenset({2, 3}))
+    assert command.inventories == {"PCPU": ClassInventory(total=2, max_unit=2)}
+
+
 def test_flags_of_the_processor_have_names() -> None:
     found = cpu_traits(CPUINFO)
     assert found == ("HW_CPU_X86_AESNI", "HW_CPU_X86_AVX2", "HW_CPU_X86_SSE3", "HW_CPU_X86_SSE42")

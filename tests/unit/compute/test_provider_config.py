@@ -81,6 +81,7 @@ BAD = [
     (HEAD + "  - identification: {name: h1}\n    traits: {additional: [SSD]}\n", 5, "begin with CUSTOM_"),
     (HEAD + "  - identification: {name: h1}\n    traits: {additional: [7]}\n", 5, "7 is no text"),
     (INVENTORY + "VCPU: {total: 8}\n", 7, "VCPU is the host's own; set its ratio in [compute]"),
+    (INVENTORY + "PCPU: {total: 8}\n", 7, "PCPU is the host's own; set [compute] cpu_dedicated_set"),
     (INVENTORY + "GOLD: {total: 8}\n", 7, "'GOLD' is not standard"),
     (INVENTORY + "CUSTOM_A: {total: 8, totl: 1}\n", 7, "CUSTOM_A has no 'totl'"),
     (INVENTORY + "CUSTOM_A: {reserved: 8}\n", 7, "total is missing"),

@@ -9,13 +9,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from drivers.contract import DomainSpec, Nic, RootDisk
+from drivers.contract import DomainSpec, Nic, Pins, RootDisk
 from drivers.libvirt.domain_xml import (
     DomainFiles,
     HostTraits,
     domain_name,
     domain_xml,
     owner_of,
+    pins_of,
     server_of,
 )
 from proto.errors import DriverError
@@ -47,6 +48,8 @@ FULL = dataclasses.replace(
     swap_mb=512,
 )
 SCSI = dataclasses.replace(PLAIN, image_properties={"hw_disk_bus": "scsi", "hw_vif_model": "e1000e"})
+PINNED = dataclasses.replace(PLAIN, vcpus=2, pins=Pins(vcpus=(5, 3), emulator=(0, 1)), cpu_set=(0, 1))
+SHARED = dataclasses.replace(PLAIN, cpu_set=(1, 0, 7))
 PC = dataclasses.replace(PLAIN, nics=(), image_properties={"hw_machine_type": "pc-i440fx-7.2"})
 
 
@@ -70,6 +73,8 @@ def files(spec: DomainSpec) -> DomainFiles:
         ("full_tcg", FULL, TCG),
         ("scsi_writeback", SCSI, HostTraits(accelerated=False, disk_cache="writeback")),
         ("pc_kvm", PC, KVM),
+        ("pinned_kvm", PINNED, KVM),
+        ("shared_tcg", SHARED, TCG),
     ],
 )
 def test_the_xml_is_the_one_we_meant(name: str, spec: DomainSpec, host: HostTraits) -> None:
@@ -94,6 +99,7 @@ def test_text_that_xml_cannot_carry_is_replaced() -> None:
         {"image_properties": {"hw_disk_bus": "floppy"}},
         {"image_properties": {"hw_vif_model": "virtio'/><evil a='"}},
         {"image_properties": {"hw_machine_type": "q35</type>"}},
+        {"pins": Pins(vcpus=(1, 2))},
         {"nics": (Nic(device="a/b", mac="fa:16:3e:00:00:01", mtu=1500),)},
         {"nics": (Nic(device="tap0", mac="fa:16:3e", mtu=1500),)},
         {"nics": (Nic(device="sixteen-letters!", mac="fa:16:3e:00:00:01", mtu=1500),)},
@@ -129,3 +135,17 @@ def test_the_owner_is_read_back_from_the_metadata() -> None:
     assert owner_of("<server><owner>/x</owner></server>") == "/x"  # as libvirt gives it: no prefixes
     assert owner_of("") == ""
     assert owner_of("<not xml") == ""
+
+
+def test_pins_are_read_back() -> None:
+    assert pins_of(domain_xml(PINNED, files(PINNED), KVM)) == PINNED.pins
+    assert pins_of(domain_xml(SHARED, files(SHARED), TCG)) is None
+    assert pins_of("<domain><cputune><shares>5</shares></cputune></domain>") is None
+
+
+def test_pins_of_somebody_elses_making_count_with_all_they_name() -> None:
+    tune = "<vcpupin vcpu='1' cpuset='4'/><vcpupin vcpu='0' cpuset='0-2,^1'/><emulatorpin cpuset='7,6'/>"
+    assert pins_of(f"<domain><cputune>{tune}</cputune></domain>") == Pins(vcpus=(0, 2, 4), emulator=(6, 7))
+    for odd in ("no xml", "<domain><cputune><vcpupin vcpu='0' cpuset='many'/></cputune></domain>"):
+        with pytest.raises(DriverError):
+            pins_of(odd)

@@ -58,7 +58,9 @@ async def test_a_failure_after_the_disks_leaves_them(tmp_path: Path, base: str) 
     assert (await driver.ensure_running(spec)).power is Power.RUNNING
 
 
-@pytest.mark.parametrize("verb", ["ensure_stopped", "ensure_absent", "list_domains", "console_log", "reboot"])
+@pytest.mark.parametrize(
+    "verb", ["ensure_stopped", "ensure_absent", "list_domains", "console_log", "reboot", "pinned"]
+)
 async def test_every_verb_can_fail(tmp_path: Path, base: str, verb: str) -> None:
     driver = SimDriver(tmp_path / "s", faults=SimFaults(failures=Counter({verb: 1}), message="disk on fire"))
     await driver.open()
@@ -68,6 +70,7 @@ async def test_every_verb_can_fail(tmp_path: Path, base: str, verb: str) -> None
         "ensure_stopped": lambda: driver.ensure_stopped(spec.server_id, grace_ms=0),
         "ensure_absent": lambda: driver.ensure_absent(spec.server_id),
         "list_domains": driver.list_domains,
+        "pinned": driver.pinned,
         "console_log": lambda: driver.console_log(spec.server_id, bytes_max=1),
         "reboot": lambda: driver.reboot(spec, hard=True, grace_ms=0),
     }
