@@ -54,7 +54,7 @@ def _as_told(client: LocalClient, as_json: bool) -> None:
         return
     head = ["HOST", "STATE", "ZONE", "SERVERS", "VCPUS", "MEMORY MB", "DISK GB", "HYPERVISOR"]
     if claims:
-        head += ["FREE VCPUS", "FREE MB", "FREE GB", "RESERVED MB", "RATIOS"]
+        head += ["FREE VCPUS", "FREE MB", "FREE GB", "RESERVED MB", "RATIOS", "OTHERS"]
     print_table(
         head,
         [
@@ -85,9 +85,9 @@ def _claims(client: LocalClient) -> dict[str, Row]:
 def _claimed(resources: Row | None) -> tuple[object, ...]:
     """Of a host that has not registered yet: nothing is known."""
     if resources is None:
-        return ("-",) * 5
+        return ("-",) * 6
     free = (resources[name]["free"] for name in _CLASSES)
-    return (*free, resources["MEMORY_MB"]["reserved"], _ratios(resources))
+    return (*free, resources["MEMORY_MB"]["reserved"], _ratios(resources), _others(resources))
 
 
 def _ratios(resources: Row) -> str:
@@ -122,15 +122,19 @@ def _cells(room: Row) -> list[object]:
     resources = room["resources"]
     if not resources:  # no host
         return [f"0/{room['hosts']}", room["servers"], *("-" * 6)]
-    others = [f"{name} {_of(each)}" for name, each in resources.items() if name not in _CLASSES]
     return [
         f"{room['taking']}/{room['hosts']}",
         room["servers"],
         *(_of(resources[name]) for name in _CLASSES),
         resources["MEMORY_MB"]["reserved"],
         _ratios(resources),
-        ", ".join(others) or "-",
+        _others(resources),
     ]
+
+
+def _others(resources: Row) -> str:
+    """Dedicated processors (PCPU) and whatever else its operator offers."""
+    return ", ".join(f"{name} {_of(each)}" for name, each in resources.items() if name not in _CLASSES) or "-"
 
 
 def _of(usage: Row) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fabric.control import policy
@@ -11,6 +11,9 @@ from fabric.control.errors import InvalidError, NotFoundError
 from fabric.control.services import is_host_up, node_uuid
 from fabric.core.nodes.model import Host, HostUsage
 from fabric.core.nodes.queries import ListHosts
+from fabric.core.placement.inventory import Inventory
+from fabric.core.placement.resources import PCPU
+from fabric.core.providers.queries import ListHostOffers
 from fabric.core.queries import Page
 from fabric.core.servers.queries import ListServers, ServerFilter
 from proto.ids import ServerId
@@ -26,16 +29,26 @@ class HostedServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hypervisor:
-    """`servers` is None when nobody asked for them."""
+    """`servers` is None when nobody asked for them. `pcpus`: processors that are given to one server each."""
 
     uuid: str
     usage: HostUsage
     is_up: bool
     servers: tuple[HostedServer, ...] | None = None
+    pcpus: int = 0
 
     @property
     def host(self) -> Host:
         return self.usage.host
+
+    @property
+    def vcpus(self) -> int:
+        """Of both kinds: this API has one number for them. Placement has each by its class."""
+        return self.host.vcpus + self.pcpus
+
+    @property
+    def vcpus_used(self) -> int:
+        return self.usage.vcpus_used + self.usage.others_used.get(PCPU, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +78,7 @@ async def list_hypervisors(
         usages = tuple(usage for usage in usages if name_part in usage.host.name)
         if not usages:
             raise NotFoundError(f"No hypervisor matching '{name_part}' could be found.")
-    return tuple([await _hypervisor(cloud, usage, with_servers=with_servers) for usage in usages])
+    return await _hypervisors(cloud, usages, with_servers=with_servers)
 
 
 async def find_hypervisor(
@@ -78,7 +91,8 @@ async def find_hypervisor(
     policy.require(caller, "compute:hypervisors:show")
     for usage in await cloud.state.read(ListHosts()):
         if hypervisor_id in (node_uuid(usage.host.host_id), str(usage.host.number)):
-            return await _hypervisor(cloud, usage, with_servers=with_servers)
+            (found,) = await _hypervisors(cloud, [usage], with_servers=with_servers)
+            return found
     raise NotFoundError(f"Compute host {hypervisor_id} could not be found.")
 
 
@@ -86,10 +100,11 @@ async def totals(cloud: Cloud, caller: Caller) -> Totals:
     """Raises: ForbiddenError."""
     policy.require(caller, "compute:hypervisors:list")
     usages = [usage for usage in await cloud.state.read(ListHosts()) if usage.host.enabled]
+    found = await _hypervisors(cloud, usages, with_servers=False)
     return Totals(
         count=len(usages),
-        vcpus=sum(usage.host.vcpus for usage in usages),
-        vcpus_used=sum(usage.vcpus_used for usage in usages),
+        vcpus=sum(each.vcpus for each in found),
+        vcpus_used=sum(each.vcpus_used for each in found),
         memory_mb=sum(usage.host.memory_mb for usage in usages),
         memory_mb_used=sum(memory_mb_used(usage) for usage in usages),
         disk_gb=sum(usage.host.disk_gb for usage in usages),
@@ -116,14 +131,26 @@ def page_of(
     return tuple(rows[start : start + limit])
 
 
-async def _hypervisor(cloud: Cloud, usage: HostUsage, *, with_servers: bool) -> Hypervisor:
-    servers = await _servers_on(cloud, usage.host) if with_servers else None
-    return Hypervisor(
-        uuid=node_uuid(usage.host.host_id),
-        usage=usage,
-        is_up=is_host_up(cloud, usage.host),
-        servers=servers,
+async def _hypervisors(
+    cloud: Cloud, usages: Iterable[HostUsage], *, with_servers: bool
+) -> tuple[Hypervisor, ...]:
+    offers = {offer.host_id: offer.inventories for offer in await cloud.state.read(ListHostOffers())}
+    return tuple(
+        [
+            Hypervisor(
+                uuid=node_uuid(usage.host.host_id),
+                usage=usage,
+                is_up=is_host_up(cloud, usage.host),
+                servers=await _servers_on(cloud, usage.host) if with_servers else None,
+                pcpus=_total_of(offers.get(usage.host.host_id, {}), PCPU),
+            )
+            for usage in usages
+        ]
     )
+
+
+def _total_of(inventories: Mapping[str, Inventory], name: str) -> int:
+    return inventories[name].total if name in inventories else 0
 
 
 async def _servers_on(cloud: Cloud, host: Host) -> tuple[HostedServer, ...]:

@@ -207,7 +207,7 @@ def capacity(fleet: Fleet, zones: Mapping[NodeId, str] = NO_ZONES) -> list[dict[
     rows = []
     for member in fleet.members():
         offered = member.capacity
-        if offered.vcpus == 0:
+        if not (offered.vcpus or offered.memory_mb):  # no host; all of one's processors may be dedicated
             continue
         row: dict[str, Any] = {
             "host": member.record.name,

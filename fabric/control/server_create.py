@@ -26,6 +26,7 @@ from fabric.core.catalog.queries import GetKeypair
 from fabric.core.images.model import Image, ImageStatus
 from fabric.core.images.queries import GetImage
 from fabric.core.nodes.queries import ListHosts
+from fabric.core.placement.cpu_policy import cpu_fault
 from fabric.core.quotas.demand import demand_of, exceeded, fitting
 from fabric.core.quotas.model import GetQuotas
 from fabric.core.servers.states import Verb
@@ -273,6 +274,8 @@ async def _flavor(cloud: Cloud, caller: Caller, flavor_ref: str) -> Flavor:
 
 def _check_fit(image: Image, flavor: Flavor) -> None:
     """Source: Nova's messages. A root disk of 0 GB is as large as the image."""
+    if (fault := cpu_fault(flavor.vcpus, flavor.extra_specs, image.properties)) is not None:
+        raise InvalidError(fault)
     if flavor.memory_mb < image.min_ram_mb:
         raise InvalidError("Flavor's memory is too small for requested image.")
     if flavor.root_gb == 0:

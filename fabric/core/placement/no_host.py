@@ -84,8 +84,11 @@ def describe(host_name: str, refusal: Refusal) -> str:
 
 
 def _asked(asked: Mapping[str, int]) -> str:
-    processors = f"{asked.get(VCPU, asked.get(PCPU, 0))} vCPUs"
-    own = f"{processors}, {asked.get(MEMORY_MB, 0)} MB of memory, {asked.get(DISK_GB, 0)} GB of disk"
+    kinds = ((VCPU, "vCPUs"), (PCPU, "dedicated processors (PCPU)"))
+    processors = [f"{asked[name]} {words}" for name, words in kinds if asked.get(name)] or ["0 vCPUs"]
+    own = (
+        f"{', '.join(processors)}, {asked.get(MEMORY_MB, 0)} MB of memory, {asked.get(DISK_GB, 0)} GB of disk"
+    )
     others = [
         f"{amount} {name}" for name, amount in asked.items() if name not in (VCPU, PCPU, MEMORY_MB, DISK_GB)
     ]

@@ -90,9 +90,9 @@ def resource_request(
     for key, value in sorted((image_properties or {}).items()):
         if (found := _TRAIT.fullmatch(key)) is not None:
             _note_trait(found["suffix"], found["name"], value, required, forbidden)
-    _note_thread_policy(flavor.extra_specs, required, forbidden)
+    _note_thread_policy(thread_policy(flavor.extra_specs, image_properties or {}), required, forbidden)
     named = {name for amounts in suffixed.values() for name in amounts}
-    suffixed[""] = _own_resources(flavor, named) | suffixed[""]
+    suffixed[""] |= _own_resources(flavor, named)
     groups = {
         suffix: ResourceGroup(
             resources={name: amount for name, amount in suffixed.get(suffix, {}).items() if amount > 0},
@@ -115,24 +115,38 @@ def is_dedicated(extra_specs: Mapping[str, str]) -> bool:
 
 
 def _own_resources(flavor: FlavorSnapshot, named: Collection[str]) -> dict[str, int]:
-    """By the flavor's own numbers, as `claim_of` has them, without classes that are `named`. Dedicated
-    processors are PCPU; an emulator that is to be isolated has one more of them. Processors that are named
-    in either class are not asked for in the other one."""
+    """By the flavor's own numbers, as `claim_of` has them, without classes that are `named`. Processors that
+    are named in one class are not asked for in the other. The policy has the last word: dedicated ones are
+    PCPU, and an emulator that is to be isolated has one more of them."""
     claim, specs = claim_of(flavor), flavor.extra_specs
     own = {MEMORY_MB: claim.memory_mb, DISK_GB: claim.disk_gb}
-    if VCPU not in named and PCPU not in named:
-        if is_dedicated(specs):
-            own[PCPU] = claim.vcpus + (specs.get(EMULATOR_POLICY) == "isolate")
-        else:
-            own[VCPU] = claim.vcpus
-    return {name: amount for name, amount in own.items() if name not in named}
+    if PCPU not in named and not is_dedicated(specs):
+        own[VCPU] = claim.vcpus
+    found = {name: amount for name, amount in own.items() if name not in named}
+    if is_dedicated(specs):
+        found[PCPU] = claim.vcpus + (specs.get(EMULATOR_POLICY) == "isolate")
+    return found
 
 
-def _note_thread_policy(
-    specs: Mapping[str, str], required: dict[str, set[str]], forbidden: dict[str, set[str]]
-) -> None:
+def thread_policy(specs: Mapping[str, str], image_properties: Mapping[str, str]) -> str:
+    """The flavor's; the image's where the flavor has none, or takes either."""
+    of_flavor = specs.get(THREAD_POLICY, "prefer")
+    return image_properties.get("hw_cpu_thread_policy", of_flavor) if of_flavor == "prefer" else of_flavor
+
+
+def named_amounts(specs: Mapping[str, str]) -> dict[str, int]:
+    """What `resources:` and its numbered groups name, added up by class."""
+    found: dict[str, int] = {}
+    for key, value in specs.items():
+        named, amount = _RESOURCES.fullmatch(key), amount_of(value)
+        if named is not None and amount is not None:
+            found[named["name"]] = found.get(named["name"], 0) + amount
+    return found
+
+
+def _note_thread_policy(policy: str, required: dict[str, set[str]], forbidden: dict[str, set[str]]) -> None:
     """Hosts with sibling threads or without, as traits; "prefer" takes either. Source: Nova, since Train."""
-    value = {"require": "required", "isolate": "forbidden"}.get(specs.get(THREAD_POLICY, ""))
+    value = {"require": "required", "isolate": "forbidden"}.get(policy)
     if value is not None:
         _note_trait("", HYPERTHREADING, value, required, forbidden)
 

@@ -86,8 +86,8 @@ def _capacity(value: Hypervisor, version: Microversion) -> dict[str, Any]:
     used_mb = memory_mb_used(usage)
     cpu_info: Any = {"arch": host.arch}
     return {
-        "vcpus": host.vcpus,
-        "vcpus_used": usage.vcpus_used,
+        "vcpus": value.vcpus,
+        "vcpus_used": value.vcpus_used,
         "memory_mb": host.memory_mb,
         "memory_mb_used": used_mb,
         "free_ram_mb": host.memory_mb - used_mb,

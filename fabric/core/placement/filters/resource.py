@@ -17,11 +17,25 @@ from fabric.core.placement.host_facts import HostFacts
 from fabric.core.placement.host_table import OWN_CLASSES, HostTable, Mask
 from fabric.core.placement.inventory import Inventory
 from fabric.core.placement.request import PlacementRequest
-from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
+from fabric.core.placement.resources import (
+    CPU_POLICY,
+    DISK_GB,
+    EMULATOR_POLICY,
+    MEMORY_MB,
+    PCPU,
+    THREAD_POLICY,
+    VCPU,
+    is_dedicated,
+)
 
 _OWN = frozenset(OWN_CLASSES)
-_UNITS = {VCPU: "vCPUs", MEMORY_MB: "MB of memory", DISK_GB: "GB of disk"}
-_LACKS = {VCPU: "not enough vCPUs", MEMORY_MB: "not enough memory", DISK_GB: "not enough disk"}
+_UNITS = {VCPU: "vCPUs", PCPU: "PCPUs", MEMORY_MB: "MB of memory", DISK_GB: "GB of disk"}
+_LACKS = {
+    VCPU: "not enough vCPUs",
+    PCPU: "not enough dedicated processors",
+    MEMORY_MB: "not enough memory",
+    DISK_GB: "not enough disk",
+}
 
 
 class ResourceFilter:
@@ -92,6 +106,12 @@ class OtherResourcesFilter:
     def cures(self, request: PlacementRequest, table: HostTable, place: int) -> Iterable[Change]:
         name, amount = self._missing(request, table, place)
         specs = [key for key in request.flavor.extra_specs if key.endswith(f":{name}")]
+        if name == PCPU and is_dedicated(request.flavor.extra_specs):
+            specs = [
+                each
+                for each in (CPU_POLICY, THREAD_POLICY, EMULATOR_POLICY)
+                if each in request.flavor.extra_specs
+            ]
         if specs:
             yield without_extra_specs(*specs)
         yield from _cures(name, amount, request, table, place)
@@ -136,8 +156,10 @@ def _smaller(request: PlacementRequest, name: str, needed: int, room: int) -> Ch
     if key in flavor.extra_specs:
         specs = {**flavor.extra_specs, key: str(room)}
         return other_flavor(f"the flavor had {key}={room}", "flavor", {key: room}, extra_specs=specs)
-    if name == VCPU:
-        return other_flavor(f"the flavor had {room} vCPUs", "flavor", {"vcpus": room}, vcpus=room)
+    is_emulator_apart = name == PCPU and needed > flavor.vcpus
+    vcpus = room - 1 if is_emulator_apart else room
+    if (name == VCPU or (name == PCPU and is_dedicated(flavor.extra_specs))) and vcpus > 0:
+        return other_flavor(f"the flavor had {vcpus} vCPUs", "flavor", {"vcpus": vcpus}, vcpus=vcpus)
     if name == MEMORY_MB:
         return other_flavor(f"the flavor had {room} MB of memory", "flavor", {"ram": room}, memory_mb=room)
     if name == DISK_GB and room >= needed - flavor.root_gb:

@@ -44,6 +44,7 @@ OWN = {"VCPU": 2, **UNCOUNTED}
         ({"hw__cpu_policy": "dedicated", "hw__emulator_threads_policy": "isolate"}, UNCOUNTED | {"PCPU": 3}),
         ({"hw__cpu_policy": "shared", "hw__emulator_threads_policy": "isolate"}, OWN),
         ({"hw__cpu_policy": "shared"}, OWN),
+        ({"hw__cpu_policy": "dedicated", "resources__VCPU": "0"}, UNCOUNTED | {"PCPU": 2}),
         ({"resources__PCPU": "2"}, UNCOUNTED | {"PCPU": 2}),  # Nova: no VCPU where either is named
         ({"resources__PCPU": "0"}, UNCOUNTED),
         ({"resources1__VCPU": "2"}, UNCOUNTED),
@@ -57,15 +58,20 @@ def test_amounts(specs: dict[str, str], resources: dict[str, int]) -> None:
 @pytest.mark.parametrize(
     ("policy", "required", "forbidden"),
     [
+        (None, set(), set()),
         ("require", {HYPERTHREADING}, set()),
         ("isolate", set(), {HYPERTHREADING}),
         ("prefer", set(), set()),
         ("odd", set(), set()),
     ],
 )
-def test_a_thread_policy_is_a_trait(policy: str, required: set[str], forbidden: set[str]) -> None:
-    asked = resource_request(flavor(hw__cpu_policy="dedicated", hw__cpu_thread_policy=policy))
-    assert (asked.required(), asked.forbidden()) == (required, forbidden)
+def test_a_thread_policy_is_a_trait(policy: str | None, required: set[str], forbidden: set[str]) -> None:
+    said = {} if policy is None else {"hw_cpu_thread_policy": policy}
+    by_flavor = flavor(
+        hw__cpu_policy="dedicated", **{key.replace("hw_", "hw__", 1): v for key, v in said.items()}
+    )
+    for asked in (resource_request(by_flavor), resource_request(flavor(hw__cpu_policy="dedicated"), said)):
+        assert (asked.required(), asked.forbidden()) == (required, forbidden)
 
 
 def test_groups_and_traits() -> None:
