@@ -188,7 +188,7 @@ class ComputeSection:
     memory_ratio: float = _doc("Memory sold for each real MB.", 1.5)
     cpu_dedicated_set: str = _doc(
         "Processors of this machine that are given to one guest each (PCPU, hw:cpu_policy=dedicated), e.g. "
-        '"4-12,^8,15". Empty: none are.',
+        '"4-12,^8,15". Empty: none are. Guests that run keep theirs until they are started anew.',
         "",
     )
     cpu_shared_set: str = _doc(

@@ -22,8 +22,8 @@ MB_PER_GB = 1_024
 _S = servers.c
 SIZES = (_S.vcpus, _S.memory_mb, _S.root_gb, _S.ephemeral_gb, _S.swap_mb, _S.extra_specs)
 
-# Written out and not bound: a partial index serves only who says its very words (`r0002_placement.py`). More
-# servers than need be are fine, none may be missed: all keys that `resource_request` takes amounts from.
+# `says_otherwise`, for a database. Written out and not bound: a partial index serves only who says its very
+# words (`r0002_placement.py`). More servers than need be are fine, none may be missed.
 SAY_OTHERWISE: ColumnElement[bool] = or_(
     _S.extra_specs.like(literal_column("'%resources%'")),
     _S.extra_specs.like(literal_column("'%hw:cpu_policy%'")),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from drivers.contract import DomainState
+from drivers.contract import DomainState, Pins
 from drivers.sim import SimDriver, SimFaults
 from fabric.compute.capacity import Allocation, HostIdentity
 from fabric.compute.host_side import HostSide, HostSideConfig
+from fabric.compute.processors import HostProcessors
 from fabric.compute.supplement import Supplement
 from fabric.core.membership.record import node_id_of
 from fabric.core.servers.model import ImageSource
@@ -25,7 +26,7 @@ from fabric.runtime.scheduler_loop import SchedulerLoop
 from fabric.runtime.state_service import StateService
 from netplug.fake import FakeNetPlug
 from proto.commands.nodes import RoleHold
-from proto.ids import FabricId, Fence, NodeId, RequestId
+from proto.ids import FabricId, Fence, NodeId, RequestId, ServerId
 from tests.fixtures.compute_doubles import FleetDouble
 from tests.sim.lossy_network import LossyNetwork, LossyTransport
 from tests.sim.raft_files import SimFiles
@@ -196,6 +197,7 @@ class Host(SimNode):
         super().__init__(name, network, directory)
         self.faults = SimFaults(fail_after_disks=True)
         self.supplement = Supplement()
+        self.processors = HostProcessors()
         self._seed = seed
         self.side: HostSide | None = None
 
@@ -239,6 +241,7 @@ class Host(SimNode):
                 allocation=ALLOCATION,
                 metadata_address="127.0.0.1",
                 supplement=self.supplement,
+                processors=self.processors,
             ),
         )
         await self.side.run()
@@ -254,6 +257,12 @@ class Host(SimNode):
         driver = SimDriver(self.directory / "sim")
         await driver.open()
         return await driver.list_domains()
+
+    async def pinned(self) -> Mapping[ServerId, Pins]:
+        """Whose processors are whose, seen without its agent."""
+        driver = SimDriver(self.directory / "sim")
+        await driver.open()
+        return await driver.pinned()
 
     async def stop(self) -> None:
         assert self.process is not None

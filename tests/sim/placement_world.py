@@ -7,6 +7,7 @@ from collections import Counter
 
 from sqlalchemy import select
 
+from fabric.compute.processors import HostProcessors
 from fabric.compute.supplement import Supplement
 from fabric.core.placement.inventory import Inventory
 from fabric.core.providers.model import host_id_of, provider_id_of
@@ -43,6 +44,33 @@ class PlacementWorld(ControlWorld):
         view_is_the_recount(state)
 
 
+POLICY = "hw:cpu_policy"
+DEDICATED = frozenset({1, 2, 3})  # of four: one large server's
+
+
+class DedicatedWorld(PlacementWorld):
+    """A large server wants processors for itself."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for host in self.hosts:
+            host.processors = HostProcessors(shared=frozenset({0}), dedicated=DEDICATED)
+
+    async def _make_rows(self) -> None:
+        await super()._make_rows()
+        wanted = {POLICY: "dedicated"}
+        wish = await self.do(FlavorUpdate(flavor_id=LARGE, extra_specs_set=wanted), RequestId("init-policy"))
+        assert wish.is_accepted
+
+    async def _check_limits(self, state: SteppedState) -> None:
+        await super()._check_limits(state)
+        for host in self.hosts:
+            pins = await host.pinned()
+            held = [cpu for each in pins.values() for cpu in each.vcpus]
+            assert len(held) == len(set(held)), pins
+            assert DEDICATED.issuperset(held), pins
+
+
 def view_is_the_recount(state: SteppedState) -> None:
     """At one moment: what Placement shows is what the servers' rows add up to, provider by provider and
     consumer by consumer, and nobody has more than there is."""
@@ -53,7 +81,8 @@ def view_is_the_recount(state: SteppedState) -> None:
     counted: dict[str, Counter[str]] = {}
     for row in servers:
         held = counted.setdefault(provider_id_of(row.host_id), Counter())
-        held["VCPU"] += row.vcpus
+        is_dedicated = row.extra_specs.get(POLICY) == "dedicated"
+        held["PCPU" if is_dedicated else "VCPU"] += row.vcpus
         held["MEMORY_MB"] += row.memory_mb
         held["DISK_GB"] += row.root_gb + row.ephemeral_gb
         if row.flavor_id == LARGE:
@@ -84,3 +113,5 @@ async def view_is_the_hosts_truth(world: ControlWorld) -> None:
         guests = {guest.server_id for guest in await host.guests()}
         running = {each for each in ids if views[each].vm_state is VmState.ACTIVE}  # type: ignore[index]
         assert running <= guests <= ids, host.name
+        wants = {each for each in running if views[each].flavor.extra_specs.get(POLICY) == "dedicated"}
+        assert wants <= (await host.pinned()).keys() <= guests, host.name

@@ -20,7 +20,7 @@ from proto.ids import RequestId, ServerId
 from tests.fixtures import store_world as rows
 from tests.sim.control_checks import CHECKS
 from tests.sim.control_world import DEADLINE_MS, LARGE, LIFE_S, ControlWorld
-from tests.sim.placement_world import PlacementWorld, view_is_the_hosts_truth
+from tests.sim.placement_world import DedicatedWorld, PlacementWorld, view_is_the_hosts_truth
 from tests.sim.seeds import seeds
 from tests.sim.stepped_state import CrashPoint, SteppedState, no_flushes
 from tests.sim.virtual_loop import run_virtual
@@ -49,6 +49,11 @@ def lived(world: ControlWorld) -> None:
 @pytest.mark.parametrize("seed", seeds(2))
 def test_the_view_is_the_truth_in_trouble_and_in_peace(seed: int, tmp_path: Path) -> None:
     lived(PlacementWorld(seed, tmp_path))
+
+
+@pytest.mark.parametrize("seed", seeds(2))
+def test_dedicated_processors_are_one_guests_alone_in_trouble_too(seed: int, tmp_path: Path) -> None:
+    lived(DedicatedWorld(seed, tmp_path))
 
 
 @dataclass

@@ -60,11 +60,12 @@ class ResourceRequest:
         return found
 
     def required(self) -> frozenset[str]:
+        """By any group: a host is one provider, and gives all of them."""
         return self.unsuffixed.required.union(*(group.required for group in self.numbered.values()))
 
     def forbidden(self) -> frozenset[str]:
-        """Of the unsuffixed group: what a numbered one forbids is its own provider's matter."""
-        return self.unsuffixed.forbidden
+        """By any group, likewise."""
+        return self.unsuffixed.forbidden.union(*(group.forbidden for group in self.numbered.values()))
 
 
 def resource_request(
@@ -107,6 +108,11 @@ def resource_request(
         numbered=groups,
         group_policy=flavor.extra_specs.get("group_policy") if groups else None,
     )
+
+
+def says_otherwise(extra_specs: Mapping[str, str]) -> bool:
+    """Whether they may ask for other amounts than the flavor's numbers."""
+    return any(key == CPU_POLICY or key.startswith("resources") for key in extra_specs)
 
 
 def is_dedicated(extra_specs: Mapping[str, str]) -> bool:

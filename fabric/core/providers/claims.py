@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fabric.core.placement.claim import Claim, claim_of
-from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU, resource_request
+from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU, resource_request, says_otherwise
 from fabric.core.servers.model import FlavorSnapshot
 
 OWN_CLASSES = (VCPU, MEMORY_MB, DISK_GB)  # which every host has, by its row
@@ -19,7 +19,7 @@ OWN_CLASSES = (VCPU, MEMORY_MB, DISK_GB)  # which every host has, by its row
 def claims_of(flavor: FlavorSnapshot) -> dict[str, int]:
     """What the scheduler asks for: dedicated processors are PCPU and no VCPU, and what `resources:` overrides
     is overridden here, too. Sorted by class; classes of which it takes nothing are not in it."""
-    if not flavor.extra_specs:
+    if not says_otherwise(flavor.extra_specs):
         return _of_numbers(flavor)
     total = resource_request(flavor).total()
     return {name: total[name] for name in sorted(total)}

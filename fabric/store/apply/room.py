@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import BigInteger, bindparam, literal_column, select
 
 from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
 from fabric.core.providers.claims import added
@@ -20,11 +20,10 @@ MILLI = 1_000
 _ON_HOST = t.servers.c.host_id == bindparam("host_id")
 _SUMS_BEFORE = prepared(single(select(*sums(1)).where(_ON_HOST)))
 _SUMS = prepared(single(select(*sums(level2.LEVEL)).where(_ON_HOST)))
-_OTHERWISE = prepared(
-    select(*SIZES, func.count().label("servers"))
+_OTHERWISE = prepared(  # in the order of their index
+    select(*SIZES, literal_column("1", BigInteger).label("servers"))
     .where(_ON_HOST, SAY_OTHERWISE)
-    .group_by(*SIZES)
-    .order_by(*SIZES)
+    .order_by(t.servers.c.server_id)
 )
 _OFFER = kept(single(select(level2.host_offers).where(level2.host_offers.c.host_id == bindparam("host_id"))))
 _UNITS = {VCPU: "vCPUs", MEMORY_MB: "MB memory", DISK_GB: "GB disk"}

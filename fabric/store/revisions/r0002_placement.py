@@ -190,8 +190,9 @@ def _claims(op: Operations) -> None:
     """Finds the servers whose extra specs may claim something else than their numbers, without reading any
     other's row."""
     otherwise = sa.text("extra_specs LIKE '%resources%' OR extra_specs LIKE '%hw:cpu_policy%'")
+    columns = ["host_id", "server_id"]
     op.create_index(
-        "ix_servers_otherwise", "servers", ["host_id"], sqlite_where=otherwise, postgresql_where=otherwise
+        "ix_servers_otherwise", "servers", columns, sqlite_where=otherwise, postgresql_where=otherwise
     )
 
 

@@ -155,7 +155,7 @@ async def test_capacity_adds_what_is_claimed_and_counts_what_fits(world: World, 
     await world.active(world.alice, host=0)
     head, row = (await cli.said("capacity")).splitlines()
     assert head.split("  ")[0] == "HOST"
-    assert row.split()[-5:] == ["127", "24064", "99", "0", "16/1.5/1"]
+    assert row.split()[-6:] == ["127", "24064", "99", "0", "16/1.5/1", "-"]
     (told,) = json.loads(await cli.said("capacity", "--json"))
     assert (told["vcpus"]["total"], told["claims"]["VCPU"]["used"]) == (8, 1)
     lines = (await cli.said("capacity", "--by", "zone", "--flavor", "m1.tiny")).splitlines()

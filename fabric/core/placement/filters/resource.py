@@ -61,7 +61,11 @@ class ResourceFilter:
 
 class OtherResourcesFilter:
     """Placement's other classes (PCPU, VGPU, NET_BW_*, CUSTOM_*), numbered groups, and units in which an
-    inventory is given: all but the sums of the three own ones."""
+    inventory is given: all but the sums of the three own ones.
+
+    A host is one provider: nothing that it offers is below it, so numbered groups are added up and asked of
+    the host as a whole, and `group_policy` has nothing to keep apart. What outsiders make below a host in
+    Placement is theirs to allocate and is not looked at."""
 
     name = "ResourceClassFilter"
 

@@ -1,4 +1,8 @@
-"""TraitsFilter: the host has every trait that is required and none that is forbidden. Source: Placement."""
+"""TraitsFilter: the host has every trait that is required and none that is forbidden. Source: Placement.
+
+A host is one provider, so it gives the resources of numbered groups, too, and must have the traits that these
+require and none that they forbid.
+"""
 
 from __future__ import annotations
 

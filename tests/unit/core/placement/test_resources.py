@@ -82,15 +82,18 @@ def test_groups_and_traits() -> None:
             trait__CUSTOM_ODD="perhaps",
             resources1__VGPU="1",
             trait1__CUSTOM_BIG="required",
+            trait1__CUSTOM_HOT="forbidden",
             resources_NET__NET_BW_EGR_KILOBIT_PER_SEC="1000",
             group_policy="isolate",
         ),
         {"trait:CUSTOM_FROM_IMAGE": "required"},
     )
     assert asked.unsuffixed.required == {"HW_CPU_X86_AVX", "CUSTOM_FROM_IMAGE"}
-    assert asked.forbidden() == {"CUSTOM_SLOW"}
+    assert asked.forbidden() == {"CUSTOM_SLOW", "CUSTOM_HOT"}
     assert asked.numbered == {
-        "1": ResourceGroup(resources={"VGPU": 1}, required=frozenset({"CUSTOM_BIG"})),
+        "1": ResourceGroup(
+            resources={"VGPU": 1}, required=frozenset({"CUSTOM_BIG"}), forbidden=frozenset({"CUSTOM_HOT"})
+        ),
         "_NET": ResourceGroup(resources={"NET_BW_EGR_KILOBIT_PER_SEC": 1_000}),
     }
     assert asked.group_policy == "isolate"
