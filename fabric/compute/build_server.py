@@ -23,7 +23,7 @@ from fabric.compute.pin_keeper import PinKeeper
 from fabric.compute.unbroken import unbroken
 from fabric.core.servers.model import AssignedServer
 from netplug.contract import PluggedPort
-from proto.errors import FabricError
+from proto.errors import FabricError, HypervisorAwayError
 from proto.ids import ServerId
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,8 @@ class ServerBuilder:
                 undo.push_async_callback(self._driver.ensure_absent, server_id)
                 state = await self._run(spec)
             except StepFailedError as error:
-                if await self._undo(undo.pop_all(), assigned):
+                is_undone = await self._undo(undo.pop_all(), assigned)
+                if is_undone and not isinstance(error.cause, HypervisorAwayError):  # that one is waited for
                     error.left_nothing = await self._give_up(assigned)
                 raise
             except BaseException:  # cancelled, or a bug: leave the pieces to whoever comes next
@@ -183,8 +184,9 @@ class ServerBuilder:
         return True
 
     async def forget_given_up(self, ours: Collection[ServerId]) -> None:
-        """What is noted of builds that were given up, of servers that are not this host's any more: asked
-        after an answer that names all that are. Raises OSError."""
+        """What is noted of builds that were given up, and what those that never ended were given, of servers
+        that are not this host's any more: asked after an answer that names all that are. Raises OSError."""
+        self._pins.forget_others(ours)
         if self._given_up is None:  # of earlier lives, too
             noted = await self._notes.all()
             self._given_up = {each for each, note in noted.items() if note.given_up_generation}

@@ -8,7 +8,7 @@ until its domain is removed, or given up; an agent that dies before it is define
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from drivers.contract import ComputeDriver, Pins
 from fabric.compute.errors import NoProcessorsError
@@ -51,11 +51,17 @@ class PinKeeper:
         """Its domain is gone, or will not be made."""
         self._given.pop(server_id, None)
 
+    def forget_others(self, ours: Collection[ServerId]) -> None:
+        """What was given to servers that are not this host's any more. A guest of theirs that is still there
+        has them by its definition."""
+        for server_id in [each for each in self._given if each not in ours]:
+            del self._given[server_id]
+
     def _choose(self, server_id: ServerId, wanted: int, held: Mapping[ServerId, Pins]) -> tuple[int, ...]:
         dedicated = self._processors.dedicated
-        others = {cpu for other, pins in held.items() if other != server_id for cpu in _all(pins)}
-        others.update(cpu for other, cpus in self._given.items() if other != server_id for cpu in cpus)
-        free = dedicated - others
+        others = [_all(pins) for other, pins in held.items() if other != server_id]
+        others += [cpus for other, cpus in self._given.items() if other != server_id]
+        free = dedicated.difference(*others)
         before = self._given.get(server_id) or _all(held.get(server_id, Pins()))
         kept = tuple(cpu for cpu in before if cpu in dedicated)  # not the shared ones of its emulator
         if len(kept) == wanted and free.issuperset(kept):

@@ -140,8 +140,8 @@ COMPUTE = (
         "a failed build leaves its pieces",
         S,
         "fabric/compute/build_server.py",
-        "                if await self._undo(undo.pop_all(), assigned):\n",
-        "                undo.pop_all()\n                if True:\n",
+        "                is_undone = await self._undo(undo.pop_all(), assigned)\n",
+        "                undo.pop_all()\n                is_undone = True\n",
         RECONCILE,
     ),
     bug(
@@ -173,6 +173,22 @@ COMPUTE = (
         '        async with step("domain"):\n'
         "            await unbroken(self._driver.ensure_absent(server_id), grace_s=self._cancel_grace_s)\n",
         RECONCILE,
+    ),
+    bug(
+        "processors of a guest that is not defined yet count as free",
+        S,
+        "fabric/compute/pin_keeper.py",
+        "        others += [cpus for other, cpus in self._given.items() if other != server_id]\n",
+        "",
+        "tests/unit/compute/test_pin_keeper.py",
+    ),
+    bug(
+        "processors that a domain has count as free",
+        S,
+        "fabric/compute/pin_keeper.py",
+        "        others = [_all(pins) for other, pins in held.items() if other != server_id]\n",
+        "        others = list[tuple[int, ...]]()\n",
+        "tests/unit/compute/test_pin_keeper.py",
     ),
     bug(
         "a newer wish does not cancel the work on an older one",

@@ -17,6 +17,14 @@ def bug(name: str, harm: Harm, file: str, old: str, new: str, *tests: str) -> Bu
 
 WHEREABOUTS_BUGS = (
     bug(
+        "servers whose extra specs say otherwise are counted by their numbers",
+        S,
+        "apply/room.py",
+        "    return added(used, beyond_sums(context.level, rows)) if rows else used\n",
+        "    return used\n",
+        "tests/contract/store/test_claims.py",
+    ),
+    bug(
         "a placement does not look at the server's group again",
         S,
         "apply/servers_act.py",

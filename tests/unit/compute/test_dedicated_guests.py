@@ -12,7 +12,7 @@ from fabric.compute.processors import HostProcessors
 from fabric.core.servers.states import TaskState, Verb, VmState
 from proto.commands.nodes import HostRegister
 from proto.commands.providers import ClassInventory, HostOffers
-from proto.errors import DriverError
+from proto.errors import DriverError, HypervisorAwayError
 from proto.ids import ServerId
 from tests.fixtures.compute_rows import placed
 from tests.unit.compute.world import CONFIG, World
@@ -69,6 +69,15 @@ async def test_pins_survive_lives_and_reboots_and_are_freed_by_a_delete(world: W
         life.side.nudge()
         await world.until_active(three)
         assert world.machine.specs[three].pins == Pins(vcpus=(2,), emulator=(2,))
+
+
+async def test_a_hypervisor_that_restarts_is_waited_for(world: World) -> None:
+    one = add_dedicated(world, "web-1", "10.0.0.5")
+    async with world.life() as life:
+        life.gate.fail["pinned"] = HypervisorAwayError("it restarts")
+        await world.until(lambda: life.gate.calls.count("pinned") > 1)
+        del life.gate.fail["pinned"]
+        await world.until_active(one)
 
 
 async def test_a_failed_build_gives_them_back(world: World) -> None:

@@ -59,6 +59,17 @@ async def test_each_guest_has_its_own(driver: SimDriver) -> None:
     assert await keeper.pins(C, flavor(3)) == Pins(vcpus=(2, 3, 5), emulator=(2, 3, 5))
 
 
+async def test_what_a_build_that_never_ended_was_given_is_forgotten(
+    driver: SimDriver, tmp_path: Path
+) -> None:
+    keeper = PinKeeper(driver, FOUR)
+    pins = await keeper.pins(A, flavor(1))
+    await boot(driver, tmp_path, A, pins and Pins(vcpus=(2, 5)))
+    await keeper.pins(B, flavor(1))
+    keeper.forget_others({C})
+    assert await keeper.pins(C, flavor()) == Pins(vcpus=(3, 4), emulator=(3, 4))  # of A there is a guest
+
+
 async def test_plain_guests_have_none_and_share(driver: SimDriver) -> None:
     keeper = PinKeeper(driver, FOUR)
     assert await keeper.pins(A, flavor(hw__cpu_policy="shared")) is None
