@@ -59,7 +59,7 @@ EXPLAINING_BUGS = (
         "a server stands in its own way",
         L,
         "control/explanations.py",
-        "[request], except_server=except_server)",
+        "[request], except_server=server.server_id)",
         "[request])",
         WHY,
     ),

@@ -38,8 +38,8 @@ FACTS_BUGS = (
         "who schedules forgets the failures that a host has not said yet",
         L,
         "runtime/host_view.py",
-        '"build_failures": max(failures, word.failed_builds)',
-        '"build_failures": word.failed_builds',
+        "build_failures=max(failures, word.failed_builds)",
+        "build_failures=word.failed_builds",
         SCHEDULER,
     ),
     bug(
