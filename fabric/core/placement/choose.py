@@ -126,21 +126,20 @@ def weigh(request: PlacementRequest, table: HostTable, policy: Policy, places: P
 
 def _stretch(rows: Floats, weighers: Sequence[HostWeigher]) -> None:
     """Each row to 0..1, in place. Where there is nothing between the ends, 0 is all that is left."""
-    low, high = rows.min(axis=1), rows.max(axis=1)
+    lows, highs = rows.min(axis=1).tolist(), rows.max(axis=1).tolist()
     for at, weigher in enumerate(weighers):
         least, most = weigher.minval, weigher.maxval
         if least is not None:
-            if low[at] < least:
+            if lows[at] < least:
                 np.maximum(rows[at], least, out=rows[at])
-            low[at], high[at] = least, max(high[at], least)
+            lows[at], highs[at] = least, max(highs[at], least)
         if most is not None:
-            if high[at] > most:
+            if highs[at] > most:
                 np.minimum(rows[at], most, out=rows[at])
-            high[at] = most
-    span = high - low
-    span[span == 0] = 1
-    rows -= low[:, np.newaxis]
-    rows /= span[:, np.newaxis]
+            highs[at] = most
+    ends: Floats = np.array((lows, [high - low or 1.0 for low, high in zip(lows, highs, strict=True)]))
+    rows -= ends[0, :, np.newaxis]
+    rows /= ends[1, :, np.newaxis]
 
 
 def multipliers(table: HostTable, setting: str, default: float) -> float | Floats:
