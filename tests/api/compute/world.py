@@ -27,6 +27,7 @@ from fabric.core.servers.queries import GetServer
 from fabric.core.servers.states import PowerState
 from fabric.errors import PeerUnreachableError
 from fabric.runtime.clock import SystemClock
+from fabric.runtime.shared_table import SharedTable
 from proto.commands import Command
 from proto.commands.catalog import FlavorCreate, ImageActivate, ImageCreate
 from proto.commands.identity import AssignmentGrant, FabricInit, ProjectCreate, UserCreate
@@ -289,12 +290,22 @@ def _subnet(subnet_id: SubnetId, network_id: NetworkId, project_id: ProjectId, c
 
 
 @asynccontextmanager
-async def open_world(directory: Path) -> AsyncIterator[World]:
+async def open_world(directory: Path, *, is_table_kept: bool = True) -> AsyncIterator[World]:
+    """`is_table_kept`: of hosts, as an agent does it."""
     clock, hosts = SystemClock(), FakeHosts()
     fleet = FakeFleet(clock)
     async with open_state(directory) as state:
         # Image bytes are never asked for by Compute.
-        cloud = Cloud(state=state, fleet=fleet, hosts=hosts, blobs=None, clock=clock)  # type: ignore[arg-type]
+        table = SharedTable(state, fleet, clock, is_told_first=True)
+        table.listen()
+        cloud = Cloud(
+            state=state,
+            fleet=fleet,
+            hosts=hosts,
+            blobs=None,  # type: ignore[arg-type]
+            clock=clock,
+            table=table if is_table_kept else None,
+        )
         apps = {
             "/compute": compute_routes.app(),
             "/identity": identity_routes.app(),
