@@ -74,6 +74,14 @@ RUNTIME = (
         "tests/unit/runtime/test_reaper.py",
     ),
     bug(
+        "a kept host table has the last word",
+        L,
+        "fabric/runtime/scheduler_loop.py",
+        "is_last_word=is_new)",
+        "is_last_word=True)",
+        SCHEDULER,
+    ),
+    bug(
         "a placement that lost a race is not tried again",
         L,
         "fabric/runtime/scheduler_loop.py",

@@ -64,6 +64,14 @@ EXPLAINING_BUGS = (
         WHY,
     ),
     bug(
+        "a server stands in its own way in a table that is kept",
+        L,
+        "control/explanations.py",
+        "if server.host_id in table.place:",
+        "if server.host_id == server.server_id:",
+        WHY,
+    ),
+    bug(
         "a host is counted for each of its refusals",
         L,
         "core/placement/tally.py",

@@ -54,7 +54,7 @@ def test_a_copy_shares_no_number_and_no_book_with_the_table() -> None:
     for name, value in vars(hosts).items():
         for mine in arrays(value):
             assert not any(np.shares_memory(mine, other) for other in arrays(vars(copied)[name])), name
-        if isinstance(value, dict | list) and name != "_with_key":
+        if isinstance(value, dict | list) and name not in ("_with_key", "place"):  # made once, never changed
             assert vars(copied)[name] is not value, name
 
 

@@ -1,0 +1,38 @@
+"""`bench/scheduling_round.py` runs with small numbers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+SMALL = ("--hosts", "3", "5", "--servers", "1", "--creates", "2", "--burst", "4")
+
+
+def ran(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "bench/scheduling_round.py", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_it_measures_rounds_and_how_long_they_hold_the_loop() -> None:
+    found = json.loads(ran(*SMALL))
+    assert [size["hosts"] for size in found["sizes"]] == [3, 5]
+    for size in found["sizes"]:
+        for of in ("first", "one", "burst", "vain"):
+            assert 0 < size[of]["decided"]["p50"] <= size[of]["decided"]["max"]
+            assert 0 < size[of]["hold"]
+
+
+def test_it_prints_a_table() -> None:
+    lines = ran(*SMALL, "--table").splitlines()
+    assert len(lines) == 2 + 2
+    assert len({line.count("|") for line in lines}) == 1
