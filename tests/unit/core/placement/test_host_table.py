@@ -51,10 +51,13 @@ def test_a_copy_shares_no_number_and_no_book_with_the_table() -> None:
     hosts = a_used_table()
     copied = hosts.copy()
     assert vars(copied).keys() == vars(hosts).keys()
+    fixed = {"_with_key", "place", "hashes"}  # made once, and never changed
     for name, value in vars(hosts).items():
+        if name in fixed:
+            continue
         for mine in arrays(value):
             assert not any(np.shares_memory(mine, other) for other in arrays(vars(copied)[name])), name
-        if isinstance(value, dict | list) and name not in ("_with_key", "place"):  # made once, never changed
+        if isinstance(value, dict | list):
             assert vars(copied)[name] is not value, name
 
 
