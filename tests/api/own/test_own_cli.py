@@ -72,7 +72,7 @@ async def test_why_it_is_there(world: World, cli: Cli) -> None:
     assert lines[2] == "placed now, it would go to h1 instead"
     assert [line.split() for line in lines[4:6]] == [
         ["FITS", "WEIGHT", "OF", "IT"],
-        ["h1", "3.500", "RAM", "+1.000,", "CPU", "+1.000,", "Disk", "+1.000,", "ImageLocality", "+0.500"],
+        ["h1", "3.010", "RAM", "+1.000,", "CPU", "+1.000,", "Disk", "+1.000,", "ImageLocality", "+0.010"],
     ]
     assert json.loads(await cli.said("why", server_id, "--json"))["server"]["host"] == "h2"
 
@@ -107,7 +107,7 @@ async def test_why_not_there(world: World, cli: Cli) -> None:
     assert "it would fit if it was asked for in zone rack2 (then on h3)" in said
     assert "it fits" not in said
     assert (
-        "\nit is there\nweight 3.500: RAM +1.000, CPU +1.000, Disk +1.000, ImageLocality +0.500"
+        "\nit is there\nweight 3.010: RAM +1.000, CPU +1.000, Disk +1.000, ImageLocality +0.010"
         in await cli.said("why-not", "web-1", "h1")
     )
     assert "\nh2 fits it; h1 is better\n" in await cli.said("why-not", "web-1", "h2")

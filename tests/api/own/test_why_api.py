@@ -49,8 +49,8 @@ async def test_where_it_is_and_why_there(world: World) -> None:
     assert (found["chosen"], found["would_move"]) == ("h1", False)  # the image is there
     assert (found["fits"], found["hosts"], found["fitting"]) == (True, 3, 3)
     best = found["verdicts"][0]
-    assert (best["host"], best["weights"]["ImageLocalityWeigher"], best["refusals"]) == ("h1", 0.5, [])
-    assert best["weight"] == 3.5  # all the room that the most free host has, and the image
+    assert (best["host"], best["weights"]["ImageLocalityWeigher"], best["refusals"]) == ("h1", 0.01, [])
+    assert best["weight"] == 3.01  # all the room that the most free host has, and the image
     assert found["index"] <= world.cloud.state.applied_index
     assert found["request"]["resources"] == {"DISK_GB": 1, "MEMORY_MB": 512, "VCPU": 1}
 
@@ -65,7 +65,7 @@ async def test_what_hosts_say_of_themselves_counts_here_too(world: World) -> Non
     found = await why(world.admin, server_id)
     assert (found["chosen"], found["would_move"]) == ("h3", True)
     weights = {each["host"]: each["weights"] for each in found["verdicts"]}
-    assert [weights[name]["ImageLocalityWeigher"] for name in HOST_NAMES] == [0.5, 0.0, 0.5]
+    assert [weights[name]["ImageLocalityWeigher"] for name in HOST_NAMES] == [0.01, 0.0, 0.01]
     assert [weights[name]["BuildFailureWeigher"] for name in HOST_NAMES] == [-1_000_000.0, 0.0, 0.0]
 
 
@@ -201,7 +201,7 @@ async def test_why_not_there(world: World) -> None:
     by_id = await world.admin.get(f"/servers/{server_id}/why-not/{HOSTS[2]}", root=ROOT)
     assert by_id.json["refusals"] == found["refusals"]
     there = (await world.admin.get(f"/servers/{server_id}/why-not/h1", root=ROOT)).json
-    assert (there["is_there"], there["fits"], there["weights"]["ImageLocalityWeigher"]) == (True, True, 0.5)
+    assert (there["is_there"], there["fits"], there["weights"]["ImageLocalityWeigher"]) == (True, True, 0.01)
     refuses_to(await world.admin.get(f"/servers/{server_id}/why-not/h9", root=ROOT), 404)
 
 

@@ -118,7 +118,16 @@ def test_who_holds_an_image_and_who_caches_it_are_alike() -> None:
     holder, cacher = facts("a", images=frozenset({ImageId("i")})), facts("b", cached=packed([SHA256]))
     hosts = table(holder, cacher, facts("c"))
     weights = weigh(asked, hosts, only("ImageLocalityWeigher"), fitting(asked, hosts, POLICY))
-    assert list(weights) == [0.5, 0.5, 0.0]
+    assert list(weights) == [0.01, 0.01, 0.0]
+
+
+def test_servers_of_one_image_do_not_gather_where_the_first_one_was() -> None:
+    """One small server more counts for more than a copy of the image."""
+    asked = request(image_id=ImageId("i"))
+    holder = facts("a", images=frozenset({ImageId("i")}))
+    assert chosen(asked, table(holder, facts("b"))) == "a"
+    busier = replace(holder, used={"VCPU": 1, "MEMORY_MB": 192}, servers=1)
+    assert chosen(asked, table(busier, facts("b"))) == "b"
 
 
 def test_megabytes_do_not_drown_processors() -> None:
