@@ -11,8 +11,8 @@ from fabric.core.placement.request import PlacementRequest
 class ImageLocalityWeigher:
     name = "ImageLocalityWeigher"
     setting = "image_locality_weight_multiplier"
-    # Less than one small server makes among hosts of ordinary size: a copy costs seconds, once, and servers of
-    # one image must not gather where the first one was.
+    # Less than one small server makes among hosts of ordinary size: a copy costs seconds, once, and servers
+    # of one image must not gather where the first one was.
     multiplier = 0.01
     minval: float | None = None
     maxval: float | None = None
