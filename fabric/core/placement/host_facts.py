@@ -81,11 +81,6 @@ class HostFacts:
         return replace(self, used=used, servers=self.servers - 1, io_ops=self.io_ops - is_building)
 
 
-def facts_of(usage: HostUsage, state: MemberState | None) -> HostFacts:
-    """Of a `ListHosts` row and the membership table's word."""
-    return HostFacts(host=usage.host, state=state, used=used_by(usage), servers=usage.servers)
-
-
 def used_by(usage: HostUsage) -> dict[str, int]:
     """By resource class."""
     own = {VCPU: usage.vcpus_used, MEMORY_MB: usage.memory_mb_used, DISK_GB: usage.disk_gb_used}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +10,14 @@ import pytest
 
 from bench._schedule_fleet import fleet_of, requests_of
 from bench._schedule_peer import VENV, python_of
+from tests.fixtures.bench_run import bench_output
 
-ROOT = Path(__file__).resolve().parents[3]
 SMALL = ("--sizes", "20", "40", "--requests", "30", "--at-once", "30", "--repeats", "2")
 NOVA = ("--nova-requests", "3", "--nova-seconds", "0", "--agree", "60", "120")
 
 
 def ran(*arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "bench/schedule.py", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=True,
-    )
-    return done.stdout
+    return bench_output("schedule", *arguments)
 
 
 def report(*arguments: str) -> dict[str, Any]:

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.fixtures.bench_run import bench_output
+
 SMALL = ("--hosts", "3", "5", "--servers", "1", "--creates", "2", "--burst", "4")
 
 
 def ran(*arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "bench/scheduling_round.py", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=True,
-    )
-    return done.stdout
+    return bench_output("scheduling_round", *arguments)
 
 
 def test_it_measures_rounds_and_how_long_they_hold_the_loop() -> None:

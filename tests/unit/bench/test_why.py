@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.fixtures.bench_run import bench_output
+
 SMALL = ("--hosts", "3", "5", "--servers", "1", "--repeats", "2")
 
 
 def ran(*arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "bench/why.py", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=True,
-    )
-    return done.stdout
+    return bench_output("why", *arguments)
 
 
 def test_it_measures_a_server_that_fits_and_one_that_does_not() -> None:
