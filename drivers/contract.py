@@ -7,9 +7,10 @@ may be called again after any failure, crash included. None blocks the event loo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from proto.ids import ServerId
@@ -91,6 +92,18 @@ class DomainState:
     pid: int | None  # of the guest, while it runs
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskFile:
+    """A file with a user's data, of a guest that is off."""
+
+    name: str  # "root", "ephemeral0", "swap"
+    path: str
+    size_bytes: int
+
+
+FillFile = Callable[[Path], Awaitable[None]]  # writes a file that is there, and empty
+
+
 class ComputeDriver(Protocol):
     async def open(self) -> None:
         """Connects; finds the guests of an earlier life. Raises DriverError."""
@@ -125,6 +138,17 @@ class ComputeDriver(Protocol):
 
     async def list_domains(self) -> tuple[DomainState, ...]:
         """Every domain of ours on this host, also half-made ones (files without a domain: SHUTDOWN)."""
+        ...
+
+    async def disks(self, server_id: ServerId) -> tuple[DiskFile, ...]:
+        """What its user's data is in, by name, to be brought to another host. The guest must be off: one that
+        runs is an error."""
+        ...
+
+    async def take_disk(self, spec: DomainSpec, name: str, fill: FillFile) -> None:
+        """The disk of that name is there, brought from another host: `fill` writes a fresh file, which gets
+        its name once it is whole; the root disk is then an overlay on this host's `spec.root`. One that is
+        there already is left alone, and `fill` is not asked. What `fill` raises comes through."""
         ...
 
     async def pinned(self) -> Mapping[ServerId, Pins]:

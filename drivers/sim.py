@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from drivers.contract import Capabilities, DomainSpec, DomainState, Pins, Power
+from drivers.contract import Capabilities, DiskFile, DomainSpec, DomainState, FillFile, Pins, Power
 from proto.errors import DriverError
 from proto.ids import ServerId, is_uuid
 
@@ -198,7 +198,48 @@ class SimDriver:
             if is_uuid(name) and self._read(ServerId(name)) is not None:
                 self._end(ServerId(name), Power.SHUTDOWN)
 
+    async def disks(self, server_id: ServerId) -> tuple[DiskFile, ...]:
+        with self._lock_of(server_id) as lock:
+            async with lock:
+                domain = self._read(server_id)
+                if domain is not None and domain.power is not Power.SHUTDOWN:
+                    raise DriverError(f"server {server_id} is not off: its disks change")
+                path = self._where(server_id) / "root.disk"
+                if not path.exists():
+                    raise DriverError(f"server {server_id} has no disk here")
+                return (DiskFile(name="root", path=str(path), size_bytes=path.stat().st_size),)
+
+    async def take_disk(self, spec: DomainSpec, name: str, fill: FillFile) -> None:
+        if name != "root":
+            raise DriverError(f"a simulated guest has no disk {name[:20]!r}")
+        with self._lock_of(spec.server_id) as lock:
+            async with lock:
+                where = self._where(spec.server_id)
+                target = where / "root.disk"
+                if target.exists():
+                    return
+                fresh = target.with_name(f"{target.name}{_TEMPORARY}{secrets.token_hex(4)}")
+                with _as_driver_error(where):
+                    where.mkdir(exist_ok=True)
+                    fresh.touch()
+                try:
+                    await fill(fresh)
+                    self._rebase(fresh, spec)
+                    with _as_driver_error(target):
+                        os.replace(fresh, target)
+                finally:
+                    fresh.unlink(missing_ok=True)
+
     # -- steps
+
+    @staticmethod
+    def _rebase(disk: Path, spec: DomainSpec) -> None:
+        """What the guest wrote stays; what it is built on is this host's file."""
+        try:
+            held = json.loads(disk.read_bytes())
+            disk.write_text(json.dumps({**held, "backing": spec.root.base_path}))
+        except (OSError, ValueError, TypeError) as error:
+            raise DriverError(f"{disk.name} is not a simulated disk") from error
 
     async def _run(self, spec: DomainSpec) -> DomainState:
         domain = self._read(spec.server_id)

@@ -167,6 +167,7 @@ class ControlSide:
             clock=node.clock,
             build_deadline_ms=config.compute.build_deadline_s * 1000,
             action_deadline_ms=config.compute.action_deadline_s * 1000,
+            move_deadline_ms=config.compute.move_deadline_s * 1000,
             default_zone=config.node.zone,
             region=config.api.region,
             image_bytes_max=config.api.image_bytes_max,

@@ -198,6 +198,9 @@ class ComputeSection:
     reserved_memory_mb: int = _doc("Memory kept for the host itself.", 512)
     build_deadline_s: int = _doc("A server must leave BUILD within this time, or it ends in ERROR.", 600)
     action_deadline_s: int = _doc("Start, stop, reboot and delete must end within this time.", 180)
+    move_deadline_s: int = _doc(
+        "A server on its way to another host, disks and all, must have arrived within this time.", 3_600
+    )
     stop_grace_s: int = _doc("How long a guest has to power off by itself before it is forced.", 60)
     provider_config_location: str = _doc(
         "Directory of provider.yaml files: what else this host has to give (CUSTOM_ classes, traits). "
@@ -440,7 +443,7 @@ def _check(config: Config) -> None:
         value = getattr(config.compute, key)
         need(0.1 <= value <= 1_000, f"compute.{key}: {value} must be between 0.1 and 1000")
     _check_cpu_sets(config.compute)
-    for key in ("build_deadline_s", "action_deadline_s"):
+    for key in ("build_deadline_s", "action_deadline_s", "move_deadline_s"):
         value = getattr(config.compute, key)
         need(1 <= value <= 86_400, f"compute.{key}: {value} must be between 1 and 86400 seconds")
     for key in ("build_concurrency", "stop_grace_s", "reserved_memory_mb", "sim_build_ms"):

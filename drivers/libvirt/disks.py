@@ -74,7 +74,7 @@ async def ensure_files(where: ServerDirectory, spec: DomainSpec) -> None:
     """Makes what `spec` asks for and is missing. Raises DriverError, also for a lost disk of a guest that
     has booted before."""
     await asyncio.to_thread(check_disks, where, spec)
-    await asyncio.to_thread(_make_directory, where)
+    await asyncio.to_thread(make_directory, where)
     if not where.root.exists():
         await _make_overlay(where, spec)
     if spec.ephemeral_gb > 0 and not where.ephemeral.exists():
@@ -121,7 +121,7 @@ def server_directories(owner: Path) -> tuple[ServerId, ...]:
 
 def supports_direct_io(directory: Path) -> bool:
     """Whether QEMU's cache mode "none" works there: tmpfs, for one, has no O_DIRECT."""
-    probe = _temporary(directory / "direct-io")
+    probe = temporary(directory / "direct-io")
     try:
         os.close(os.open(probe, os.O_CREAT | os.O_WRONLY | os.O_DIRECT, 0o600))
     except OSError:
@@ -165,12 +165,12 @@ async def _make_overlay(where: ServerDirectory, spec: DomainSpec) -> None:
     if not os.path.isabs(base.base_path) or not os.path.isfile(base.base_path):
         raise DriverError(f"root disk: no base image {base.base_path}")
     await _check_base(base)
-    fresh = _temporary(where.root)
+    fresh = temporary(where.root)
     argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", base.base_format, "-b", base.base_path]
     size = [str(base.size_gb * GIB)] if base.size_gb > 0 else []
     try:
         await run_tool([*argv, str(fresh), *size])
-        await asyncio.to_thread(_publish, fresh, where.root)
+        await asyncio.to_thread(publish, fresh, where.root)
     finally:
         fresh.unlink(missing_ok=True)
 
@@ -200,20 +200,20 @@ async def _check_base(base: RootDisk) -> None:
 
 
 async def _make_raw(target: Path, size_bytes: int, formatter: tuple[str, ...]) -> None:
-    fresh = _temporary(target)
+    fresh = temporary(target)
     try:
         with fresh.open("xb") as file:
             os.fchmod(file.fileno(), 0o600)
             file.truncate(size_bytes)
         await run_tool([*formatter, str(fresh)])
-        await asyncio.to_thread(_publish, fresh, target)
+        await asyncio.to_thread(publish, fresh, target)
     except OSError as error:
         raise DriverError(f"cannot write {target}: {error.strerror}") from error
     finally:
         fresh.unlink(missing_ok=True)
 
 
-def _make_directory(where: ServerDirectory) -> None:
+def make_directory(where: ServerDirectory) -> None:
     """With what earlier lives left half-written removed."""
     try:
         where.path.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -226,18 +226,18 @@ def _make_directory(where: ServerDirectory) -> None:
 
 
 def _write_whole(target: Path, data: bytes) -> None:
-    fresh = _temporary(target)
+    fresh = temporary(target)
     try:
         fresh.write_bytes(data)
         os.chmod(fresh, 0o600)
-        _publish(fresh, target)
+        publish(fresh, target)
     except OSError as error:
         raise DriverError(f"cannot write {target}: {error.strerror}") from error
     finally:
         fresh.unlink(missing_ok=True)
 
 
-def _publish(fresh: Path, target: Path) -> None:
+def publish(fresh: Path, target: Path) -> None:
     """Link, not rename: should the file be there by now, it is never replaced."""
     descriptor = os.open(fresh, os.O_RDONLY)
     try:
@@ -252,5 +252,5 @@ def _publish(fresh: Path, target: Path) -> None:
         raise DriverError(f"cannot make {target}: {error.strerror}") from error
 
 
-def _temporary(target: Path) -> Path:
+def temporary(target: Path) -> Path:
     return target.with_name(f"{target.name}{_TEMPORARY}{secrets.token_hex(6)}")

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from drivers.contract import Capabilities, DomainSpec, DomainState, Pins, Power
+from drivers.contract import Capabilities, DiskFile, DomainSpec, DomainState, FillFile, Pins, Power
 from drivers.libvirt import console
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.cpu_traits import traits_of_this_machine
@@ -27,6 +27,7 @@ from drivers.libvirt.disks import (
     server_directories,
     supports_direct_io,
 )
+from drivers.libvirt.disks_taken import disk_files, take_disk
 from drivers.libvirt.domain_xml import HostTraits, domain_name, domain_xml, pins_of
 from drivers.libvirt.host_cpus import has_sibling_threads
 from drivers.libvirt.kvm import KvmVerdict, probe_kvm
@@ -136,6 +137,19 @@ class LibvirtDriver:
             DomainState(server_id=server_id, power=power, pid=pids.get(domain_name(server_id)))
             for server_id, power in sorted(states.items())
         )
+
+    async def disks(self, server_id: ServerId) -> tuple[DiskFile, ...]:
+        with self._lock_of(server_id) as lock:
+            async with lock:
+                power = await self._connection.power(domain_name(server_id))
+                if power is not None and power is not Power.SHUTDOWN:
+                    raise DriverError(f"server {server_id} is not off: its disks change")
+                return await asyncio.to_thread(disk_files, self._where(server_id))
+
+    async def take_disk(self, spec: DomainSpec, name: str, fill: FillFile) -> None:
+        with self._lock_of(spec.server_id) as lock:
+            async with lock:
+                await take_disk(self._where(spec.server_id), spec, name, fill)
 
     async def pinned(self) -> Mapping[ServerId, Pins]:
         found = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drivers.contract import ComputeDriver, DomainState
+from drivers.contract import ComputeDriver, DomainState, Power
 from fabric.compute.build_server import ServerBuilder, step
 from fabric.compute.network_keeper import NetworkKeeper
 from fabric.compute.notes import Notes
@@ -38,12 +38,18 @@ class ServerActs:
     async def start(self, assigned: AssignedServer) -> DomainState:
         return await self._builder.start(assigned)
 
-    async def stop(self, assigned: AssignedServer) -> DomainState:
+    async def stop(self, server_id: ServerId) -> DomainState:
         async with step("stop"):
             return await unbroken(
-                self._driver.ensure_stopped(assigned.server.server_id, grace_ms=self._stop_grace_ms),
+                self._driver.ensure_stopped(server_id, grace_ms=self._stop_grace_ms),
                 grace_s=self._cancel_grace_s,
             )
+
+    async def leave(self, assigned: AssignedServer, domain: DomainState | None) -> DomainState:
+        """Off, if it was not. One that has no domain has nothing to be stopped."""
+        if domain is None:
+            return DomainState(server_id=assigned.server.server_id, power=Power.SHUTDOWN, pid=None)
+        return await self.stop(assigned.server.server_id)
 
     async def reboot(self, assigned: AssignedServer, domain: DomainState | None) -> DomainState:
         """Once for each generation: it is noted on disk when it is done. Killed between doing and noting,

@@ -49,6 +49,7 @@ class Assignments:
         self.server_ids: frozenset[ServerId] = frozenset()
         self.security_groups: tuple[SecurityGroup, ...] = ()
         self.group_addresses: Mapping[str, tuple[str, ...]] = {}
+        self.parked: Mapping[ServerId, NodeId] = {}  # kept for a move, by the host that it went to
         self.is_enabled = True
         self.disabled_reason = ""
 
@@ -120,6 +121,7 @@ class Assignments:
         }
         self.security_groups = page.security_groups
         self.group_addresses = page.group_addresses
+        self.parked = {each.server_id: each.to_host_id for each in page.parked}
         self.is_enabled = page.is_enabled
         self.disabled_reason = page.disabled_reason
         self._since = page.applied_index

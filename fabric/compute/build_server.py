@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from drivers.contract import ComputeDriver, DomainSpec, DomainState, Power
+from fabric.compute.carry import DiskCarrier
 from fabric.compute.domain_spec import domain_spec
 from fabric.compute.errors import BuildGivenUpError, ImageError, StepFailedError
 from fabric.compute.image_cache import ImageCache, base_format
@@ -22,6 +23,7 @@ from fabric.compute.notes import BootFiles, Notes
 from fabric.compute.pin_keeper import PinKeeper
 from fabric.compute.unbroken import unbroken
 from fabric.core.servers.model import AssignedServer
+from fabric.core.servers.states import Desired
 from netplug.contract import PluggedPort
 from proto.errors import FabricError, HypervisorAwayError
 from proto.ids import ServerId
@@ -59,8 +61,11 @@ class ServerBuilder:
         self._boot_slots = boot_slots
         self._given_up: set[ServerId] | None = None  # None: not read yet
 
-    async def build(self, assigned: AssignedServer, domain: DomainState | None) -> DomainState:
-        """The first boot. On failure nothing of the server is left (see StepFailedError.step)."""
+    async def build(
+        self, assigned: AssignedServer, domain: DomainState | None, *, carrier: DiskCarrier | None = None
+    ) -> DomainState:
+        """The first boot here. On failure nothing of the server is left (see StepFailedError.step). With a
+        `carrier` it comes from another host, which keeps its disks, and is started only if it is to run."""
         server_id = assigned.server.server_id
         await self._need_not_given_up(assigned)
         async with AsyncExitStack() as undo:
@@ -70,13 +75,16 @@ class ServerBuilder:
                     await self._plug(assigned)  # built already: the report got lost, not the guest
                     undo.pop_all()
                     return domain
-                boot = await self._boot_files(assigned)
+                boot = await self._boot_files(assigned, carrier)
                 drive = await self._config_drive(assigned)
                 undo.callback(self._pins.release, server_id)
                 undo.push_async_callback(self._network.unplug, server_id)
                 spec = await self._spec(assigned, boot, drive)
                 undo.push_async_callback(self._driver.ensure_absent, server_id)
-                state = await self._run(spec)
+                if carrier is not None:
+                    async with step("disks"):
+                        await carrier.bring(assigned, spec)
+                state = await self._run(spec) if _is_to_run(assigned, carrier) else _off(server_id)
             except StepFailedError as error:
                 is_undone = await self._undo(undo.pop_all(), assigned)
                 if is_undone and not isinstance(error.cause, HypervisorAwayError):  # that one is waited for
@@ -136,12 +144,14 @@ class ServerBuilder:
             cpu_set=self._pins.cpu_set,
         )
 
-    async def _boot_files(self, assigned: AssignedServer) -> BootFiles:
+    async def _boot_files(self, assigned: AssignedServer, carrier: DiskCarrier | None = None) -> BootFiles:
         """What the guest was made from while that is there, else what its image is now."""
         async with step("images"):
             noted = (await self._notes.read(assigned.server.server_id)).boot
             if noted is not None and await asyncio.to_thread(_all_present, noted):
                 return noted
+            if assigned.image is None and carrier is not None:
+                return await carrier.base(assigned)
             if assigned.image is None:
                 raise ImageError(f"image {assigned.server.image_id} does not exist any more")
             sources = (assigned.image, assigned.kernel, assigned.ramdisk)
@@ -210,6 +220,15 @@ async def step(name: str) -> AsyncIterator[None]:
         yield
     except (FabricError, OSError, ValueError) as error:
         raise StepFailedError(name, error) from error
+
+
+def _is_to_run(assigned: AssignedServer, carrier: DiskCarrier | None) -> bool:
+    return carrier is None or assigned.server.desired is Desired.RUNNING
+
+
+def _off(server_id: ServerId) -> DomainState:
+    """Its files are here; a domain is made of them when it is started."""
+    return DomainState(server_id=server_id, power=Power.SHUTDOWN, pid=None)
 
 
 def _all_present(boot: BootFiles) -> bool:

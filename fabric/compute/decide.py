@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from drivers.contract import DomainState, Power
+from fabric.core.moves.model import MoveOfServer
 from fabric.core.servers.model import Server
 from fabric.core.servers.states import Desired, PowerState, TaskState, VmState
 
@@ -18,6 +19,9 @@ class Work(StrEnum):
     REMOVE = "remove"  # the user deleted it: take it down and say so
     DISCARD = "discard"  # nothing of it should be here: take it down
     REPORT = "report"  # the guest moved by itself
+    LEAVE = "leave"  # it goes to another host: off, and its disks stay as they are
+    ARRIVE = "arrive"  # it comes from another host, with its disks
+    PARK = "park"  # it went to another host: off, whatever its row says there
 
 
 _WORK_OF: dict[TaskState, Work] = {
@@ -26,6 +30,9 @@ _WORK_OF: dict[TaskState, Work] = {
     TaskState.POWERING_OFF: Work.STOP,
     TaskState.REBOOTING: Work.REBOOT,
     TaskState.REBOOTING_HARD: Work.REBOOT,
+    TaskState.RESIZE_MIGRATING: Work.LEAVE,
+    TaskState.RESIZE_FINISH: Work.ARRIVE,
+    TaskState.REBUILD_SPAWNING: Work.BUILD,
 }
 
 _POWER_STATE: dict[Power, PowerState] = {
@@ -37,7 +44,12 @@ _POWER_STATE: dict[Power, PowerState] = {
 
 
 def decide(
-    server: Server, domain: DomainState | None, *, done_generation: int = 0, failed_generation: int = 0
+    server: Server,
+    domain: DomainState | None,
+    *,
+    move: MoveOfServer | None = None,
+    done_generation: int = 0,
+    failed_generation: int = 0,
 ) -> Work:
     """`done_generation` is the newest action generation whose work this process has ended, well or
     badly; its row may not show that yet. `failed_generation` is the newest that ended badly: the fault
@@ -54,7 +66,11 @@ def decide(
         return Work.DISCARD
     if server.task_state is None:
         return Work.NONE if power_change(server, domain) is None else Work.REPORT
-    return Work.NONE if is_done else _WORK_OF.get(server.task_state, Work.NONE)
+    if is_done:
+        return Work.NONE
+    if server.task_state is TaskState.RESIZE_REVERTING and move is not None:
+        return Work.START if server.host_id == move.source_host_id else Work.LEAVE
+    return _WORK_OF.get(server.task_state, Work.NONE)
 
 
 def is_written_off(server: Server) -> bool:

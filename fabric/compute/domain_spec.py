@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from drivers.contract import DomainSpec, Nic, Pins, RootDisk
 from fabric.compute.notes import BootFiles
 from fabric.core.servers.model import AssignedServer
+from fabric.core.servers.states import TaskState
 from netplug.contract import PluggedPort
 
 MTU_DEFAULT = 1500
@@ -46,5 +47,5 @@ def domain_spec(
         image_properties=dict(assigned.image_properties),
         pins=pins,
         cpu_set=cpu_set,
-        has_booted=server.launched_ms is not None,
+        has_booted=server.launched_ms is not None and server.task_state is not TaskState.REBUILD_SPAWNING,
     )

@@ -16,7 +16,9 @@ from fabric.compute.act import ServerActs
 from fabric.compute.assignments import Assignments
 from fabric.compute.build_server import ServerBuilder
 from fabric.compute.capacity import Allocation, HostIdentity, Registrar, host_register, live_capacity
+from fabric.compute.carry import DiskCarrier
 from fabric.compute.cpu_monitor import CpuMonitor
+from fabric.compute.disk_service import DiskService
 from fabric.compute.image_cache import Fetch, ImageCache
 from fabric.compute.metadata.facts import GuestFacts, random_seed
 from fabric.compute.metadata.service import MetadataService
@@ -94,6 +96,7 @@ class HostSide:
         self._config = config or HostSideConfig()
         self._may_ask = may_ask
         self._driver = driver
+        self._rpc = rpc
         self._plug = plug
         self._identity = identity
         directory.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -131,6 +134,7 @@ class HostSide:
         self._closing = asyncio.Event()
         self._ended = asyncio.Event()
         self._ended.set()
+        DiskService(rpc, self._assignments, driver, self._notes)
         rpc.serve(NUDGE, self._serve_nudge)
         rpc.serve(CONSOLE_LOG, self._serve_console_log)
         rpc.serve(CACHE_IMAGES, self._serve_cache_images)
@@ -163,6 +167,7 @@ class HostSide:
             driver=self._driver,
             network=self._network,
             builder=builder,
+            carrier=DiskCarrier(self._rpc, self._driver, self._images),
             acts=acts,
             reporter=Reporter(state, self._identity.node_id, config.report),
             clock=clock,

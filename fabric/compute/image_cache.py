@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import hashlib
 import logging
 import os
 import re
@@ -88,6 +89,29 @@ class ImageCache:
         self._use(source)
         return str(path)
 
+    async def take(self, sha256: str, fill: Callable[[Path], Awaitable[None]]) -> str:
+        """The path of those bytes; where they are not here, `fill` writes them into a fresh file. Raises
+        ImageError when it wrote others; what `fill` raises comes through."""
+        if _SHA256.fullmatch(sha256) is None:
+            raise ImageError(f"{sha256[:64]!r} is no content address")
+        path = self._directory / sha256
+        if not await asyncio.to_thread(_touch, path):
+            fresh = path.with_name(f".{sha256}-{secrets.token_hex(6)}")
+            try:
+                await asyncio.to_thread(_make_empty, fresh)
+                await fill(fresh)
+                if await asyncio.to_thread(_sha256_of, fresh) != sha256:
+                    raise ImageError(f"other bytes came than those of {sha256}")
+                async with self._links:
+                    await asyncio.to_thread(_link, fresh, path)
+            except OSError as error:
+                raise ImageError(f"image {sha256} could not be kept: {error.strerror}") from error
+            finally:
+                await asyncio.to_thread(fresh.unlink, missing_ok=True)
+        self._held.pop(sha256, None)
+        self._held[sha256] = None
+        return str(path)
+
     def _use(self, source: ImageSource) -> None:
         self._held.pop(source.sha256, None)
         self._held[source.sha256] = None
@@ -115,6 +139,16 @@ class ImageCache:
         for name in dropped:
             self._held.pop(name, None)
         return len(dropped)
+
+
+def _make_empty(path: Path) -> None:
+    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    path.touch(mode=0o644, exist_ok=False)
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _touch(path: Path) -> bool:

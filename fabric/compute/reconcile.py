@@ -16,10 +16,11 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from drivers.contract import ComputeDriver, DomainState
+from drivers.contract import ComputeDriver, DomainState, Power
 from fabric.compute.act import ServerActs
 from fabric.compute.assignments import Assignments
 from fabric.compute.build_server import ServerBuilder
+from fabric.compute.carry import DiskCarrier
 from fabric.compute.decide import Work, decide, is_written_off, power_state_of
 from fabric.compute.errors import StaleAssignmentsError, StepFailedError
 from fabric.compute.network_keeper import NetworkKeeper
@@ -69,6 +70,7 @@ class Reconciler:
         driver: ComputeDriver,
         network: NetworkKeeper,
         builder: ServerBuilder,
+        carrier: DiskCarrier,
         acts: ServerActs,
         reporter: Reporter,
         clock: Clock,
@@ -78,6 +80,7 @@ class Reconciler:
         self._driver = driver
         self._network = network
         self._builder = builder
+        self._carrier = carrier
         self._acts = acts
         self._reporter = reporter
         self._clock = clock
@@ -146,6 +149,8 @@ class Reconciler:
                 self._plan_due.set()
                 for server_id, assigned in self._assignments.servers.items():
                     self._dispatch(group, server_id, assigned)
+                for server_id in self._running_though_parked():
+                    self._start(group, server_id, None, Work.PARK, 0)
                 if is_fresh:
                     for server_id in self._unknown():
                         self._start(group, server_id, None, Work.DISCARD, 0)
@@ -230,6 +235,7 @@ class Reconciler:
         work = decide(
             server,
             domain,
+            move=assigned.move,
             done_generation=self._done.get(server_id, 0),
             failed_generation=self._failed.get(server_id, 0),
         )
@@ -275,7 +281,10 @@ class Reconciler:
             fields["request_id"] = assigned.server.request_id
         log.debug("work begins", extra=fields)
         try:
-            if assigned is None or worker.work is Work.DISCARD:
+            if worker.work is Work.PARK:
+                await self._park(server_id)
+                log.warning("stopped a guest that has gone to another host", extra=fields)
+            elif assigned is None or worker.work is Work.DISCARD:
                 await self._take_down(server_id)
                 log.warning("discarded what should not be here", extra=fields)
             elif worker.work is Work.REMOVE:
@@ -316,7 +325,7 @@ class Reconciler:
                     "error": str(error.cause),
                 },
             )
-            if worker.work is Work.BUILD:
+            if worker.work in (Work.BUILD, Work.ARRIVE):
                 self._builds.failed(self._clock.monotonic_ms())
                 self._domains.pop(server.server_id, None)
             self._touch(server.server_id)
@@ -330,7 +339,7 @@ class Reconciler:
                 left_nothing=error.left_nothing,
             )
             return
-        if worker.work is Work.BUILD:
+        if worker.work in (Work.BUILD, Work.ARRIVE):
             self._builds.succeeded()
         self._domains[server.server_id] = state
         self._touch(server.server_id)
@@ -339,13 +348,17 @@ class Reconciler:
 
     async def _perform(self, assigned: AssignedServer, work: Work) -> DomainState:
         server_id = assigned.server.server_id
-        if work is Work.STOP:
+        if work in (Work.STOP, Work.LEAVE):
             async with self._act_slots:
-                return await self._acts.stop(assigned)
+                if work is Work.STOP:
+                    return await self._acts.stop(server_id)
+                return await self._acts.leave(assigned, self._domains.get(server_id))
         async with self._prepare_slots:
             domain = self._domains.get(server_id)
             if work is Work.BUILD:
                 return await self._builder.build(assigned, domain)
+            if work is Work.ARRIVE:
+                return await self._builder.build(assigned, domain, carrier=self._carrier)
             if work is Work.START:
                 return await self._acts.start(assigned)
             assert work is Work.REBOOT, work
@@ -355,6 +368,11 @@ class Reconciler:
         async with self._act_slots:
             await self._acts.take_down(server_id)
         self._domains.pop(server_id, None)
+        self._touch(server_id)
+
+    async def _park(self, server_id: ServerId) -> None:
+        async with self._act_slots:
+            self._domains[server_id] = await self._acts.stop(server_id)
         self._touch(server_id)
 
     def _touch(self, server_id: ServerId) -> None:
@@ -370,7 +388,14 @@ class Reconciler:
     def _unknown(self) -> list[ServerId]:
         """Guests of ours that no row assigns to this host. Asked only right after a successful pull."""
         assert self._assignments.is_complete
-        return [server_id for server_id in self._domains if server_id not in self._assignments.server_ids]
+        known = self._assignments.server_ids | self._assignments.parked.keys()
+        return [server_id for server_id in self._domains if server_id not in known]
+
+    def _running_though_parked(self) -> list[ServerId]:
+        """Guests whose rows have another host by now, and which must not be there twice."""
+        off = (None, Power.SHUTDOWN)
+        domains, parked = self._domains, self._assignments.parked
+        return [each for each in parked if (domains[each].power if each in domains else None) not in off]
 
     def _forget_gone(self) -> None:
         """Keeps the books as long as the servers, no longer."""

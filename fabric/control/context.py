@@ -52,6 +52,7 @@ class Cloud:
     clock: Clock
     build_deadline_ms: int = 600_000
     action_deadline_ms: int = 180_000
+    move_deadline_ms: int = 3_600_000  # disks cross meanwhile
     default_zone: str = "nova"
     region: str = "RegionOne"
     wait_applied: WaitApplied | None = None  # None: the rows are never behind

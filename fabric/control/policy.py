@@ -61,6 +61,9 @@ RULES: Mapping[str, Role] = {
     "compute:servers:list_all_projects": _ADMIN,
     "compute:servers:action": _WRITE,
     "compute:servers:create_forced_host": _ADMIN,
+    "compute:servers:migrate": _ADMIN,
+    "compute:servers:evacuate": _ADMIN,
+    "compute:migrations:list": _ADMIN,
     "compute:servers:create_requested_destination": _ADMIN,
     **_crud("compute:keypairs", _READ, _READ),  # a user's own, whatever the project
     **_crud("compute:flavors", _READ, _ADMIN),

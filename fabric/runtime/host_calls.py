@@ -12,6 +12,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fabric.core.networks.queries import GetPort
 from fabric.core.servers.model import ImageSource
@@ -135,6 +136,11 @@ class HostNudger:
 
     def _on_applied(self, entry: AppliedEntry) -> None:
         command = entry.command
+        moving: Any = entry.applied.result.get("hosts", ())  # both ends of a server's move
+        self._hosts.update(moving)
+        if moving:
+            self._host_of.pop(_server_of(command), None)
+            self._wake.set()
         if isinstance(command, ServerPlace):
             self._remember(command.server_id, command.host_id)
             self._hosts.add(command.host_id)
@@ -210,6 +216,11 @@ class HostNudger:
             self._in_flight.discard(host_id)
             if self._hosts:
                 self._wake.set()
+
+
+def _server_of(command: Command) -> ServerId:
+    server_id: ServerId = getattr(command, "server_id", ServerId(""))
+    return server_id
 
 
 def _concerns_all(command: Command) -> bool:

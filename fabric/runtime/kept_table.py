@@ -98,6 +98,7 @@ class KeptTable:
         self._are_aggregates_stale |= what.are_aggregates
         if what.host_id is not None:
             self._news.hosts.add(what.host_id)
+        self._news.hosts.update(what.others)
         if what.holders_of is not None:
             self._news.images.add(what.holders_of)
             if len(self._news.images) > IMAGES_MAX:  # nobody has looked for long

@@ -1,4 +1,5 @@
-"""The scheduler role: unplaced servers in, `ServerPlace` or `ServerUnplaceable` out.
+"""The scheduler role: servers that wait for a host in, `ServerPlace` or `ServerUnplaceable` out. Servers that
+are to leave their host go the same road, and get `MovePlace` or `MoveUnplaceable`.
 
 Level-triggered: each round reads what is unplaced from applied state, so a lost wake-up, a lost answer
 or a new holder of the role loses nothing. A round places its whole batch before the next reads, so
@@ -14,7 +15,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fabric.core.placement.choose import Choice, choose, claim, made_ready
 from fabric.core.placement.host_table import HostTable
@@ -29,7 +30,9 @@ from fabric.runtime.clock import Clock
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.hard_state import AppliedEntry, HardState, derive_request_id
 from fabric.runtime.kept_table import KeptTable
+from fabric.runtime.level_watch import levels_of
 from proto.commands import Command
+from proto.commands.moves import MoveBegin, MovePlace, MoveUnplaceable
 from proto.commands.servers import ServerCreate, ServerPlace, ServerUnplaceable
 from proto.ids import Fence, new_uuid
 
@@ -128,6 +131,7 @@ class SchedulerLoop:
             await self._table.keep_up(failures)
             return result
         result.is_full = len(requests) >= self._batch
+        requests = self._to_able_hosts(requests)
         table, is_new = await self._table.look(requests, failures)
         in_vain = await self._decide(requests, table, fence, result, is_last_word=is_new)
         if in_vain:
@@ -144,6 +148,17 @@ class SchedulerLoop:
             },
         )
         return result
+
+    def _to_able_hosts(self, requests: tuple[PlacementRequest, ...]) -> tuple[PlacementRequest, ...]:
+        """A server never moves to a host whose program is from before moves: it would not fetch the disks."""
+        if not any(request.move_id for request in requests):
+            return requests
+        members = self._fleet.members()
+        old = frozenset(each.record.node_id for each in members if not levels_of(each).can(MovePlace.LEVEL))
+        return tuple(
+            replace(each, ignored_hosts=each.ignored_hosts | old) if each.move_id else each
+            for each in requests
+        )
 
     async def _decide(
         self,
@@ -212,10 +227,10 @@ class SchedulerLoop:
                     )
                     return
                 break
-        if isinstance(command, ServerPlace):
+        if isinstance(command, ServerPlace | MovePlace):
             result.placed += 1
             log.debug("server placed", extra={**fields, "host": command.host_id})
-        elif isinstance(command, ServerUnplaceable):
+        elif isinstance(command, ServerUnplaceable | MoveUnplaceable):
             result.unplaceable += 1
             log.warning("no valid host", extra={**fields, "reason": command.message})
 
@@ -236,21 +251,43 @@ class SchedulerLoop:
 
     def _on_applied(self, entry: AppliedEntry) -> None:
         self._failures.note(entry, self._clock.monotonic_ms())
-        if entry.command.KIND.startswith(ServerCreate.KIND) or entry.applied.result.get("unplaced"):
+        command = entry.command
+        is_new = command.KIND.startswith(ServerCreate.KIND) or isinstance(command, MoveBegin)
+        if is_new or entry.applied.result.get("unplaced"):
             self._wake.set()
 
 
 def _places(request: PlacementRequest, choice: Choice, fence: Fence) -> list[Command]:
     """Where it is to go; and where else, should it turn out that it cannot."""
+    hosts = (choice.host_id, *choice.alternates)
+    server_id, generation = request.server_id, request.generation
+    if request.move_id:
+        return [
+            MovePlace(
+                move_id=request.move_id,
+                server_id=server_id,
+                host_id=host_id,
+                fence=fence,
+                read_generation=generation,
+            )
+            for host_id in hosts
+        ]
     return [
-        ServerPlace(
-            server_id=request.server_id, host_id=host_id, fence=fence, read_generation=request.generation
-        )
-        for host_id in (choice.host_id, *choice.alternates)
+        ServerPlace(server_id=server_id, host_id=host_id, fence=fence, read_generation=generation)
+        for host_id in hosts
     ]
 
 
 def _unplaceable(request: PlacementRequest, why: NoHost, fence: Fence) -> Command:
+    if request.move_id:
+        return MoveUnplaceable(
+            move_id=request.move_id,
+            server_id=request.server_id,
+            fence=fence,
+            read_generation=request.generation,
+            message=why.message,
+            details=why.details,
+        )
     return ServerUnplaceable(
         server_id=request.server_id,
         fence=fence,

@@ -14,13 +14,14 @@ from sqlalchemy import ColumnElement, func, literal_column, or_
 
 from fabric.core.providers.claims import added, beyond_numbers, claims_before_level_2, claims_of
 from fabric.core.servers.model import FlavorSnapshot
-from fabric.store.tables import level2, servers
+from fabric.store.tables import level2, level3, servers
 from proto.ids import FlavorId
 
 MB_PER_GB = 1_024
 
 _S = servers.c
 SIZES = (_S.vcpus, _S.memory_mb, _S.root_gb, _S.ephemeral_gb, _S.swap_mb, _S.extra_specs)
+HELD_SIZES = tuple(level3.moves.c[column.name] for column in SIZES)  # by a move's other end
 
 # `says_otherwise`, for a database. Written out and not bound: a partial index serves only who says its very
 # words (`r0002_placement.py`). More servers than need be are fine, none may be missed.

@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Table, TableClause, Text, column, insert, sel
 from fabric.store import tables as t
 from fabric.store.row_digest import RowDigest
 from fabric.store.shared_incarnation import INCARNATION
-from fabric.store.tables import level2
 from fabric.store.tables.base import JsonText
+from fabric.store.tables.by_level import ADDED
 from proto.codec import Plain
 
 FETCH_ROWS = 500
@@ -25,8 +25,9 @@ Row = list[Plain]
 def carried_tables(level: int) -> tuple[Table, ...]:
     """Of rows at that level, in the order in which they are written and hashed: by name."""
     found = [each for each in t.metadata.sorted_tables if each is not t.position]
-    if level >= level2.LEVEL:
-        found += level2.level2_metadata.sorted_tables
+    for since, metadata in ADDED.items():
+        if level >= since:
+            found += metadata.sorted_tables
     return tuple(sorted(found, key=lambda each: each.name))
 
 

@@ -32,7 +32,7 @@ from fabric.store.rows_file import Header, RowsReader, TableBegins
 from fabric.store.schema import FIRST_LEVEL, SCHEMA_VERSION, create_schema
 from fabric.store.shared_incarnation import write_shared_incarnation
 from fabric.store.sqlite import DATABASE, opened_writer
-from fabric.store.tables import level2
+from fabric.store.tables.by_level import ADDED
 from proto.ids import LogIndex, NodeId, Term
 
 BATCH_ROWS = 500
@@ -192,7 +192,7 @@ def _need_empty(connection: Connection) -> None:
     found = set(sqlalchemy.inspect(connection).get_table_names())
     if not found:
         return
-    ours = (t.metadata, t.shared_metadata, level2.level2_metadata)
+    ours = (t.metadata, t.shared_metadata, *ADDED.values())
     if t.position.name in found and t.fabric.name in found:
         fabric = connection.execute(select(t.fabric.c.fabric_id)).first()
         if fabric is not None:

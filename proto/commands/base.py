@@ -34,6 +34,7 @@ DOMAINS = (
     "identity",
     "limits",
     "log",
+    "moves",
     "networks",
     "nodes",
     "providers",

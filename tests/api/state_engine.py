@@ -15,7 +15,7 @@ from fabric.store import tables as t
 from fabric.store.engine import Engine
 from fabric.store.lone_voter import lone_voter
 from fabric.store.postgres import PostgresState
-from fabric.store.tables import level2
+from fabric.store.tables.by_level import ADDED
 from tests.fixtures.newest_level import raise_to_newest
 
 server_url = ""  # set for a run over PostgreSQL
@@ -40,7 +40,7 @@ def _engine(directory: Path) -> Engine:
     if not is_over_postgres():
         return lone_voter(directory / "state", clock=SystemClock())
     engine = sqlalchemy.create_engine(server_url)
-    for metadata in (t.metadata, t.shared_metadata, level2.level2_metadata):
+    for metadata in (t.metadata, t.shared_metadata, *ADDED.values()):
         metadata.drop_all(engine)
     engine.dispose()
     return PostgresState(server_url)

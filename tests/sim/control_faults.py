@@ -65,6 +65,7 @@ class Faults:
         self._world.tell(f"{host.name} {'loses power' if lose_power else 'is killed'}")
         if lose_power:
             host.driver().host_loses_power()
+            host.is_off = True
         self._world.believe_later(host, MemberState.HOST_DOWN if lose_power else MemberState.AGENT_DOWN, 1.5)
         await asyncio.sleep(rng.choice((0.1, 1.0, 5.0, 20.0)) * rng.random())
         await self._world.start(host)

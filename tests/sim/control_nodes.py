@@ -199,6 +199,7 @@ class Host(SimNode):
         self.supplement = Supplement()
         self.processors = HostProcessors()
         self._seed = seed
+        self.is_off = False  # the machine has no power, and so no guest
         self.side: HostSide | None = None
 
     def driver(self) -> SimDriver:
@@ -217,6 +218,7 @@ class Host(SimNode):
         return FakeNetPlug(self.directory / "plug")
 
     async def start(self, conductor: NodeId) -> None:
+        self.is_off = False
         rpc = await self._boot()
         assert self.process is not None
         self.process.start(self._serve(rpc, conductor))

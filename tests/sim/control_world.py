@@ -183,7 +183,7 @@ class ControlWorld:
         return [wish.command.server_id for wish in creates if wish.is_accepted]
 
     async def _create(self, rng: Random) -> None:
-        server_id = ServerId(_uuid(rng))
+        server_id = ServerId(drawn_uuid(rng))
         self._servers.append(server_id)
         name = f"s{len(self._servers)}"
         ports = tuple(self._port(rng) for _ in range(rng.randint(1, 2)))
@@ -205,7 +205,7 @@ class ControlWorld:
 
     def _port(self, rng: Random) -> PortSpec:
         address = f"10.0.0.{rng.randint(10, 9 + ADDRESSES)}"
-        port_id = PortId(_uuid(rng))
+        port_id = PortId(drawn_uuid(rng))
         return PortSpec(
             port_id=port_id,
             network_id=rows.NETWORK,
@@ -344,5 +344,5 @@ def is_moving(view: ServerView) -> bool:
     return server.task_state is not None or server.vm_state is VmState.BUILDING
 
 
-def _uuid(rng: Random) -> str:
+def drawn_uuid(rng: Random) -> str:
     return str(uuid.UUID(int=rng.getrandbits(128), version=4))

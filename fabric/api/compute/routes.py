@@ -12,6 +12,7 @@ from fabric.api.compute.handlers import (
     hypervisors,
     keypairs,
     legacy,
+    moves,
     quotas,
     server_actions,
     server_create,
@@ -25,6 +26,7 @@ from fabric.api.compute.schemas import admin
 from fabric.api.compute.schemas import aggregates as aggregate_schemas
 from fabric.api.compute.schemas import flavors as flavor_schemas
 from fabric.api.compute.schemas import keypairs as keypair_schemas
+from fabric.api.compute.schemas import moves as move_schemas
 from fabric.api.compute.schemas import server_actions as action_schemas
 from fabric.api.compute.schemas import server_groups as group_schemas
 from fabric.api.compute.schemas import servers as server_schemas
@@ -145,6 +147,7 @@ _GROUPINGS: tuple[Route, ...] = (
     Route("POST", _GROUPS, server_groups.create, body=group_schemas.CREATE),
     Route("GET", _GROUP, server_groups.show),
     Route("DELETE", _GROUP, server_groups.delete),
+    Route("GET", f"{_ROOT}/os-migrations", moves.index, query=move_schemas.QUERY),
     Route("GET", _AGGREGATES, aggregates.index),
     Route("POST", _AGGREGATES, aggregates.create, body=aggregate_schemas.CREATE),
     Route("GET", _AGGREGATE, aggregates.show),

@@ -98,6 +98,7 @@ def parse_search(request: web.Request) -> Search:
     who = caller(request)
     query = _allowed(request, who)
     project_id = _project(query, who)
+    since_ms, before_ms = changes_between(query)
     base = ServerFilter(
         project_id=project_id,
         name_regex=_pattern(query, "name") or _pattern(query, "display_name"),
@@ -113,14 +114,13 @@ def parse_search(request: web.Request) -> Search:
         task_state=query.get("task_state"),
         reservation_id=query.get("reservation_id"),
         description=query.get("description") or query.get("display_description"),
-        changed_since_ms=_moment(query, "changes-since"),
-        changed_before_ms=_moment(query, "changes-before"),
+        changed_since_ms=since_ms,
+        changed_before_ms=before_ms,
         tags_all=_words(query, "tags"),
         locked=_boolean(query, "locked"),
     )
     if query.get("uuid"):
         base = replace(base, server_ids=(ServerId(query["uuid"]),))
-    _check_times(base)
     return Search(base, tuple(_leftovers(query)), _asks_for_deleted(query, who))
 
 
@@ -246,7 +246,9 @@ def _moment(query: MultiMapping[str], name: str) -> int | None:
         ) from error
 
 
-def _check_times(wanted: ServerFilter) -> None:
-    since, before = wanted.changed_since_ms, wanted.changed_before_ms
+def changes_between(query: MultiMapping[str]) -> tuple[int | None, int | None]:
+    """changes-since and changes-before, in ms of the epoch. Raises: ApiError 400."""
+    since, before = _moment(query, "changes-since"), _moment(query, "changes-before")
     if since is not None and before is not None and before < since:
         raise ApiError(400, "The value of changes-since must be less than or equal to changes-before.")
+    return since, before

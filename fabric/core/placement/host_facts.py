@@ -80,6 +80,11 @@ class HostFacts:
         used = {name: amount - resources.get(name, 0) for name, amount in self.used.items()}
         return replace(self, used=used, servers=self.servers - 1, io_ops=self.io_ops - is_building)
 
+    def without_held(self, resources: Mapping[str, int]) -> HostFacts:
+        """As if what the other end of a move holds here was not held."""
+        used = {name: amount - resources.get(name, 0) for name, amount in self.used.items()}
+        return replace(self, used=used)
+
 
 def used_by(usage: HostUsage) -> dict[str, int]:
     """By resource class."""

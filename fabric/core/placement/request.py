@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fabric.core.moves.model import Move
 from fabric.core.placement.resources import ResourceRequest, resource_request
 from fabric.core.server_groups.model import GroupPolicy
 from fabric.core.servers.model import FlavorSnapshot, Server
@@ -38,6 +39,8 @@ class PlacementRequest:
     hints: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     group: GroupWish | None = None
     ignored_hosts: frozenset[NodeId] = frozenset()  # tried already, or the one it moves away from
+    move_id: str = ""  # of the move that waits for a host; "": the server has no host yet
+    moves_from: NodeId | None = None
     failures: tuple[tuple[str, str], ...] = ()  # (host's name, what it said) of builds that failed, in order
     generation: int = 0  # of the server's row when it was read
     request_id: RequestId = NO_REQUEST  # of the action that asks
@@ -67,8 +70,12 @@ def request_of(
     group: GroupWish | None = None,
     ignored_hosts: frozenset[NodeId] = frozenset(),
     failures: tuple[tuple[str, str], ...] = (),
+    move: Move | None = None,
 ) -> PlacementRequest:
-    """Of a server's row, and of what stands beside it."""
+    """Of a server's row, and of what stands beside it. One that moves goes anywhere but where it is; the host
+    that its create may have asked for does not bind it."""
+    if move is not None:
+        ignored_hosts |= {move.source_host_id}
     return PlacementRequest(
         server_id=server.server_id,
         project_id=server.project_id,
@@ -77,10 +84,12 @@ def request_of(
         image_sha256=image_sha256,
         image_properties=image_properties or {},
         zone=server.zone_wanted,
-        host_name=server.host_wanted,
+        host_name=server.host_wanted if move is None else move.host_wanted,
         hints=hints or {},
         group=group,
         ignored_hosts=ignored_hosts,
+        move_id="" if move is None else move.move_id,
+        moves_from=None if move is None else move.source_host_id,
         failures=failures,
         generation=server.generation,
         request_id=server.request_id,

@@ -7,7 +7,7 @@ a table that is wrong. `tests/property/test_kept_table.py` holds each kind again
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fabric.core.queries import AppliedEntry
@@ -18,6 +18,7 @@ from proto.commands import (
     identity,
     limits,
     log,
+    moves,
     networks,
     nodes,
     providers,
@@ -33,6 +34,7 @@ class Touched:
     """Hosts whose facts, as rows give them, may be others now."""
 
     host_id: NodeId | None = None
+    others: tuple[NodeId, ...] = ()  # where something is held for a server that moves
     holders_of: ImageId | None = None  # hosts that held this image
     is_all: bool = False  # any host; aggregates, too
     are_aggregates: bool = False
@@ -127,6 +129,21 @@ def _host_of_result(entry: AppliedEntry) -> Touched:
     return NOTHING if host_id is None else Touched(host_id=host_id)
 
 
+def _hosts_of_result(entry: AppliedEntry) -> Touched:
+    found: Any = entry.applied.result.get("hosts")
+    return ALL if found is None else Touched(others=tuple(found))
+
+
+def _with_others(known: Callable[[AppliedEntry], Touched]) -> Callable[[AppliedEntry], Touched]:
+    """And the hosts at the other end of a move, if the command ended or furthered one."""
+
+    def found(entry: AppliedEntry) -> Touched:
+        others: Any = entry.applied.result.get("hosts", ())
+        return replace(known(entry), others=tuple(others)) if others else known(entry)
+
+    return found
+
+
 def _host_of_aggregate(entry: AppliedEntry) -> Touched:
     """With the aggregate, its zone may have changed."""
     command: Any = entry.command
@@ -151,10 +168,15 @@ def _holders(entry: AppliedEntry) -> Touched:
 _TOUCHED: dict[str, Callable[[AppliedEntry], Touched]] = {
     **{kind.KIND: lambda entry: NOTHING for kind in _NO_HOST},
     servers.ServerPlace.KIND: _host_of_command,
-    servers.ServerObserved.KIND: _host_of_command,
+    servers.ServerObserved.KIND: _with_others(_host_of_command),
     servers.ServerRemoved.KIND: _host_of_command,
-    servers.ServerAct.KIND: _host_of_result,
-    servers.ServerExpire.KIND: _host_of_result,
+    servers.ServerAct.KIND: _with_others(_host_of_result),
+    servers.ServerExpire.KIND: _with_others(_host_of_result),
+    moves.MoveBegin.KIND: _hosts_of_result,
+    moves.MovePlace.KIND: _hosts_of_result,
+    moves.MoveUnplaceable.KIND: _hosts_of_result,
+    moves.MoveConfirm.KIND: _hosts_of_result,
+    moves.MoveRevert.KIND: _hosts_of_result,
     nodes.HostRegister.KIND: _host_of_command,
     nodes.HostUpdate.KIND: _host_of_command,
     nodes.NodeRemove.KIND: _removed_host,

@@ -13,6 +13,7 @@ Amounts = Mapping[str, int]  # resource class -> amount, in the class's unit
 
 INCOMPLETE_ID = "00000000-0000-0000-0000-000000000000"  # whose allocation it is, where nobody said
 INSTANCE = "INSTANCE"  # the consumer type of servers; Nova's word
+MIGRATION = "MIGRATION"  # and of what the other end of a move holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

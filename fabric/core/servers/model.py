@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fabric.core.moves.model import MoveOfServer, ParkedServer
 from fabric.core.networks.model import Port, SecurityGroup, Subnet
 from fabric.core.servers.states import Desired, PowerState, TaskState, VmState
 from proto.ids import FlavorId, ImageId, NodeId, ProjectId, RequestId, ServerGroupId, ServerId, UserId
@@ -119,6 +120,7 @@ class AssignedServer:
     kernel: ImageSource | None = None  # image property kernel_id
     ramdisk: ImageSource | None = None  # image property ramdisk_id
     kernel_args: str = ""  # image property os_command_line
+    move: MoveOfServer | None = None  # one that is not over
     image_properties: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -136,5 +138,6 @@ class HostAssignments:
     next_since: int
     security_groups: tuple[SecurityGroup, ...]  # those that ports of this host name, with rules
     group_addresses: Mapping[str, tuple[str, ...]]  # group id -> addresses, for groups that rules name
+    parked: tuple[ParkedServer, ...] = ()  # always complete; none of them is in `server_ids`
     is_enabled: bool = True  # False: the host is drained, and takes no new servers
     disabled_reason: str = ""  # why, as the operator said

@@ -15,6 +15,7 @@ class VmState(StrEnum):
     ACTIVE = "active"
     STOPPED = "stopped"
     ERROR = "error"
+    RESIZED = "resized"  # moved, and its user has yet to confirm or take back
 
 
 class TaskState(StrEnum):
@@ -27,6 +28,12 @@ class TaskState(StrEnum):
     REBOOTING = "rebooting"
     REBOOTING_HARD = "rebooting_hard"
     DELETING = "deleting"
+    RESIZE_PREP = "resize_prep"  # a cold move: looks for a host,
+    RESIZE_MIGRATING = "resize_migrating"  # is stopped where it is,
+    RESIZE_FINISH = "resize_finish"  # is brought over to the other host
+    RESIZE_REVERTING = "resize_reverting"
+    REBUILDING = "rebuilding"  # evacuated: looks for a host,
+    REBUILD_SPAWNING = "rebuild_spawning"  # and is built there
 
 
 class Desired(StrEnum):
@@ -62,9 +69,10 @@ class Verb(StrEnum):
 
 LEGAL: Mapping[VmState, frozenset[VmState]] = {  # the only way a server may move; deleted = row gone
     VmState.BUILDING: frozenset({VmState.ACTIVE, VmState.ERROR}),
-    VmState.ACTIVE: frozenset({VmState.STOPPED, VmState.ERROR}),
-    VmState.STOPPED: frozenset({VmState.ACTIVE, VmState.ERROR}),
-    VmState.ERROR: frozenset({VmState.ACTIVE, VmState.STOPPED}),
+    VmState.ACTIVE: frozenset({VmState.STOPPED, VmState.ERROR, VmState.RESIZED}),
+    VmState.STOPPED: frozenset({VmState.ACTIVE, VmState.ERROR, VmState.RESIZED}),
+    VmState.ERROR: frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.RESIZED}),
+    VmState.RESIZED: frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.ERROR}),
 }
 
 ALLOWED: Mapping[Verb, frozenset[VmState]] = {  # vm_states in which a user may ask for it
@@ -92,17 +100,29 @@ DESIRED_OF: Mapping[Verb, Desired] = {
 }
 
 
+_STATUS_OF_TASK: Mapping[TaskState, str] = {  # which show, whatever the vm_state
+    TaskState.REBOOTING: "REBOOT",
+    TaskState.REBOOTING_HARD: "HARD_REBOOT",
+    TaskState.RESIZE_PREP: "RESIZE",
+    TaskState.RESIZE_MIGRATING: "RESIZE",
+    TaskState.RESIZE_FINISH: "RESIZE",
+    TaskState.RESIZE_REVERTING: "REVERT_RESIZE",
+    TaskState.REBUILDING: "REBUILD",
+    TaskState.REBUILD_SPAWNING: "REBUILD",
+}
+_OF_ERRORS_TOO = frozenset({TaskState.REBUILDING, TaskState.REBUILD_SPAWNING, TaskState.RESIZE_REVERTING})
+
+
 def api_status(vm_state: VmState, task_state: TaskState | None) -> str:
     """The `status` users see. Source: Nova's API guide, "Server concepts"."""
-    if vm_state is VmState.ERROR and task_state is not TaskState.DELETING:
+    if vm_state is VmState.ERROR and task_state not in _OF_ERRORS_TOO:
         return "ERROR"
-    if task_state is TaskState.REBOOTING:
-        return "REBOOT"
-    if task_state is TaskState.REBOOTING_HARD:
-        return "HARD_REBOOT"
+    if task_state is not None and task_state in _STATUS_OF_TASK:
+        return _STATUS_OF_TASK[task_state]
     return {
         VmState.BUILDING: "BUILD",
         VmState.ACTIVE: "ACTIVE",
         VmState.STOPPED: "SHUTOFF",
         VmState.ERROR: "ERROR",
+        VmState.RESIZED: "VERIFY_RESIZE",
     }[vm_state]

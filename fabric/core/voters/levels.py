@@ -36,7 +36,7 @@ class Levels:
 
 
 BEFORE_LEVELS = Levels()  # of a node that says nothing: there was one level when nobody spoke of them
-THIS_PROGRAM = Levels(1, 2)  # raised with the first command or revision of a level: see store/program.py
+THIS_PROGRAM = Levels(1, 3)  # raised with the first command or revision of a level: see store/program.py
 
 
 def parse_levels(text: str) -> Levels:

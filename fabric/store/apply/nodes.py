@@ -7,6 +7,7 @@ from sqlalchemy import delete, insert, select, update
 from fabric.store import tables as t
 from fabric.store.apply.aggregates import leave_aggregates
 from fabric.store.apply.context import ApplyContext, Result, reject, single
+from fabric.store.apply.held import held_on
 from fabric.store.apply.host_offers import forget_host
 from fabric.store.apply.lookups import need_host
 from fabric.store.apply.numbers import next_number
@@ -170,7 +171,7 @@ def remove_node(context: ApplyContext, command: NodeRemove) -> Result:
     """Rejected `in_use` while servers are on it: their rows would point nowhere."""
     row = context.row(single(select(t.nodes).where(t.nodes.c.node_id == command.node_id)))
     on_it = select(t.servers.c.server_id).where(t.servers.c.host_id == command.node_id)
-    if context.exists(single(on_it.limit(1))):
+    if context.exists(single(on_it.limit(1))) or held_on(context, command.node_id):
         reject("in_use", f"Node {command.node_id} still has servers. Delete or move them first.")
     if row is None:
         reject("not_found", f"Node {command.node_id} could not be found.")

@@ -10,6 +10,7 @@ from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
 from fabric.core.providers.claims import added
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, reject, single
+from fabric.store.apply.held import with_held
 from fabric.store.apply.inventories import inventory_of
 from fabric.store.claims import MB_PER_GB, SAY_OTHERWISE, SIZES, beyond_sums, claims_at, flavor_of, sums
 from fabric.store.prepared import AnyRow, kept, prepared
@@ -47,7 +48,7 @@ def need_room(context: ApplyContext, host: AnyRow, server: AnyRow) -> None:
 
 def _short(context: ApplyContext, host: AnyRow, server: AnyRow) -> list[str]:
     wanted = claims_at(context.level)(flavor_of(server))
-    used = _used(context, host)
+    used = with_held(context, host.host_id, _used(context, host), except_server=server.server_id)
     own = _capacities(host)
     machine = {VCPU: host.vcpus, MEMORY_MB: host.memory_mb}
     short = []
@@ -63,7 +64,7 @@ def _short(context: ApplyContext, host: AnyRow, server: AnyRow) -> list[str]:
     return short
 
 
-def _used(context: ApplyContext, host: AnyRow) -> Mapping[str, int]:
+def _used(context: ApplyContext, host: AnyRow) -> dict[str, int]:
     row = context.row(_SUMS, {"host_id": host.host_id})
     assert row is not None
     used = {name: int(row[place] or 0) for place, name in enumerate((VCPU, MEMORY_MB, DISK_GB))}

@@ -7,6 +7,7 @@ from sqlalchemy import bindparam, case, delete, func, insert, select
 from fabric.core.server_groups.model import GroupPolicy
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, Result, reject, single
+from fabric.store.apply.held import held_on
 from fabric.store.apply.lookups import need_project
 from fabric.store.apply.quota import (
     UNLIMITED,
@@ -33,14 +34,14 @@ _GROUP_OF = prepared(
         .where(_M.server_id == bindparam("server_id"))
     )
 )
-_PLACED = prepared(  # members that have a host, and those of them on this one
+_PLACED = prepared(  # other members that have a host, and those of them on this one
     single(
         select(
             func.count(_S.host_id),
             func.count(case((_S.host_id == bindparam("host_id"), _S.server_id))),
         )
         .select_from(level2.server_group_members.join(t.servers, _S.server_id == _M.server_id))
-        .where(_M.group_id == bindparam("group_id"))
+        .where(_M.group_id == bindparam("group_id"), _M.server_id != bindparam("server_id"))
     )
 )
 
@@ -130,9 +131,10 @@ def need_policy(context: ApplyContext, server_id: str, host: AnyRow) -> None:
         return
     if group.policy not in (GroupPolicy.AFFINITY.value, GroupPolicy.ANTI_AFFINITY.value):
         return
-    counted = context.row(_PLACED, {"host_id": host.host_id, "group_id": group.group_id})
+    asked = {"host_id": host.host_id, "group_id": group.group_id, "server_id": server_id}
+    counted = context.row(_PLACED, asked)
     assert counted is not None
-    placed, here = int(counted[0]), int(counted[1])
+    placed, here = int(counted[0]), int(counted[1]) + _on_their_way(context, server_id, host, group.group_id)
     if group.policy == GroupPolicy.ANTI_AFFINITY.value:
         most = group.max_server_per_host or DEFAULT_MAX_SERVER_PER_HOST
         if here >= most:
@@ -147,3 +149,13 @@ def need_policy(context: ApplyContext, server_id: str, host: AnyRow) -> None:
             f"Affinity server group policy was violated: compute host {host.name} has none of the {placed} "
             f"placed servers of group {group.group_id}.",
         )
+
+
+def _on_their_way(context: ApplyContext, server_id: str, host: AnyRow, group_id: str) -> int:
+    """Other members of the group that are about to come to this host, or may come back to it."""
+    count = 0
+    for row in held_on(context, host.host_id):
+        if row.server_id != server_id:
+            group = context.row(_GROUP_OF, {"server_id": row.server_id})
+            count += group is not None and group.group_id == group_id
+    return count

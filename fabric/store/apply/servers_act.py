@@ -7,9 +7,9 @@ from sqlalchemy import bindparam, select
 from fabric.core.servers.states import ALLOWED, DESIRED_OF, TASK_OF, TaskState, Verb, VmState
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, Result, reject, single
-from fabric.store.apply.host_zone import zone_of
 from fabric.store.apply.lookups import need_host, need_server
-from fabric.store.apply.ports import BUILD, ports_of_server, write_port
+from fabric.store.apply.move_rows import move_ports, open_move
+from fabric.store.apply.move_steps import end_move_of, expired_move
 from fabric.store.apply.registry import handles
 from fabric.store.apply.room import need_room
 from fabric.store.apply.server_groups import need_policy
@@ -25,13 +25,11 @@ _GRANT = kept(single(select(t.role_grants.c.fence).where(t.role_grants.c.role ==
 
 @handles(ServerPlace, lambda command: command.server_id)
 def place_server(context: ApplyContext, command: ServerPlace) -> Result:
-    _need_fence(context, command.fence)
+    need_fence(context, command.fence)
     row = need_server(context, command.server_id)
     _need_unplaced(row, command.read_generation)
     host = need_host(context, command.host_id)
-    if not host.enabled or host.forced_down:
-        state = "forced down" if host.forced_down else "disabled"
-        reject("host_disabled", f"Compute host {host.name} is {state}.")
+    need_usable(host)
     need_room(context, host, row)
     need_policy(context, row.server_id, host)
     generation = int(row.generation) + 1
@@ -44,15 +42,13 @@ def place_server(context: ApplyContext, command: ServerPlace) -> Result:
             "action_generation": generation,
         },
     )
-    owner = f"compute:{zone_of(context, host)}"
-    for port in ports_of_server(context, row.server_id):
-        write_port(context, port, host_id=command.host_id, status=BUILD, device_owner=owner)
+    move_ports(context, row.server_id, host.host_id)
     return {"generation": generation}
 
 
 @handles(ServerUnplaceable, lambda command: command.server_id)
 def fail_placement(context: ApplyContext, command: ServerUnplaceable) -> Result:
-    _need_fence(context, command.fence)
+    need_fence(context, command.fence)
     row = need_server(context, command.server_id)
     _need_unplaced(row, command.read_generation)
     failed = {"vm_state": VmState.ERROR.value, "task_state": None, "deadline_ms": None}
@@ -62,7 +58,8 @@ def fail_placement(context: ApplyContext, command: ServerUnplaceable) -> Result:
 
 @handles(ServerAct, lambda command: command.server_id)
 def act_on_server(context: ApplyContext, command: ServerAct) -> Result:
-    """Result: `removed` (the row is gone already), `host_id` (who has to work now, or None)."""
+    """Result: `removed` (the row is gone already), `host_id` (who has to work now, or None), `hosts` (others
+    that kept something for it)."""
     if command.verb not in [verb.value for verb in Verb]:
         reject("invalid", f"There is no action {command.verb}.")
     verb = Verb(command.verb)
@@ -73,8 +70,10 @@ def act_on_server(context: ApplyContext, command: ServerAct) -> Result:
             return {"removed": True, "host_id": None}
         if row.task_state == TaskState.DELETING.value:
             return {"removed": False, "host_id": row.host_id}
+        other = end_move_of(context, row)
     else:
-        _need_allowed(row, verb)
+        other = None
+        _need_allowed(context, row, verb)
     generation = int(row.generation) + 1
     write_server(
         context,
@@ -87,10 +86,11 @@ def act_on_server(context: ApplyContext, command: ServerAct) -> Result:
             "action_generation": generation,
         },
     )
-    return {"removed": False, "host_id": row.host_id, "generation": generation}
+    done = {"removed": False, "host_id": row.host_id, "generation": generation}
+    return done if other is None else {**done, "hosts": [other]}
 
 
-def _need_allowed(row: AnyRow, verb: Verb) -> None:
+def _need_allowed(context: ApplyContext, row: AnyRow, verb: Verb) -> None:
     spoken = _SPOKEN.get(verb, verb.value)
     if VmState(row.vm_state) not in ALLOWED[verb]:
         reject(
@@ -109,6 +109,12 @@ def _need_allowed(row: AnyRow, verb: Verb) -> None:
             "bad_state",
             f"Cannot '{spoken}' instance {row.server_id}: its deletion failed half-way. Delete it again.",
         )
+    if open_move(context, row) is not None:
+        reject(
+            "bad_state",
+            f"Cannot '{spoken}' instance {row.server_id}: its move failed half-way. Take it back first "
+            "(`revertResize`).",
+        )
 
 
 @handles(ServerExpire, lambda command: command.server_id)
@@ -121,12 +127,23 @@ def expire_server(context: ApplyContext, command: ServerExpire) -> Result:
     if row.task_state == TaskState.DELETING.value:
         remove_server(context, row.server_id)
         return {"removed": True, "host_id": row.host_id}
+    moved = expired_move(context, row, command.reason)
+    if moved is not None:
+        write_server(context, row, moved)
+        hosts = sorted({row.host_id, moved.get("host_id", row.host_id)})
+        return {"removed": False, "host_id": row.host_id, "hosts": hosts}
     failed = {"vm_state": VmState.ERROR.value, "task_state": None, "deadline_ms": None}
     write_server(context, row, {**failed, **fault(context, command.reason)})
     return {"removed": False, "host_id": row.host_id}
 
 
-def _need_fence(context: ApplyContext, fence: int) -> None:
+def need_usable(host: AnyRow) -> None:
+    if not host.enabled or host.forced_down:
+        state = "forced down" if host.forced_down else "disabled"
+        reject("host_disabled", f"Compute host {host.name} is {state}.")
+
+
+def need_fence(context: ApplyContext, fence: int) -> None:
     grant = context.row(_GRANT, {"role": SCHEDULER})
     if grant is not None and fence < grant.fence:
         reject("fenced", f"A newer scheduler holds the role (fence {grant.fence}, not {fence}).")

@@ -8,6 +8,7 @@ from fabric.core.servers.states import Desired, PowerState, VmState
 from fabric.store.apply.context import ApplyContext, Result, reject
 from fabric.store.apply.failed_builds import forget_failed_builds, to_be_tried_elsewhere
 from fabric.store.apply.lookups import need_server
+from fabric.store.apply.move_steps import step_of_move
 from fabric.store.apply.registry import handles
 from fabric.store.apply.server_rows import NO_FAULT, fault, remove_server, set_port_status, write_server
 from fabric.store.prepared import AnyRow
@@ -56,6 +57,9 @@ def _work_ended(
     context: ApplyContext, command: ServerObserved, row: AnyRow, power: PowerState
 ) -> dict[str, Any]:
     """The work the host was given is done, or failed. Also told again later, after a restart."""
+    moved = step_of_move(context, command, row, power)
+    if moved is not None:
+        return moved
     if command.fault_message is not None:
         elsewhere = None
         if command.left_nothing:
@@ -121,5 +125,8 @@ def _write_changes(context: ApplyContext, row: AnyRow, power: PowerState, values
         write_server(context, row, changes)
     vm_state = wanted.get("vm_state", row.vm_state)
     set_port_status(context, row.server_id, running=power in RUNS)
-    is_unplaced = "host_id" in changes
-    return {"changed": bool(changes), "vm_state": vm_state, **({"unplaced": True} if is_unplaced else {})}
+    result = {"changed": bool(changes), "vm_state": vm_state}
+    if "host_id" not in changes:
+        return result
+    to = changes["host_id"]
+    return {**result, "unplaced": True} if to is None else {**result, "hosts": [to]}

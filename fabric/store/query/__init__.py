@@ -7,6 +7,7 @@ from fabric.store.query import (  # noqa: F401  # importing them fills the regis
     identity,
     images,
     limits,
+    moves,
     networks,
     nodes,
     placement,

@@ -10,12 +10,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, bindparam, select
 
 from fabric.core.images.model import ImageStatus
+from fabric.core.moves.model import MOVING_TASKS
 from fabric.core.networks.model import SecurityGroup, Subnet
 from fabric.core.servers.model import AssignedServer, HostAssignments, ImageSource, NetworkForHost, Server
 from fabric.core.servers.queries import GetAssignments
+from fabric.core.servers.states import VmState
 from fabric.store import tables as t
 from fabric.store.query.among import among, rows_among
 from fabric.store.query.level import level_of
+from fabric.store.query.moves import open_moves, parked_on, told_to_host
 from fabric.store.query.networks import groups_of, networks_among, ports_of_servers, subnets_of_networks
 from fabric.store.query.registry import answers
 from fabric.store.query.servers import rows_of_servers, server_of
@@ -89,6 +92,7 @@ def get_assignments(connection: Connection, query: GetAssignments) -> HostAssign
         next_since=kept[-1].changed_index if more and kept else applied,
         security_groups=groups,
         group_addresses=_addresses_of(connection, groups),
+        parked=parked_on(connection, query.host_id),
         is_enabled=registered is None or registered.enabled is not False,
         disabled_reason="" if registered is None else registered.disabled_reason or "",
     )
@@ -120,6 +124,7 @@ def _assigned(connection: Connection, rows: Sequence[Row[Any]]) -> list[Assigned
     ports = ports_of_servers(connection, [server.server_id for server in servers])
     networks = _networks(connection, {port.network_id for listed in ports.values() for port in listed})
     images = _Images(connection, servers)
+    moves = open_moves(connection, [server.server_id for server in servers if _may_move(server)])
     return [
         AssignedServer(
             server=server,
@@ -130,9 +135,14 @@ def _assigned(connection: Connection, rows: Sequence[Row[Any]]) -> list[Assigned
             ramdisk=images.source(images.property_of(server.image_id, _IMAGE_RAMDISK)),
             kernel_args=images.property_of(server.image_id, _IMAGE_ARGS) or "",
             image_properties=images.properties(server.image_id),
+            move=told_to_host(moves[server.server_id]) if server.server_id in moves else None,
         )
         for server in servers
     ]
+
+
+def _may_move(server: Server) -> bool:
+    return server.task_state in MOVING_TASKS or server.vm_state in (VmState.RESIZED, VmState.ERROR)
 
 
 def _networks(connection: Connection, network_ids: Iterable[str]) -> dict[str, NetworkForHost]:

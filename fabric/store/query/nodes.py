@@ -20,9 +20,11 @@ from fabric.core.nodes.queries import (
     ListVoterWishes,
 )
 from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
+from fabric.core.providers.claims import added
 from fabric.store import tables as t
 from fabric.store.claims import MB_PER_GB, SAY_OTHERWISE, SIZES, beyond_sums, sums
 from fabric.store.query.among import among, rows_or_all
+from fabric.store.query.held import held_by_host
 from fabric.store.query.host_zone import zone_at
 from fabric.store.query.level import level_of
 from fabric.store.query.registry import answers
@@ -118,12 +120,14 @@ def list_hosts(connection: Connection, query: ListHosts) -> tuple[HostUsage, ...
     special: dict[NodeId, list[Row[Any]]] = {}
     for row in rows_or_all(connection, _OTHERWISE, _OTHERWISE_AMONG, ids):
         special.setdefault(row.host_id, []).append(row)
+    held = held_by_host(connection, level)
     found = []
     for row in rows:
         host = Host(**dict(zip(_NAMES, row, strict=True)))  # `_mapping` takes three times as long
         servers, *numbers = claimed.get(host.host_id, _NONE)
         vcpus, memory_mb, disk_gb, swap_mb = (int(number or 0) for number in numbers)
         beyond = beyond_sums(level, special[host.host_id]) if host.host_id in special else {}
+        added(beyond, held.get(host.host_id, {}))
         found.append(
             HostUsage(
                 host=host,

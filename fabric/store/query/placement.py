@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, func, or_, select
 
 from fabric.core.aggregates.queries import ListAggregates
+from fabric.core.moves.model import MOVING_TASKS, Move
 from fabric.core.nodes.queries import ListHosts
 from fabric.core.placement.host_facts import AggregateFacts, HostFacts, Surroundings, used_by
 from fabric.core.placement.queries import (
@@ -24,17 +25,22 @@ from fabric.core.providers.tree import host_traits
 from fabric.core.server_groups.model import GroupPolicy
 from fabric.core.servers.states import TaskState, VmState
 from fabric.store import tables as t
+from fabric.store.claims import claims_at, flavor_of
 from fabric.store.query.aggregates import list_aggregates
 from fabric.store.query.among import among, rows_among, rows_or_all
+from fabric.store.query.held import held_claims
 from fabric.store.query.level import is_at, level_of
+from fabric.store.query.moves import waiting_moves
 from fabric.store.query.nodes import list_hosts
 from fabric.store.query.providers import list_host_offers
 from fabric.store.query.registry import answers
 from fabric.store.query.servers import row_of_server, rows_of_servers, server_of
-from fabric.store.tables import level2
+from fabric.store.tables import level2, level3
 from proto.ids import ImageId, NodeId, ServerId
 
 _S, _G, _M = t.servers.c, level2.server_groups.c, level2.server_group_members.c
+_MV = level3.moves.c
+NO_MOVES: Mapping[ServerId, Move] = {}
 
 _IMAGES = select(t.images.c.image_id, t.images.c.properties, t.images.c.sha256).where(
     among(t.images.c.image_id)
@@ -53,7 +59,10 @@ _FAILED = (
 )
 _BUSY = (
     select(_S.host_id, func.count().label("servers"))
-    .where(_S.host_id.is_not(None), _S.vm_state == VmState.BUILDING.value)
+    .where(
+        _S.host_id.is_not(None),
+        or_(_S.vm_state == VmState.BUILDING.value, _S.task_state.in_(sorted(MOVING_TASKS))),
+    )
     .group_by(_S.host_id)
 )
 _BUSY_AMONG = _BUSY.where(among(_S.host_id))
@@ -64,6 +73,11 @@ _PLACED_MEMBERS = (
     .select_from(level2.server_group_members.join(t.servers, _S.server_id == _M.server_id))
     .where(_S.host_id.is_not(None), among(_M.group_id))
 )
+_MOVING_MEMBERS = (
+    select(_M.group_id, _MV.held_host_id, _MV.server_id)
+    .select_from(level2.server_group_members.join(level3.moves, _MV.server_id == _M.server_id))
+    .where(_MV.held_host_id.is_not(None), among(_M.group_id))
+)
 _PLACED = select(_S.server_id, _S.host_id).where(_S.host_id.is_not(None), among(_S.server_id))
 
 
@@ -73,11 +87,21 @@ def _unplaced(level: int) -> Select[Any]:
     return rows_of_servers(level).where(*waiting).order_by(_S.created_ms, _S.server_id)
 
 
+@cache
+def _servers_among(level: int) -> Select[Any]:
+    return rows_of_servers(level).where(among(_S.server_id)).order_by(_S.created_ms, _S.server_id)
+
+
 @answers(ListPlacementRequests)
 def list_placement_requests(
     connection: Connection, query: ListPlacementRequests
 ) -> tuple[PlacementRequest, ...]:
-    return _requests(connection, connection.execute(_unplaced(level_of(connection)).limit(query.limit)).all())
+    """Those that move come first: there are few of them, and they hold up a guest that has a user."""
+    level = level_of(connection)
+    moves = {move.server_id: move for move in waiting_moves(connection, query.limit)}
+    found = list(rows_among(connection, _servers_among(level), sorted(moves)))
+    found += connection.execute(_unplaced(level).limit(query.limit - len(found))).all()
+    return _requests(connection, found, moves)
 
 
 @answers(GetPlacementRequest)
@@ -88,7 +112,9 @@ def get_placement_request(connection: Connection, query: GetPlacementRequest) ->
     return found[0] if found else None
 
 
-def _requests(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[PlacementRequest, ...]:
+def _requests(
+    connection: Connection, rows: Sequence[Row[Any]], moves: Mapping[ServerId, Move] = NO_MOVES
+) -> tuple[PlacementRequest, ...]:
     servers = [server_of(row) for row in rows]
     wanted = sorted({server.image_id for server in servers if server.image_id})
     images = list(rows_among(connection, _IMAGES, wanted))
@@ -114,6 +140,7 @@ def _requests(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[Placeme
             failures=tuple(
                 (row.name or row.host_id, row.message) for row in failed.get(server.server_id, ())
             ),
+            move=moves.get(server.server_id),
         )
         for server in servers
     )
@@ -166,17 +193,23 @@ def list_host_facts(connection: Connection, query: ListHostFacts) -> tuple[HostF
 
 
 def _without(connection: Connection, found: list[HostFacts], server_id: ServerId) -> list[HostFacts]:
-    """As if that server was nowhere."""
+    """As if that server was nowhere, and on no way anywhere."""
     row = connection.execute(row_of_server(level_of(connection)), {"id": server_id}).first()
     if row is None or row.host_id is None:
         return found
     (request,) = _requests(connection, [row])
-    return [
-        facts.without_claim(request.resources.total(), is_building=row.vm_state == VmState.BUILDING.value)
-        if facts.host.host_id == row.host_id
-        else facts
-        for facts in found
-    ]
+    is_busy = row.vm_state == VmState.BUILDING.value or row.task_state in MOVING_TASKS
+    held = [each for each in held_claims(connection, level_of(connection)) if each.server_id == server_id]
+    claims_of = claims_at(level_of(connection))
+    left = []
+    for facts in found:
+        if facts.host.host_id == row.host_id:
+            facts = facts.without_claim(request.resources.total(), is_building=is_busy)
+        for each in held:
+            if each.held_host_id == facts.host.host_id:
+                facts = facts.without_held(claims_of(flavor_of(each)))
+        left.append(facts)
+    return left
 
 
 @answers(GetSurroundings)
@@ -190,8 +223,19 @@ def get_surroundings(connection: Connection, query: GetSurroundings) -> Surround
         if row.server_id != query.except_server:
             hosts = group_hosts.setdefault(row.group_id, {})
             hosts[row.host_id] = hosts.get(row.host_id, 0) + 1
+    for row in _members_on_their_way(connection, query):
+        hosts = group_hosts.setdefault(row.group_id, {})
+        hosts[row.held_host_id] = hosts.get(row.held_host_id, 0) + 1
     aggregates = _aggregates(connection) if query.with_aggregates else ()
     return Surroundings(aggregates=aggregates, group_hosts=group_hosts, server_hosts=server_hosts)
+
+
+def _members_on_their_way(connection: Connection, query: GetSurroundings) -> list[Row[Any]]:
+    """Members that are about to come to a host, or may come back to it: they count there, too."""
+    if not query.group_ids or not is_at(connection, level3.LEVEL):
+        return []
+    found = rows_among(connection, _MOVING_MEMBERS, query.group_ids)
+    return [row for row in found if row.server_id != query.except_server]
 
 
 def _aggregates(connection: Connection) -> tuple[AggregateFacts, ...]:

@@ -12,6 +12,7 @@ from fabric.core.placement.inventory import Inventory
 from fabric.core.providers.claims import added
 from fabric.core.providers.model import (
     INSTANCE,
+    MIGRATION,
     Amounts,
     Consumer,
     HostOffer,
@@ -31,6 +32,7 @@ from fabric.core.providers.queries import (
 from fabric.store import tables as t
 from fabric.store.claims import SIZES, claims_at, flavor_of
 from fabric.store.query.among import among, rows_or_all
+from fabric.store.query.held import held_by_host, held_claims
 from fabric.store.query.level import is_at, level_of
 from fabric.store.query.registry import answers
 from fabric.store.tables import level2 as t2
@@ -89,7 +91,10 @@ def get_provider_rows(connection: Connection, query: GetProviderRows) -> Provide
     hosts = tuple(Host(**row._mapping) for row in connection.execute(_HOSTS))
     used: dict[str, dict[str, int]] = {}
     if query.with_used:
-        claims_of = claims_at(level_of(connection))
+        level = level_of(connection)
+        claims_of = claims_at(level)
+        for host_id, held in held_by_host(connection, level).items():
+            added(used.setdefault(provider_id_of(NodeId(host_id)), {}), held)
         for row in connection.execute(_CLAIMED):
             added(used.setdefault(provider_id_of(row.host_id), {}), claims_of(flavor_of(row)), row.servers)
     if not is_at(connection, t2.LEVEL):
@@ -115,9 +120,12 @@ def list_consumers(connection: Connection, query: ListConsumers) -> tuple[Consum
     conditions = _owned_by(query, t.servers.c, _S.server_id)
     if query.provider_id is not None:
         conditions.append(_S.host_id == host_id_of(query.provider_id))
-    claims_of = claims_at(level_of(connection))
+    level = level_of(connection)
+    claims_of = claims_at(level)
     rows = connection.execute(servers.where(*conditions))
     found = [_server(row, claims_of(flavor_of(row))) for row in rows]
+    held = [_move(row, claims_of(flavor_of(row))) for row in held_claims(connection, level)]
+    found += [each for each in held if _is_wanted(each, query)]
     if is_at(connection, t2.LEVEL):
         found += _outside_consumers(connection, query)
     return tuple(found)
@@ -178,6 +186,30 @@ def _server(row: Any, claims: Amounts) -> Consumer:
         is_server=True,
         allocations={provider_id_of(row.host_id): claims},
         updated_ms=row.updated_ms,
+    )
+
+
+def _move(row: Any, claims: Amounts) -> Consumer:
+    """The other end of a move under way: as in Nova, the move itself is what holds it."""
+    return Consumer(
+        consumer_id=row.move_id,
+        project_id=row.project_id,
+        user_id=row.user_id,
+        consumer_type=MIGRATION,
+        generation=row.number,
+        is_server=True,
+        allocations={provider_id_of(row.held_host_id): claims},
+        updated_ms=row.updated_ms,
+    )
+
+
+def _is_wanted(consumer: Consumer, query: ListConsumers) -> bool:
+    """Where there are so few that a database need not choose."""
+    return (
+        (not query.consumer_ids or consumer.consumer_id in query.consumer_ids)
+        and query.project_id in (None, consumer.project_id)
+        and query.user_id in (None, consumer.user_id)
+        and (query.provider_id is None or query.provider_id in consumer.allocations)
     )
 
 

@@ -21,6 +21,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fabric.store.revision import Revision
-from fabric.store.revisions import r0002_placement
+from fabric.store.revisions import r0002_placement, r0003_moves
 
-REVISIONS: Mapping[int, Revision] = {2: r0002_placement.REVISION}
+REVISIONS: Mapping[int, Revision] = {2: r0002_placement.REVISION, 3: r0003_moves.REVISION}

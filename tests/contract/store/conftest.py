@@ -12,7 +12,7 @@ from fabric.store import tables as t
 from fabric.store.engine import Engine
 from fabric.store.lone_voter import lone_voter
 from fabric.store.postgres import PostgresState
-from fabric.store.tables import level2
+from fabric.store.tables.by_level import ADDED
 from tests.fixtures.newest_level import raise_to_newest
 from tests.fixtures.postgres_cluster import postgres_cluster, why_not
 from tests.fixtures.store_world import ManualClock, StoreWorld
@@ -31,7 +31,8 @@ def postgres_url() -> Iterator[str]:
 def empty_postgres(postgres_url: str) -> str:
     engine = sqlalchemy.create_engine(postgres_url)
     t.metadata.drop_all(engine)
-    level2.level2_metadata.drop_all(engine)
+    for added in ADDED.values():
+        added.drop_all(engine)
     t.shared_metadata.drop_all(engine)
     engine.dispose()
     return postgres_url

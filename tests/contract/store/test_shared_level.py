@@ -16,7 +16,7 @@ from fabric.store import tables as t
 from fabric.store.errors import SchemaVersionError, StoreStoppedError
 from fabric.store.postgres import PostgresState
 from fabric.store.program import Program
-from fabric.store.tables import level2
+from fabric.store.tables.by_level import ADDED
 from proto.ids import RequestId
 from tests.contract.store.test_postgres import put
 from tests.fixtures.next_program import BASELINE, TWO, Paint, add_colours, next_program
@@ -31,7 +31,8 @@ def url(postgres_url: str) -> str:
     engine = sqlalchemy.create_engine(postgres_url)
     with engine.begin() as connection:
         t.metadata.drop_all(connection)
-        level2.level2_metadata.drop_all(connection)
+        for added in ADDED.values():
+            added.drop_all(connection)
         t.shared_metadata.drop_all(connection)
         connection.exec_driver_sql("DROP TABLE IF EXISTS paints")
     engine.dispose()

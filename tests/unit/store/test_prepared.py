@@ -20,7 +20,7 @@ from fabric.store.apply.rows import GroupRows
 from fabric.store.prepared import Params, Prepared, kept, prepared, tables_of
 from fabric.store.schema import create_schema
 from fabric.store.sqlite import opened_writer
-from fabric.store.tables import level2
+from fabric.store.tables.by_level import ADDED
 
 FLAVOR = {
     "flavor_id": "f",
@@ -59,7 +59,8 @@ def connection(tmp_path: Path) -> Iterator[Connection]:
     with opened_writer(tmp_path / "state.sqlite") as opened:
         with opened.begin():
             create_schema(opened)
-            level2.level2_metadata.create_all(opened)
+            for added in ADDED.values():
+                added.create_all(opened)
         with opened.begin():
             yield opened
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from fabric.api.compute.handlers import moves
 from fabric.api.compute.handlers.servers import server_id
 from fabric.api.compute.schemas import server_actions as schemas
 from fabric.api.compute.schemas.parameters import as_integer
@@ -22,10 +23,10 @@ from fabric.core.servers.states import Verb
 Action = Callable[[web.Request, dict[str, Any]], Awaitable[web.Response]]
 _CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")  # terminals and old clients choke on them
 NOT_BUILT = frozenset(  # Nova's other actions: known here, so that clients hear why
-    """addFixedIp addFloatingIp addSecurityGroup changePassword confirmResize createBackup createImage
-    evacuate injectNetworkInfo migrate os-getRDPConsole os-getSPICEConsole os-getSerialConsole
+    """addFixedIp addFloatingIp addSecurityGroup changePassword createBackup createImage
+    injectNetworkInfo os-getRDPConsole os-getSPICEConsole os-getSerialConsole
     os-getVNCConsole os-migrateLive os-resetNetwork os-resetState pause rebuild removeFixedIp
-    removeFloatingIp removeSecurityGroup rescue resetNetwork resize restore resume revertResize shelve
+    removeFloatingIp removeSecurityGroup rescue resetNetwork resize restore resume shelve
     shelveOffload suspend trigger_crash_dump unpause unrescue unshelve""".split()
 )
 
@@ -102,6 +103,7 @@ async def _console_output(request: web.Request, document: dict[str, Any]) -> web
 
 
 ACTIONS: Mapping[str, Action] = {
+    **moves.ACTIONS,
     "os-start": _start,
     "os-stop": _stop,
     "reboot": _reboot,

@@ -30,7 +30,7 @@ QUOTA_CLASS_UPDATE = tuple((version, _class_body(version)) for version in (v(1),
 _PARAMETER = multi({"type": "string", "maxLength": 255})
 
 
-def _query(*names: str, strict: bool = False) -> dict[str, Any]:
+def query(*names: str, strict: bool = False) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": dict.fromkeys(names, _PARAMETER),
@@ -38,18 +38,18 @@ def _query(*names: str, strict: bool = False) -> dict[str, Any]:
     }
 
 
-USER_QUERY = ((v(1), _query("user_id")), (v(75), _query("user_id", strict=True)))
+USER_QUERY = ((v(1), query("user_id")), (v(75), query("user_id", strict=True)))
 LIMITS_QUERY = (
-    (v(1), _query("tenant_id", "reserved")),
-    (v(75), _query("tenant_id", "reserved", strict=True)),
+    (v(1), query("tenant_id", "reserved")),
+    (v(75), query("tenant_id", "reserved", strict=True)),
 )
-SERVICES_QUERY = ((v(1), _query("host", "binary")), (v(75), _query("host", "binary", strict=True)))
+SERVICES_QUERY = ((v(1), query("host", "binary")), (v(75), query("host", "binary", strict=True)))
 HYPERVISORS_QUERY = (
-    (v(1), _query()),
-    (v(33), _query("limit", "marker")),
-    (v(53), _query("limit", "marker", "hypervisor_hostname_pattern", "with_servers", strict=True)),
+    (v(1), query()),
+    (v(33), query("limit", "marker")),
+    (v(53), query("limit", "marker", "hypervisor_hostname_pattern", "with_servers", strict=True)),
 )
-HYPERVISOR_QUERY = ((v(1), _query()), (v(53), _query("with_servers", strict=True)))
+HYPERVISOR_QUERY = ((v(1), query()), (v(53), query("with_servers", strict=True)))
 
 
 def _flat(properties: dict[str, Any], *required: str) -> dict[str, Any]:

@@ -10,16 +10,16 @@ from fabric.api.validation import Schema
 ACTION: Schema = {"type": "object", "maxProperties": 16}  # any; the action's own schema follows
 
 
-def _bare(name: str) -> dict[str, Any]:
+def bare(name: str) -> dict[str, Any]:
     """`{name: null}`; clients also send {} or "" there, and Nova takes anything."""
     return {"type": "object", "properties": {name: {}}, "required": [name], "additionalProperties": False}
 
 
-START = _bare("os-start")
-STOP = _bare("os-stop")
-FORCE_DELETE = _bare("forceDelete")
-LOCK = _bare("lock")
-UNLOCK = _bare("unlock")
+START = bare("os-start")
+STOP = bare("os-stop")
+FORCE_DELETE = bare("forceDelete")
+LOCK = bare("lock")
+UNLOCK = bare("unlock")
 LOCK_73: Schema = {
     "type": "object",
     "properties": {

@@ -3,7 +3,7 @@ not. The soft policies are weighers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -23,13 +23,12 @@ class ServerGroupAffinityFilter:
         return (
             request.group is not None
             and request.group.policy is GroupPolicy.AFFINITY
-            and bool(table.group_counts.get(request.group.group_id))
+            and bool(_others(request, table))
         )
 
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
-        assert request.group is not None
         passing: Mask = np.zeros(len(table), dtype=np.bool_)
-        for place in table.group_counts[request.group.group_id]:
+        for place in _others(request, table):
             passing[place] = True
         return passing
 
@@ -82,6 +81,16 @@ class ServerGroupAntiAffinityFilter:
             ),
         )
         yield _soft(request, GroupPolicy.SOFT_ANTI_AFFINITY)
+
+
+def _others(request: PlacementRequest, table: HostTable) -> Mapping[int, int]:
+    """How many other members are where. One that moves is itself counted where it is."""
+    assert request.group is not None
+    counts = table.group_counts.get(request.group.group_id, {})
+    if request.moves_from is None:
+        return counts
+    own = table.place.get(request.moves_from)
+    return {place: count for place, count in counts.items() if place != own or count > 1}
 
 
 def _soft(request: PlacementRequest, policy: GroupPolicy) -> Change:

@@ -17,6 +17,7 @@ from proto.commands.aggregates import (
 )
 from proto.commands.catalog import ImageActivate, ImageDelete
 from proto.commands.log import LevelRaise
+from proto.commands.moves import MoveBegin, MoveConfirm, MovePlace, MoveRevert, MoveUnplaceable
 from proto.commands.nodes import HostRegister, HostUpdate, NodeRemove
 from proto.commands.providers import HostOffers
 from proto.commands.servers import ServerAct, ServerExpire, ServerObserved, ServerPlace, ServerRemoved
@@ -28,6 +29,7 @@ TOUCHING = {
     ServerPlace, ServerObserved, ServerRemoved, ServerAct, ServerExpire, HostRegister, HostUpdate, NodeRemove,
     HostOffers, ImageActivate, ImageDelete, AggregateCreate, AggregateDelete, AggregateAddHost,
     AggregateRemoveHost, AggregateUpdate, AggregateSetMetadata, LevelRaise,
+    MoveBegin, MovePlace, MoveUnplaceable, MoveConfirm, MoveRevert,
 }  # fmt: skip
 
 
@@ -71,6 +73,17 @@ def test_an_action_touches_the_host_that_its_result_names() -> None:
     assert told(act, host_id=H) == told(late, host_id=H) == Touched(host_id=H)
     assert told(act, host_id=None) is told(late, host_id=None) is NOTHING
     assert told(act) is ALL  # a result that does not say
+
+
+def test_a_move_touches_both_its_ends() -> None:
+    other = NodeId("o" * 32)
+    confirmed = MoveConfirm(server_id=S, request_id=RequestId("r"))
+    assert told(confirmed, hosts=[H, other]) == Touched(others=(H, other))
+    assert told(confirmed) is ALL  # a result that does not say
+    arrived = ServerObserved(server_id=S, host_id=H, generation=1, power_state="running")
+    assert told(arrived, hosts=[other]) == Touched(host_id=H, others=(other,))
+    act = ServerAct(server_id=S, verb="delete", request_id=RequestId("r"), deadline_ms=1)
+    assert told(act, host_id=H, hosts=[other]) == Touched(host_id=H, others=(other,))
 
 
 def test_a_zone_is_of_the_aggregate_and_of_its_hosts() -> None:

@@ -1,0 +1,39 @@
+"""Moves as /os-migrations shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fabric.api.compute.versions import v
+from fabric.api.compute.views.times import micros
+from fabric.api.microversion import Microversion
+from fabric.control.moves import ListedMove
+
+MIGRATION_TYPE, UUID_AND_PAGES, OWNER = v(23), v(59), v(80)
+
+
+def shown(value: ListedMove, version: Microversion) -> dict[str, Any]:
+    """Flavors are told by the ids users know; Nova tells numbers of its database there."""
+    move = value.move
+    flavor = int(move.flavor_id) if move.flavor_id.isascii() and move.flavor_id.isdigit() else move.flavor_id
+    result: dict[str, Any] = {
+        "id": move.number,
+        "status": move.status.value,
+        "instance_uuid": move.server_id,
+        "source_compute": move.source_name,
+        "source_node": move.source_name,
+        "dest_compute": move.dest_name,
+        "dest_node": move.dest_name,
+        "dest_host": value.dest_address or None,
+        "old_instance_type_id": flavor,
+        "new_instance_type_id": flavor,
+        "created_at": micros(move.created_ms),
+        "updated_at": micros(move.updated_ms),
+    }
+    if version >= MIGRATION_TYPE:
+        result["migration_type"] = move.kind.value
+    if version >= UUID_AND_PAGES:
+        result["uuid"] = move.move_id
+    if version >= OWNER:
+        result |= {"user_id": move.user_id, "project_id": move.project_id}
+    return result

@@ -1,0 +1,108 @@
+"""Moves: a server that has a host leaves it for another one. What may happen to one, and in which order.
+
+One row a move. While it is open, one host beside the server's own holds as much as the server does there
+(`held_host_id`): first the host that it goes to, so that its room is sure before anything is touched; then
+the host that it left, so that the way back is open. That is the only second claim there is.
+
+    migration    placed -> the guest is stopped -> disks cross -> it runs there -> confirmed, or taken back
+    evacuation   placed -> built there from its image; its host is down, and drops its copy when it is back
+
+Statuses and their order are Nova's (os-migrations); source: its API reference and "Migrate instances".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fabric.core.servers.states import TaskState
+from proto.ids import NodeId, ProjectId, ServerId, UserId
+
+
+class MoveKind(StrEnum):
+    """Nova's migration types."""
+
+    MIGRATION = "migration"
+    EVACUATION = "evacuation"
+
+
+class MoveStatus(StrEnum):
+    ACCEPTED = "accepted"  # an evacuation that has no host yet
+    PRE_MIGRATING = "pre-migrating"  # no host yet; of an evacuation: being built there
+    MIGRATING = "migrating"  # the guest is being stopped
+    POST_MIGRATING = "post-migrating"  # its disks cross, and it is started
+    FINISHED = "finished"  # waits to be confirmed
+    CONFIRMED = "confirmed"
+    REVERTED = "reverted"
+    DONE = "done"  # of an evacuation
+    FAILED = "failed"  # of an evacuation
+    ERROR = "error"
+
+
+OPEN = frozenset(
+    {
+        MoveStatus.ACCEPTED,
+        MoveStatus.PRE_MIGRATING,
+        MoveStatus.MIGRATING,
+        MoveStatus.POST_MIGRATING,
+        MoveStatus.FINISHED,
+    }
+)
+FIRST_STATUS = {
+    MoveKind.MIGRATION: MoveStatus.PRE_MIGRATING,
+    MoveKind.EVACUATION: MoveStatus.ACCEPTED,
+}
+FIRST_TASK = {
+    MoveKind.MIGRATION: TaskState.RESIZE_PREP,
+    MoveKind.EVACUATION: TaskState.REBUILDING,
+}
+WAITS_FOR_HOST = frozenset(FIRST_TASK.values())
+MOVING_TASKS = frozenset(
+    {
+        *WAITS_FOR_HOST,
+        TaskState.RESIZE_MIGRATING,
+        TaskState.RESIZE_FINISH,
+        TaskState.RESIZE_REVERTING,
+        TaskState.REBUILD_SPAWNING,
+    }
+)
+ENDED_BADLY = {MoveKind.MIGRATION: MoveStatus.ERROR, MoveKind.EVACUATION: MoveStatus.FAILED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    move_id: str  # a UUID
+    number: int  # os-migrations' id
+    server_id: ServerId
+    project_id: ProjectId
+    user_id: UserId  # who asked for it
+    kind: MoveKind
+    status: MoveStatus
+    source_host_id: NodeId
+    source_name: str
+    dest_host_id: NodeId | None  # None until placed
+    dest_name: str | None
+    host_wanted: str | None  # a host's name
+    flavor_id: str
+    message: str  # why it ended badly; "" otherwise
+    created_ms: int
+    updated_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveOfServer:
+    """What a host must know of the move under way of one of its servers."""
+
+    move_id: str
+    kind: MoveKind
+    source_host_id: NodeId
+    dest_host_id: NodeId | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedServer:
+    """A server that left this host, or is just leaving it: its disks are kept, no guest of it may run here,
+    and `to_host_id` may read them."""
+
+    server_id: ServerId
+    to_host_id: NodeId

@@ -1,0 +1,180 @@
+"""What comes of a move when a host reports, when nobody does until its deadline, and when its server goes.
+
+Each gives what the server's row becomes. The disks that a server left are kept by the host it left until the
+move is over, so that of every way to fail one leads back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fabric.core.moves.model import ENDED_BADLY, MoveKind, MoveStatus
+from fabric.core.servers.states import Desired, PowerState, TaskState, VmState
+from fabric.store.apply.context import ApplyContext
+from fabric.store.apply.move_rows import move_ports, new_work, open_move, write_move
+from fabric.store.apply.server_rows import NO_FAULT, fault
+from fabric.store.prepared import AnyRow
+from proto.commands.servers import ServerObserved
+
+RUNS = (PowerState.RUNNING, PowerState.PAUSED)
+RESTART_MS = 600_000  # for a guest to be started again where it came from
+
+_REST: dict[str, Any] = {"task_state": None, "deadline_ms": None}
+_IN_ERROR: dict[str, Any] = {**_REST, "vm_state": VmState.ERROR.value}
+
+
+def step_of_move(
+    context: ApplyContext, command: ServerObserved, row: AnyRow, power: PowerState
+) -> dict[str, Any] | None:
+    """What a host's report on the work that it was given makes of the server. None: it was no move's."""
+    move = open_move(context, row)
+    if move is None or row.desired == Desired.ABSENT.value:
+        return None
+    said = command.fault_message
+    if said is not None and command.fault_details:
+        said = f"{said}\n{command.fault_details}"
+    status = MoveStatus(move.status)
+    if move.kind == MoveKind.EVACUATION.value:
+        return _built(context, row, move, power, said) if status is MoveStatus.PRE_MIGRATING else None
+    if status is MoveStatus.MIGRATING:
+        return _left(context, row, move, power, said)
+    if status is MoveStatus.POST_MIGRATING:
+        return _arrived(context, row, move, power, said)
+    if status is MoveStatus.FINISHED and row.task_state == TaskState.RESIZE_REVERTING.value:
+        if row.host_id == move.source_host_id:
+            return _is_back(context, row, move, power, said)
+        return _stopped_there(context, row, move, power, said)
+    return None
+
+
+def no_host_for(context: ApplyContext, move: AnyRow, message: str, details: str = "") -> dict[str, Any]:
+    """It never left. An evacuated server is on a dead host, which is an error; others go on as they were."""
+    write_move(context, move, ENDED_BADLY[MoveKind(move.kind)], message=message)
+    if move.kind == MoveKind.EVACUATION.value:
+        return {**_IN_ERROR, **fault(context, message, details)}
+    return _REST
+
+
+def taken_back(context: ApplyContext, row: AnyRow, move: AnyRow) -> dict[str, Any]:
+    """To the host that it left, whose disks are as they were. What the other host has is nobody's."""
+    move_ports(context, row.server_id, move.source_host_id)
+    back = {"host_id": move.source_host_id, "power_state": PowerState.SHUTDOWN.value}
+    if row.desired == Desired.STOPPED.value:
+        write_move(context, move, MoveStatus.REVERTED)
+        return {**_REST, **back, **NO_FAULT, "vm_state": VmState.STOPPED.value}
+    write_move(context, move, MoveStatus.FINISHED, held_host_id=None)
+    return new_work(row, TaskState.RESIZE_REVERTING, **back)
+
+
+def expired_move(context: ApplyContext, row: AnyRow, reason: str) -> dict[str, Any] | None:
+    """Its deadline has passed. None: the server was not moving."""
+    move = open_move(context, row)
+    if move is None:
+        return None
+    task = row.task_state
+    if move.kind == MoveKind.EVACUATION.value:
+        return _not_evacuated(context, row, move, reason)
+    if task in (TaskState.RESIZE_PREP.value, TaskState.RESIZE_MIGRATING.value):
+        return no_host_for(context, move, reason)
+    if task == TaskState.RESIZE_REVERTING.value and row.host_id != move.source_host_id:
+        write_move(context, move, MoveStatus.FINISHED, message=reason)
+        return _REST  # it is still where it was, and may be asked again
+    if task == TaskState.RESIZE_REVERTING.value:
+        write_move(context, move, MoveStatus.REVERTED, message=reason)
+        return {**_IN_ERROR, **fault(context, reason)}
+    # Whether it runs at the other host nobody knows. It is not started here meanwhile: one guest, not two.
+    write_move(context, move, MoveStatus.POST_MIGRATING, message=reason)
+    hint = f"{reason}; `revertResize` takes it back to host {move.source_name}, where its disks are kept"
+    return {**_IN_ERROR, **fault(context, hint)}
+
+
+def end_move_of(context: ApplyContext, row: AnyRow) -> str | None:
+    """The server is deleted: nothing is kept for it elsewhere. Gives the other host, if there is one."""
+    move = open_move(context, row)
+    if move is None:
+        return None
+    finished = move.status == MoveStatus.FINISHED.value
+    write_move(context, move, MoveStatus.CONFIRMED if finished else ENDED_BADLY[MoveKind(move.kind)])
+    other: str | None = move.dest_host_id if row.host_id == move.source_host_id else move.source_host_id
+    return other
+
+
+def _left(
+    context: ApplyContext, row: AnyRow, move: AnyRow, power: PowerState, said: str | None
+) -> dict[str, Any]:
+    """The guest was to be stopped where it is."""
+    if said is None and power in RUNS:
+        said = "the guest still runs after it was to be stopped"
+    if said is not None:
+        write_move(context, move, MoveStatus.ERROR, message=said)
+        return _REST if row.desired == Desired.STOPPED.value else _start_again(context, row)
+    write_move(context, move, MoveStatus.POST_MIGRATING, held_host_id=move.source_host_id)
+    move_ports(context, row.server_id, move.dest_host_id)
+    return new_work(row, TaskState.RESIZE_FINISH, host_id=move.dest_host_id)
+
+
+def _arrived(
+    context: ApplyContext, row: AnyRow, move: AnyRow, power: PowerState, said: str | None
+) -> dict[str, Any]:
+    is_off = row.desired == Desired.STOPPED.value
+    if said is None and power not in RUNS and not is_off:
+        said = f"the guest did not stay up: the host reports power state {power.value}"
+    if said is not None:
+        write_move(context, move, MoveStatus.ERROR, message=said)
+        move_ports(context, row.server_id, move.source_host_id)
+        back = {"host_id": move.source_host_id, **NO_FAULT}
+        if is_off:
+            return {**_REST, **back, "vm_state": VmState.STOPPED.value}
+        return {**_start_again(context, row), **back}
+    write_move(context, move, MoveStatus.FINISHED)
+    return {**_REST, **NO_FAULT, "vm_state": VmState.RESIZED.value}
+
+
+def _start_again(context: ApplyContext, row: AnyRow) -> dict[str, Any]:
+    return new_work(row, TaskState.POWERING_ON, deadline_ms=context.time_ms + RESTART_MS)
+
+
+def _stopped_there(
+    context: ApplyContext, row: AnyRow, move: AnyRow, power: PowerState, said: str | None
+) -> dict[str, Any]:
+    """On its way back the guest was to be stopped at the host it went to."""
+    if said is None and power in RUNS:
+        said = "the guest still runs after it was to be stopped"
+    if said is not None:
+        write_move(context, move, MoveStatus.FINISHED, message=said)
+        return _REST
+    return taken_back(context, row, move)
+
+
+def _is_back(
+    context: ApplyContext, row: AnyRow, move: AnyRow, power: PowerState, said: str | None
+) -> dict[str, Any]:
+    if said is None and power not in RUNS:
+        said = f"the guest did not stay up: the host reports power state {power.value}"
+    write_move(context, move, MoveStatus.REVERTED, message=said or "")
+    if said is not None:
+        return {**_IN_ERROR, **fault(context, said)}
+    return {**_REST, **NO_FAULT, "vm_state": VmState.ACTIVE.value}
+
+
+def _built(
+    context: ApplyContext, row: AnyRow, move: AnyRow, power: PowerState, said: str | None
+) -> dict[str, Any]:
+    if said is None and power not in RUNS:
+        said = f"the guest did not stay up: the host reports power state {power.value}"
+    if said is not None:
+        return _not_evacuated(context, row, move, said)
+    write_move(context, move, MoveStatus.DONE)
+    runs = {**_REST, **NO_FAULT, "vm_state": VmState.ACTIVE.value, "launched_ms": context.time_ms}
+    if not move.stays_off:
+        return {**runs, "desired": Desired.RUNNING.value}
+    stopping = new_work(row, TaskState.POWERING_OFF, deadline_ms=context.time_ms + RESTART_MS)
+    return {**runs, **stopping, "desired": Desired.STOPPED.value}
+
+
+def _not_evacuated(context: ApplyContext, row: AnyRow, move: AnyRow, message: str) -> dict[str, Any]:
+    """It is its dead host's again, which may have its disks still, should it come back."""
+    write_move(context, move, MoveStatus.FAILED, message=message)
+    if row.host_id != move.source_host_id:
+        move_ports(context, row.server_id, move.source_host_id)
+    return {**_IN_ERROR, "host_id": move.source_host_id, **fault(context, message)}

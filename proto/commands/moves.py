@@ -1,0 +1,87 @@
+"""Moves: a server goes from its host to another. States: fabric/core/moves/model.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proto.commands.base import Command, command
+from proto.ids import Fence, NodeId, RequestId, ServerId, UserId
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveBegin(Command):
+    """A server is to leave its host. `kind`: migration, evacuation. The scheduler finds out where to;
+    `host_name`, if given, is the only host that will do. `stays_off`: an evacuated guest is not started.
+
+    Rejected: `not_found`, `bad_state`, `busy`, `conflict` (the server is not on `source_host_id` any more:
+    the proposer judged another host)."""
+
+    KIND = "move.begin"
+    LEVEL = 3
+    move_id: str
+    server_id: ServerId
+    kind: str
+    source_host_id: NodeId
+    user_id: UserId
+    request_id: RequestId
+    host_name: str | None = None
+    stays_off: bool = False
+    deadline_ms: int
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MovePlace(Command):
+    """By the scheduler. Rejected as `server.place`, and where the move waits for no host: `bad_state`."""
+
+    KIND = "move.place"
+    LEVEL = 3
+    move_id: str
+    server_id: ServerId
+    host_id: NodeId
+    fence: Fence
+    read_generation: int
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveUnplaceable(Command):
+    """By the scheduler: no host fits. The move ends; the server is what it was (an evacuated one in ERROR,
+    on its dead host)."""
+
+    KIND = "move.unplaceable"
+    LEVEL = 3
+    move_id: str
+    server_id: ServerId
+    fence: Fence
+    read_generation: int
+    message: str
+    details: str = ""
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveConfirm(Command):
+    """The server stays where it went: the host it left forgets it. Rejected: `not_found`, `bad_state`,
+    `busy`."""
+
+    KIND = "move.confirm"
+    LEVEL = 3
+    server_id: ServerId
+    request_id: RequestId
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveRevert(Command):
+    """The server goes back to the host it left, with the disks it had there. `is_dest_gone`: the host it went
+    to is down, so nobody waits for the guest to be stopped there; that host drops it when it is back.
+    Rejected: `not_found`, `bad_state`, `busy`."""
+
+    KIND = "move.revert"
+    LEVEL = 3
+    server_id: ServerId
+    request_id: RequestId
+    is_dest_gone: bool = False
+    deadline_ms: int
