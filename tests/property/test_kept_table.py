@@ -48,7 +48,8 @@ from tests.fixtures.store_world import (
     image_create,
     node_admit,
 )
-from tests.property.test_where_servers_go import HOSTS, NUMBERS, PlacingMachine, hosts, picks
+from tests.property.test_moves import MovingMachine
+from tests.property.test_where_servers_go import HOSTS, NUMBERS, hosts, picks
 
 T = TypeVar("T")
 
@@ -120,7 +121,7 @@ class FoldState:
             listener(entry)
 
 
-class KeptTables(PlacingMachine):
+class KeptTables(MovingMachine):
     def __init__(self) -> None:
         super().__init__()
         self.fleet = Fleet()
@@ -295,6 +296,12 @@ class KeptTables(PlacingMachine):
     def no_server_changes_its_zone(self) -> None: ...
 
     def a_host_is_in_one_zone(self) -> None: ...
+
+    def what_is_held_is_counted_once(self) -> None: ...
+
+    def a_server_is_one_hosts_and_another_keeps_it_at_most(self) -> None: ...
+
+    def groups_hold_at_both_ends(self) -> None: ...
 
     def replay_gives_the_same_rows(self) -> None: ...
 

@@ -19,7 +19,7 @@ from fabric.store import tables as t
 from fabric.store.apply import Entry, Outcome
 from fabric.store.framing import hash_bytes
 from fabric.store.revisions import REVISIONS
-from fabric.store.tables import level2
+from fabric.store.tables.by_level import ADDED
 from proto.commands import Command, decode_command, encode_command
 from proto.commands.aggregates import (
     AggregateAddHost,
@@ -73,20 +73,22 @@ zones, picks, numbers = st.sampled_from(ZONES), st.integers(0, 5), st.sampled_fr
 
 
 class NewestFold(Fold):
-    """At level 2."""
+    """At the newest level."""
 
     def __init__(self) -> None:
         super().__init__()
         with self.connection.begin():
-            REVISIONS[level2.LEVEL].run(self.connection)
-            self.connection.execute(update(t.position).values(level=level2.LEVEL))
+            for level in sorted(REVISIONS):
+                REVISIONS[level].run(self.connection)
+                self.connection.execute(update(t.position).values(level=level))
 
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
         rows = super().dump()
         with self.connection.begin():
             return rows | {
                 table.name: sorted(map(tuple, self.connection.execute(select(table))), key=repr)
-                for table in level2.level2_metadata.sorted_tables
+                for added in ADDED.values()
+                for table in added.sorted_tables
             }
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from fabric.core.aggregates.model import ZONE_KEY
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, Result, reject, single
+from fabric.store.apply.held import held_on
 from fabric.store.apply.host_zone import zone_of
 from fabric.store.apply.lookups import need_host
 from fabric.store.apply.numbers import next_number
@@ -219,4 +220,5 @@ def _check_servers_stay(context: ApplyContext, after: str, host: AnyRow, refuse:
 
 
 def _servers_on(context: ApplyContext, host: AnyRow) -> int:
-    return context.number(_SERVERS_ON, {"host_id": host.host_id})
+    on_their_way = held_on(context, host.host_id)
+    return context.number(_SERVERS_ON, {"host_id": host.host_id}) + len(on_their_way)

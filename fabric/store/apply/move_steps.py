@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fabric.core.moves.model import ENDED_BADLY, MoveKind, MoveStatus
+from fabric.core.moves.model import ENDED_BADLY, WAITS_FOR_HOST, MoveKind, MoveStatus
 from fabric.core.servers.states import Desired, PowerState, TaskState, VmState
-from fabric.store.apply.context import ApplyContext
+from fabric.store.apply.context import ApplyContext, reject
 from fabric.store.apply.move_rows import move_ports, new_work, open_move, write_move
 from fabric.store.apply.server_rows import NO_FAULT, fault
 from fabric.store.prepared import AnyRow
@@ -30,12 +30,14 @@ def step_of_move(
     move = open_move(context, row)
     if move is None or row.desired == Desired.ABSENT.value:
         return None
+    if row.task_state in WAITS_FOR_HOST:
+        reject("stale", f"Instance {row.server_id} waits for another host: its own has nothing to do.")
     said = command.fault_message
     if said is not None and command.fault_details:
         said = f"{said}\n{command.fault_details}"
     status = MoveStatus(move.status)
     if move.kind == MoveKind.EVACUATION.value:
-        return _built(context, row, move, power, said) if status is MoveStatus.PRE_MIGRATING else None
+        return _built(context, row, move, power, said)
     if status is MoveStatus.MIGRATING:
         return _left(context, row, move, power, said)
     if status is MoveStatus.POST_MIGRATING:
@@ -44,7 +46,7 @@ def step_of_move(
         if row.host_id == move.source_host_id:
             return _is_back(context, row, move, power, said)
         return _stopped_there(context, row, move, power, said)
-    return None
+    return {}  # told again: the move is further by now
 
 
 def no_host_for(context: ApplyContext, move: AnyRow, message: str, details: str = "") -> dict[str, Any]:

@@ -65,8 +65,9 @@ def begin_move(context: ApplyContext, command: MoveBegin) -> Result:
             **{column.name: getattr(row, column.name) for column in SIZES},
         },
     )
-    begun = {"task_state": FIRST_TASK[kind].value, "deadline_ms": command.deadline_ms}
-    write_server(context, row, {**begun, "request_id": command.request_id})
+    # Work of its own, though the host has none yet: what it says of earlier work is late from now on.
+    begun = new_work(row, FIRST_TASK[kind], deadline_ms=command.deadline_ms, request_id=command.request_id)
+    write_server(context, row, begun)
     return {"number": number, "hosts": [source.host_id]}
 
 
