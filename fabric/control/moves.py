@@ -172,7 +172,8 @@ async def _begin(
         request_id=caller.request_id,
         host_name=host,
         stays_off=stays_off,
-        deadline_ms=cloud.clock.wall_ms() + cloud.move_deadline_ms,
+        deadline_ms=cloud.clock.wall_ms() + cloud.action_deadline_ms,
+        arrive_ms=cloud.move_deadline_ms if kind is MoveKind.MIGRATION else cloud.build_deadline_ms,
     )
     try:
         await propose(cloud, command, request_id=caller.request_id)

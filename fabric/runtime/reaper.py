@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass
 
 from fabric.core.membership.model import MemberState
+from fabric.core.moves.model import WAITS_FOR_HOST
 from fabric.core.servers.model import Server
 from fabric.core.servers.queries import ListOverdue
 from fabric.errors import CommandRejectedError, FabricError
@@ -87,7 +88,7 @@ class Reaper:
         """ "host h2 did not report within 600 s; it is host_down: nothing answers there"."""
         waited_s = max(0, now_ms - server.updated_ms) // 1000
         task = server.task_state.value if server.task_state is not None else server.vm_state.value
-        if server.host_id is None:
+        if server.host_id is None or server.task_state in WAITS_FOR_HOST:
             return f"no scheduler found it a host within {waited_s} s"
         host = server.host_name or server.host_id
         member = self._fleet.member(server.host_id)

@@ -13,6 +13,7 @@ from proto.ids import Fence, NodeId, RequestId, ServerId, UserId
 class MoveBegin(Command):
     """A server is to leave its host. `kind`: migration, evacuation. The scheduler finds out where to;
     `host_name`, if given, is the only host that will do. `stays_off`: an evacuated guest is not started.
+    It must have left its host by `deadline_ms`, and from then on arrive within `arrive_ms`.
 
     Rejected: `not_found`, `bad_state`, `busy`, `conflict` (the server is not on `source_host_id` any more:
     the proposer judged another host)."""
@@ -28,6 +29,7 @@ class MoveBegin(Command):
     host_name: str | None = None
     stays_off: bool = False
     deadline_ms: int
+    arrive_ms: int
 
 
 @command

@@ -71,6 +71,7 @@ class MovingMachine(PlacingMachine):
                     request_id=RequestId("r"),
                     stays_off=stays_off,
                     deadline_ms=START_MS,
+                    arrive_ms=0,
                 )
             )
 

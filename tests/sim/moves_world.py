@@ -87,6 +87,7 @@ class MovesWorld(ControlWorld):
                 request_id=request_id,
                 host_name=wanted,
                 deadline_ms=deadline_ms,
+                arrive_ms=DEADLINE_MS,
             )
         elif verb == "confirm":
             command = MoveConfirm(server_id=server_id, request_id=request_id)
@@ -120,6 +121,7 @@ class MovesWorld(ControlWorld):
                     request_id=request_id,
                     stays_off=rng.random() < 0.3,
                     deadline_ms=self.conductor.clock.wall_ms() + DEADLINE_MS,
+                    arrive_ms=DEADLINE_MS,
                 )
                 wish = await self.do(command, request_id)
                 if wish.is_accepted:

@@ -112,7 +112,8 @@ def _left(
         return _REST if row.desired == Desired.STOPPED.value else _start_again(context, row)
     write_move(context, move, MoveStatus.POST_MIGRATING, held_host_id=move.source_host_id)
     move_ports(context, row.server_id, move.dest_host_id)
-    return new_work(row, TaskState.RESIZE_FINISH, host_id=move.dest_host_id)
+    deadline_ms = context.time_ms + move.arrive_ms
+    return new_work(row, TaskState.RESIZE_FINISH, host_id=move.dest_host_id, deadline_ms=deadline_ms)
 
 
 def _arrived(

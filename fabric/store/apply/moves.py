@@ -60,6 +60,7 @@ def begin_move(context: ApplyContext, command: MoveBegin) -> Result:
             "source_name": source.name,
             "host_wanted": command.host_name,
             "stays_off": command.stays_off or row.desired == Desired.STOPPED.value,
+            "arrive_ms": command.arrive_ms,
             "vm_state": row.vm_state,
             "flavor_id": row.flavor_id,
             **{column.name: getattr(row, column.name) for column in SIZES},
@@ -99,7 +100,12 @@ def place_move(context: ApplyContext, command: MovePlace) -> Result:
     to = {"dest_host_id": host.host_id, "dest_name": host.name}
     if move.kind == MoveKind.EVACUATION.value:
         write_move(context, move, MoveStatus.PRE_MIGRATING, **to, held_host_id=move.source_host_id)
-        values = new_work(row, TaskState.REBUILD_SPAWNING, host_id=host.host_id)
+        values = new_work(
+            row,
+            TaskState.REBUILD_SPAWNING,
+            host_id=host.host_id,
+            deadline_ms=context.time_ms + move.arrive_ms,
+        )
         move_ports(context, row.server_id, host.host_id)
     else:
         write_move(context, move, MoveStatus.MIGRATING, **to, held_host_id=host.host_id)

@@ -21,7 +21,7 @@ LIMIT_MAX = 1_000
 
 _M, _S = level3.moves.c, t.servers.c
 _NOT_IN_MOVE = frozenset(
-    {"held_host_id", "stays_off", "vm_state", "extra_specs", "is_open"}
+    {"held_host_id", "stays_off", "arrive_ms", "vm_state", "extra_specs", "is_open"}
     | {"vcpus", "memory_mb", "root_gb", "ephemeral_gb", "swap_mb"}
 )
 _COLUMNS = [column for column in _M if column.name not in _NOT_IN_MOVE]

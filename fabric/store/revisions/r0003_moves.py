@@ -33,6 +33,7 @@ def upgrade(op: Operations) -> None:
         sa.Column("host_wanted", _TEXT, nullable=True),
         sa.Column("held_host_id", _TEXT, nullable=True),
         sa.Column("stays_off", sa.Boolean(), nullable=False),
+        sa.Column("arrive_ms", _INT, nullable=False),
         sa.Column("vm_state", _TEXT, nullable=False),
         sa.Column("flavor_id", _TEXT, nullable=False),
         sa.Column("vcpus", _INT, nullable=False),

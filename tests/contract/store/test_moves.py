@@ -57,6 +57,7 @@ def begin(server_id: ServerId, kind: str = MIGRATION, number: int = 1, **changes
         "user_id": USER,
         "request_id": RequestId(f"move-{number}"),
         "deadline_ms": LATER_MS,
+        "arrive_ms": 1,
     }
     return MoveBegin(**values | changes)
 
@@ -339,6 +340,7 @@ async def test_a_deleted_server_ends_its_move(world: StoreWorld) -> None:
 
 async def test_a_deadline_ends_each_step_on_firm_ground(world: StoreWorld) -> None:
     async def expire() -> Server:
+        world.clock.advance(1)
         row = await get(world, server_id)
         await world.do(ServerExpire(server_id=server_id, generation=row.generation, reason="too late"))
         return await get(world, server_id)
@@ -374,6 +376,7 @@ async def test_one_that_arrives_late_has_arrived(world: StoreWorld) -> None:
     await world.do(begin(server_id, deadline_ms=1))
     await world.do(await place(world, server_id))
     await report(world, server_id, HOST_A, "shutdown")
+    world.clock.advance(1)
     row = await get(world, server_id)
     await world.do(ServerExpire(server_id=server_id, generation=row.generation, reason="too late"))
     await report(world, server_id, HOST_B, "running")

@@ -24,6 +24,7 @@ moves = Table(
     Column("host_wanted", TEXT, nullable=True),
     Column("held_host_id", TEXT, nullable=True),  # beside the server's own; None once the move is over
     Column("stays_off", Boolean, nullable=False),
+    Column("arrive_ms", INT, nullable=False),  # how long it may take from one host to the other
     Column("vm_state", TEXT, nullable=False),  # of the server before
     Column("flavor_id", TEXT, nullable=False),
     Column("vcpus", INT, nullable=False),  # what is held there, as a server's row has it
