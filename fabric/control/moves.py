@@ -14,7 +14,7 @@ from fabric.control.errors import ConflictError, InvalidError, NotFoundError
 from fabric.control.propose import propose
 from fabric.control.servers import find, require_unlocked
 from fabric.control.services import is_host_up
-from fabric.core.moves.model import Move, MoveKind
+from fabric.core.moves.model import Move, MoveKind, why_not_now
 from fabric.core.moves.queries import GetOpenMove, ListMoves, MoveFilter
 from fabric.core.nodes.model import Host
 from fabric.core.nodes.queries import ListHosts
@@ -41,12 +41,13 @@ async def migrate(cloud: Cloud, caller: Caller, server_id: str, *, host: str | N
     policy.require(caller, "compute:servers:migrate")
     view = await find(cloud, caller, server_id)
     require_unlocked(caller, view)
+    _need_state(view, MoveKind.MIGRATION)
     hosts = await _hosts(cloud)
     if host is not None and host not in hosts:
         raise InvalidError(f"Compute host {host} could not be found.")
     source = _source(view, hosts)
     if host == source.name:
-        raise InvalidError(f"Compute host {host} is where instance {server_id} is: name another, or none.")
+        raise InvalidError("Cannot migrate to the host where the server exists. Name another, or none.")
     if not is_host_up(cloud, source):
         raise ConflictError(
             f"Compute host {source.name} is down: instance {server_id} cannot be copied from there. If it is "
@@ -74,6 +75,7 @@ async def evacuate(
     source = _source(view, hosts)
     if host == source.name:
         raise InvalidError("The target host can't be the same one.")
+    _need_state(view, MoveKind.EVACUATION)
     if is_host_up(cloud, source):
         raise InvalidError(f"Compute service of {source.name} is still in use.")
     await _begin(cloud, caller, view, source, MoveKind.EVACUATION, host=host, stays_off=stays_off)
@@ -134,6 +136,13 @@ async def _listed(cloud: Cloud, found: tuple[Move, ...]) -> tuple[ListedMove, ..
 
 async def _hosts(cloud: Cloud) -> dict[str, Host]:
     return {usage.host.name: usage.host for usage in await cloud.state.read(ListHosts())}
+
+
+def _need_state(view: ServerView, kind: MoveKind) -> None:
+    """Apply looks again. Here, too, for clients know the order in which Nova refuses."""
+    why_not = why_not_now(kind, view.server.server_id, view.server.vm_state)
+    if why_not is not None:
+        raise ConflictError(why_not)
 
 
 def _source(view: ServerView, hosts: dict[str, Host]) -> Host:

@@ -12,10 +12,11 @@ Statuses and their order are Nova's (os-migrations); source: its API reference a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fabric.core.servers.states import TaskState
+from fabric.core.servers.states import TaskState, VmState
 from proto.ids import NodeId, ProjectId, ServerId, UserId
 
 
@@ -56,6 +57,11 @@ FIRST_TASK = {
     MoveKind.MIGRATION: TaskState.RESIZE_PREP,
     MoveKind.EVACUATION: TaskState.REBUILDING,
 }
+_MAY_BEGIN: Mapping[MoveKind, frozenset[VmState]] = {
+    MoveKind.MIGRATION: frozenset({VmState.ACTIVE, VmState.STOPPED}),
+    MoveKind.EVACUATION: frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.ERROR}),
+}
+_SPOKEN = {MoveKind.MIGRATION: "migrate", MoveKind.EVACUATION: "evacuate"}
 WAITS_FOR_HOST = frozenset(FIRST_TASK.values())
 MOVING_TASKS = frozenset(
     {
@@ -67,6 +73,18 @@ MOVING_TASKS = frozenset(
     }
 )
 ENDED_BADLY = {MoveKind.MIGRATION: MoveStatus.ERROR, MoveKind.EVACUATION: MoveStatus.FAILED}
+
+
+def cannot_in(kind: MoveKind, server_id: str, state: str) -> str:
+    """Nova's words; `state`: which one, and its name."""
+    return f"Cannot '{_SPOKEN[kind]}' instance {server_id} while it is in {state}"
+
+
+def why_not_now(kind: MoveKind, server_id: str, vm_state: VmState) -> str | None:
+    """Why a server in that state cannot be moved so; None: it can."""
+    if vm_state in _MAY_BEGIN[kind]:
+        return None
+    return cannot_in(kind, server_id, f"vm_state {vm_state.value}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from fabric.core.moves.model import FIRST_STATUS, FIRST_TASK, MoveKind, MoveStatus
+from fabric.core.moves.model import FIRST_STATUS, FIRST_TASK, MoveKind, MoveStatus, cannot_in, why_not_now
 from fabric.core.servers.states import Desired, TaskState, VmState
 from fabric.store.apply.context import ApplyContext, Result, reject
 from fabric.store.apply.lookups import need_host, need_server
@@ -27,11 +25,6 @@ from fabric.store.prepared import AnyRow
 from proto.commands.moves import MoveBegin, MoveConfirm, MovePlace, MoveRevert, MoveUnplaceable
 
 NUMBER = "move_number"
-_MAY_MOVE: Mapping[MoveKind, frozenset[str]] = {
-    MoveKind.MIGRATION: frozenset({VmState.ACTIVE.value, VmState.STOPPED.value}),
-    MoveKind.EVACUATION: frozenset({VmState.ACTIVE.value, VmState.STOPPED.value, VmState.ERROR.value}),
-}
-_SPOKEN = {MoveKind.MIGRATION: "migrate", MoveKind.EVACUATION: "evacuate"}
 
 
 @handles(MoveBegin, lambda command: command.server_id)
@@ -73,17 +66,18 @@ def begin_move(context: ApplyContext, command: MoveBegin) -> Result:
 
 
 def _need_movable(context: ApplyContext, row: AnyRow, kind: MoveKind) -> None:
-    what = f"Cannot '{_SPOKEN[kind]}' instance {row.server_id} while it is in"
-    if row.vm_state not in _MAY_MOVE[kind]:
-        reject("bad_state", f"{what} vm_state {row.vm_state}")
+    why_not = why_not_now(kind, row.server_id, VmState(row.vm_state))
+    if why_not is not None:
+        reject("bad_state", why_not)
     if row.host_id is None:
         reject("bad_state", f"Instance {row.server_id} is not ready: no host ever had it.")
     is_deleted = row.desired == Desired.ABSENT.value or row.task_state == TaskState.DELETING.value
     # An evacuation does not wait for what its dead host was about to do.
     if is_deleted or (row.task_state is not None and kind is not MoveKind.EVACUATION):
-        reject("busy", f"{what} task_state {row.task_state}")
+        reject("busy", cannot_in(kind, row.server_id, f"task_state {row.task_state}"))
     if open_move(context, row) is not None:
-        reject("busy", f"{what} the middle of another move; end that first: confirm it, or take it back")
+        other = "the middle of another move; end that first: confirm it, or take it back"
+        reject("busy", cannot_in(kind, row.server_id, other))
 
 
 @handles(MovePlace, lambda command: command.server_id)

@@ -25,6 +25,7 @@ from fabric.core.nodes.queries import ListRoleGrants
 from fabric.core.servers.model import ImageSource, Server
 from fabric.core.servers.queries import GetServer
 from fabric.core.servers.states import PowerState
+from fabric.core.voters.levels import LEVELS_LABEL, THIS_PROGRAM
 from fabric.errors import PeerUnreachableError
 from fabric.runtime.clock import SystemClock
 from fabric.runtime.shared_table import SharedTable
@@ -71,6 +72,7 @@ class FakeFleet:
     silent: set[NodeId] = field(default_factory=set)
     states: dict[NodeId, MemberState] = field(default_factory=dict)
     words: dict[NodeId, dict[str, str]] = field(default_factory=dict)  # what hosts say beside numbers
+    old: set[NodeId] = field(default_factory=set)  # their programs are from before levels
     me: NodeId = HOSTS[0]
 
     def members(self) -> tuple[Member, ...]:
@@ -98,6 +100,7 @@ class FakeFleet:
             zone="nova",
             software="0",
             roles=tuple(RoleClaim(role=role, fence=1, since_ms=1) for role in roles),
+            labels={} if node_id in self.old else {LEVELS_LABEL: str(THIS_PROGRAM)},
         )
         alive = self.states.get(node_id, MemberState.ALIVE)
         state = MemberState.HOST_DOWN if node_id in self.silent else alive

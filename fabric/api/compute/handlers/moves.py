@@ -9,11 +9,13 @@ from typing import Any
 from aiohttp import web
 
 from fabric.api.compute.handlers.servers import server_id
-from fabric.api.compute.paging import next_links, parse_paging
+from fabric.api.compute.paging import LIMIT_MAX, Paging, next_links, parse_paging
 from fabric.api.compute.schemas import moves as schemas
+from fabric.api.compute.schemas.parameters import as_boolean
 from fabric.api.compute.server_search import changes_between
 from fabric.api.compute.versions import v
 from fabric.api.compute.views import moves as view
+from fabric.api.faults import ApiError
 from fabric.api.request import caller, cloud, microversion
 from fabric.api.responses import empty_response, json_response
 from fabric.api.validation import check_body
@@ -25,9 +27,9 @@ PASSWORD_BYTES = 9  # twelve characters, as Nova's
 
 
 async def _migrate(request: web.Request, document: dict[str, Any]) -> web.Response:
-    check_body(document, schemas.MIGRATE_56 if microversion(request) >= v(56) else schemas.MIGRATE)
-    wanted = document["migrate"]
-    host = wanted.get("host") if isinstance(wanted, dict) else None
+    names_host = microversion(request) >= v(56)  # before, whatever stands there is not looked at
+    check_body(document, schemas.MIGRATE_56 if names_host else schemas.MIGRATE)
+    host = (document["migrate"] or {}).get("host") if names_host else None
     await moves.migrate(cloud(request), caller(request), server_id(request), host=host)
     return empty_response(202)
 
@@ -51,6 +53,11 @@ async def _evacuate(request: web.Request, document: dict[str, Any]) -> web.Respo
     version = microversion(request)
     check_body(document, schemas.evacuate(version))
     wanted = document["evacuate"]
+    if as_boolean(wanted.get("force", False)) and "host" not in wanted:
+        raise ApiError(400, "Can't force to a non-provided destination")
+    is_shared = version < v(14) and as_boolean(wanted["onSharedStorage"])
+    if is_shared and "adminPass" in wanted:
+        raise ApiError(400, "admin password can't be changed on existing disk")
     await moves.evacuate(
         cloud(request),
         caller(request),
@@ -60,7 +67,8 @@ async def _evacuate(request: web.Request, document: dict[str, Any]) -> web.Respo
     )
     if version >= v(14):
         return empty_response(200)
-    return json_response({"adminPass": wanted.get("adminPass") or secrets.token_urlsafe(PASSWORD_BYTES)})
+    password = wanted.get("adminPass", None if is_shared else secrets.token_urlsafe(PASSWORD_BYTES))
+    return json_response({"adminPass": password})
 
 
 ACTIONS: Mapping[str, Callable[[web.Request, dict[str, Any]], Awaitable[web.Response]]] = {
@@ -74,7 +82,7 @@ ACTIONS: Mapping[str, Callable[[web.Request, dict[str, Any]], Awaitable[web.Resp
 async def index(request: web.Request) -> web.Response:
     """Pages from 2.59 on; before, all there are (of the newest thousand)."""
     version, query = microversion(request), request.query
-    paging = parse_paging(request)
+    paging = parse_paging(request) if version >= v(59) else Paging(LIMIT_MAX, None)
     since_ms, before_ms = changes_between(query) if version >= v(59) else (None, None)
     server = query.get("instance_uuid")
     status = query.get("status")

@@ -28,7 +28,7 @@ MIGRATE_56: Schema = {
     "required": ["migrate"],
     "additionalProperties": False,
 }
-_PASSWORD: Schema = {"type": ["string", "null"], "maxLength": 255}
+_PASSWORD: Schema = {"type": "string", "maxLength": 255}
 
 
 def evacuate(version: Microversion) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def evacuate(version: Microversion) -> dict[str, Any]:
     return wrapped("evacuate", fields)
 
 
-_FILTERS = ("host", "hidden", "status", "source_compute", "instance_uuid", "migration_type", "cell_name")
+_FILTERS = ("host", "hidden", "status", "source_compute", "instance_uuid", "migration_type")
 _PAGED = (*_FILTERS, "limit", "marker", "changes-since")
 QUERY = (
     (v(1), query(*_FILTERS)),

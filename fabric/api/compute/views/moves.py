@@ -13,9 +13,11 @@ MIGRATION_TYPE, UUID_AND_PAGES, OWNER = v(23), v(59), v(80)
 
 
 def shown(value: ListedMove, version: Microversion) -> dict[str, Any]:
-    """Flavors are told by the ids users know; Nova tells numbers of its database there."""
+    """Nova tells flavors by numbers of its database. We have none: a flavor whose id is a number is told by
+    that, others not at all, for clients want a number there."""
     move = value.move
-    flavor = int(move.flavor_id) if move.flavor_id.isascii() and move.flavor_id.isdigit() else move.flavor_id
+    is_number = move.flavor_id.isascii() and move.flavor_id.isdigit() and len(move.flavor_id) <= 18
+    flavor = int(move.flavor_id) if is_number else None
     result: dict[str, Any] = {
         "id": move.number,
         "status": move.status.value,
