@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fabric.core.queries import AppliedEntry
 from fabric.runtime.events import EventLog
 from proto.commands import Command
+from proto.commands.moves import MoveBegin, MoveConfirm, MovePlace, MoveRevert, MoveUnplaceable
 from proto.commands.nodes import HostUpdate, NodeAdmit, NodeRemove, NodeRenew, RoleHold
 from proto.commands.servers import (
     ServerAct,
@@ -30,6 +31,11 @@ _OF_SERVERS: dict[type[Command], str] = {
     ServerObserved: "server.observed",
     ServerRemoved: "server.removed",
     ServerExpire: "server.expired",
+    MoveBegin: "server.move_begun",
+    MovePlace: "server.move_placed",
+    MoveUnplaceable: "server.move_unplaceable",
+    MoveConfirm: "server.move_confirmed",
+    MoveRevert: "server.move_reverted",
 }
 _OF_NODES: dict[type[Command], str] = {
     NodeAdmit: "node.admitted",
@@ -76,10 +82,22 @@ class ControlStory:
         if event is None:
             return
         node = self._node
-        if isinstance(command, ServerPlace | ServerObserved | ServerRemoved):
+        if isinstance(command, ServerPlace | ServerObserved | ServerRemoved | MovePlace):
             node = self._named(command.host_id)
         fields = {"server": str(command.server_id), "index": str(entry.index)}  # type: ignore[attr-defined]
-        self._events.add(event, node, fields)
+        self._events.add(event, node, {**fields, **self._told_of_move(command)})
+        came_to = entry.applied.result.get("move")
+        if came_to is not None:
+            why = entry.applied.result.get("why")
+            self._events.add(
+                f"server.move_{came_to}", node, fields if why is None else {**fields, "reason": str(why)}
+            )
+
+    def _told_of_move(self, command: Command) -> dict[str, str]:
+        if isinstance(command, MoveBegin):
+            to = {} if command.host_name is None else {"to": command.host_name}
+            return {"kind": command.kind, "from": self._named(command.source_host_id), **to}
+        return {"reason": command.message} if isinstance(command, MoveUnplaceable) else {}
 
     def _named(self, node_id: NodeId) -> str:
         return self._name_of(node_id) or node_id

@@ -27,7 +27,8 @@ _VERBS = {  # of each noun; whoever adds an event adds it here, or it cannot be 
     "node": "admitted certified cloned connected drained entrusted expelled isolated not_admitted removed "
     "rotated undrained",
     "role": "granted",
-    "server": "create delete expired observed placed reboot_hard reboot_soft removed start stop unplaceable",
+    "server": "create delete expired move_arrived move_begun move_confirmed move_failed move_placed "
+    "move_reverted move_unplaceable observed placed reboot_hard reboot_soft removed start stop unplaceable",
     "voter": "set_back",
     "voters": "changed halted",
 }

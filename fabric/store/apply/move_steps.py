@@ -6,6 +6,8 @@ move is over, so that of every way to fail one leads back.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from fabric.core.moves.model import ENDED_BADLY, WAITS_FOR_HOST, MoveKind, MoveStatus
@@ -17,36 +19,76 @@ from fabric.store.prepared import AnyRow
 from proto.commands.servers import ServerObserved
 
 RUNS = (PowerState.RUNNING, PowerState.PAUSED)
+ARRIVED, FAILED = "arrived", "failed"  # `move` in results
+WHY_CHARS_MAX = 300
 RESTART_MS = 600_000  # for a guest to be started again where it came from
 
+_Step = Callable[[ApplyContext, AnyRow, AnyRow, str | None], dict[str, Any]]
 _REST: dict[str, Any] = {"task_state": None, "deadline_ms": None}
 _IN_ERROR: dict[str, Any] = {**_REST, "vm_state": VmState.ERROR.value}
 
 
+@dataclass(frozen=True, slots=True)
+class MoveStep:
+    values: dict[str, Any]  # what the server's row becomes
+    result: dict[str, Any]  # `hosts` (both ends), and where it comes to something `move` and `why`
+
+
 def step_of_move(
     context: ApplyContext, command: ServerObserved, row: AnyRow, power: PowerState
-) -> dict[str, Any] | None:
+) -> MoveStep | None:
     """What a host's report on the work that it was given makes of the server. None: it was no move's."""
     move = open_move(context, row)
     if move is None or row.desired == Desired.ABSENT.value:
         return None
     if row.task_state in WAITS_FOR_HOST:
         reject("stale", f"Instance {row.server_id} waits for another host: its own has nothing to do.")
-    said = command.fault_message
-    if said is not None and command.fault_details:
-        said = f"{said}\n{command.fault_details}"
+    found = _reported_step(row, move)
+    if found is None:
+        return MoveStep({}, {})  # told again: the move is further by now
+    step, wanted = found
+    said = _what_went_wrong(command, power, wanted)
+    values = step(context, row, move, said)
+    if said is not None:
+        return MoveStep(values, {"hosts": ends_of(move), **failed(said)})
+    is_there = values["task_state"] is None or move.kind == MoveKind.EVACUATION.value
+    return MoveStep(values, {"hosts": ends_of(move), **({"move": ARRIVED} if is_there else {})})
+
+
+def ends_of(move: AnyRow) -> list[str]:
+    """Both its hosts, as far as it has them: what is held on either may be another now."""
+    return sorted({move.source_host_id, move.dest_host_id} - {None})
+
+
+def failed(why: str) -> dict[str, Any]:
+    """Of a command's result, for those who follow what happens."""
+    return {"move": FAILED, "why": why.partition("\n")[0][:WHY_CHARS_MAX]}
+
+
+def _reported_step(row: AnyRow, move: AnyRow) -> tuple[_Step, Desired | None] | None:
+    """What the host was told to do, and what its guest should be after that. None: anything."""
     status = MoveStatus(move.status)
     if move.kind == MoveKind.EVACUATION.value:
-        return _built(context, row, move, power, said)
+        return _built, Desired.RUNNING
     if status is MoveStatus.MIGRATING:
-        return _left(context, row, move, power, said)
+        return _left, Desired.STOPPED
     if status is MoveStatus.POST_MIGRATING:
-        return _arrived(context, row, move, power, said)
+        return _arrived, None if row.desired == Desired.STOPPED.value else Desired.RUNNING
     if status is MoveStatus.FINISHED and row.task_state == TaskState.RESIZE_REVERTING.value:
-        if row.host_id == move.source_host_id:
-            return _is_back(context, row, move, power, said)
-        return _stopped_there(context, row, move, power, said)
-    return {}  # told again: the move is further by now
+        is_back = row.host_id == move.source_host_id
+        return (_is_back, Desired.RUNNING) if is_back else (_stopped_there, Desired.STOPPED)
+    return None
+
+
+def _what_went_wrong(command: ServerObserved, power: PowerState, wanted: Desired | None) -> str | None:
+    if command.fault_message is not None:
+        details = f"\n{command.fault_details}" if command.fault_details else ""
+        return f"{command.fault_message}{details}"
+    if wanted is Desired.STOPPED and power in RUNS:
+        return "the guest still runs after it was to be stopped"
+    if wanted is Desired.RUNNING and power not in RUNS:
+        return f"the guest did not stay up: the host reports power state {power.value}"
+    return None
 
 
 def no_host_for(context: ApplyContext, move: AnyRow, message: str, details: str = "") -> dict[str, Any]:
@@ -68,11 +110,15 @@ def taken_back(context: ApplyContext, row: AnyRow, move: AnyRow) -> dict[str, An
     return new_work(row, TaskState.RESIZE_REVERTING, **back)
 
 
-def expired_move(context: ApplyContext, row: AnyRow, reason: str) -> dict[str, Any] | None:
+def expired_move(context: ApplyContext, row: AnyRow, reason: str) -> MoveStep | None:
     """Its deadline has passed. None: the server was not moving."""
     move = open_move(context, row)
     if move is None:
         return None
+    return MoveStep(_expired(context, row, move, reason), {"hosts": ends_of(move), **failed(reason)})
+
+
+def _expired(context: ApplyContext, row: AnyRow, move: AnyRow, reason: str) -> dict[str, Any]:
     task = row.task_state
     if move.kind == MoveKind.EVACUATION.value:
         return _not_evacuated(context, row, move, reason)
@@ -101,12 +147,8 @@ def end_move_of(context: ApplyContext, row: AnyRow) -> str | None:
     return other
 
 
-def _left(
-    context: ApplyContext, row: AnyRow, move: AnyRow, power: PowerState, said: str | None
-) -> dict[str, Any]:
+def _left(context: ApplyContext, row: AnyRow, move: AnyRow, said: str | None) -> dict[str, Any]:
     """The guest was to be stopped where it is."""
-    if said is None and power in RUNS:
-        said = "the guest still runs after it was to be stopped"
     if said is not None:
         write_move(context, move, MoveStatus.ERROR, message=said)
         return _REST if row.desired == Desired.STOPPED.value else _start_again(context, row)
@@ -116,17 +158,12 @@ def _left(
     return new_work(row, TaskState.RESIZE_FINISH, host_id=move.dest_host_id, deadline_ms=deadline_ms)
 
 
-def _arrived(
-    context: ApplyContext, row: AnyRow, move: AnyRow, power: PowerState, said: str | None
-) -> dict[str, Any]:
-    is_off = row.desired == Desired.STOPPED.value
-    if said is None and power not in RUNS and not is_off:
-        said = f"the guest did not stay up: the host reports power state {power.value}"
+def _arrived(context: ApplyContext, row: AnyRow, move: AnyRow, said: str | None) -> dict[str, Any]:
     if said is not None:
         write_move(context, move, MoveStatus.ERROR, message=said)
         move_ports(context, row.server_id, move.source_host_id)
         back = {"host_id": move.source_host_id, **NO_FAULT}
-        if is_off:
+        if row.desired == Desired.STOPPED.value:
             return {**_REST, **back, "vm_state": VmState.STOPPED.value}
         return {**_start_again(context, row), **back}
     write_move(context, move, MoveStatus.FINISHED)
@@ -137,34 +174,22 @@ def _start_again(context: ApplyContext, row: AnyRow) -> dict[str, Any]:
     return new_work(row, TaskState.POWERING_ON, deadline_ms=context.time_ms + RESTART_MS)
 
 
-def _stopped_there(
-    context: ApplyContext, row: AnyRow, move: AnyRow, power: PowerState, said: str | None
-) -> dict[str, Any]:
+def _stopped_there(context: ApplyContext, row: AnyRow, move: AnyRow, said: str | None) -> dict[str, Any]:
     """On its way back the guest was to be stopped at the host it went to."""
-    if said is None and power in RUNS:
-        said = "the guest still runs after it was to be stopped"
     if said is not None:
         write_move(context, move, MoveStatus.FINISHED, message=said)
         return _REST
     return taken_back(context, row, move)
 
 
-def _is_back(
-    context: ApplyContext, row: AnyRow, move: AnyRow, power: PowerState, said: str | None
-) -> dict[str, Any]:
-    if said is None and power not in RUNS:
-        said = f"the guest did not stay up: the host reports power state {power.value}"
+def _is_back(context: ApplyContext, row: AnyRow, move: AnyRow, said: str | None) -> dict[str, Any]:
     write_move(context, move, MoveStatus.REVERTED, message=said or "")
     if said is not None:
         return {**_IN_ERROR, **fault(context, said)}
     return {**_REST, **NO_FAULT, "vm_state": VmState.ACTIVE.value}
 
 
-def _built(
-    context: ApplyContext, row: AnyRow, move: AnyRow, power: PowerState, said: str | None
-) -> dict[str, Any]:
-    if said is None and power not in RUNS:
-        said = f"the guest did not stay up: the host reports power state {power.value}"
+def _built(context: ApplyContext, row: AnyRow, move: AnyRow, said: str | None) -> dict[str, Any]:
     if said is not None:
         return _not_evacuated(context, row, move, said)
     write_move(context, move, MoveStatus.DONE)

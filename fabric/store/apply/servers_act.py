@@ -129,9 +129,8 @@ def expire_server(context: ApplyContext, command: ServerExpire) -> Result:
         return {"removed": True, "host_id": row.host_id}
     moved = expired_move(context, row, command.reason)
     if moved is not None:
-        write_server(context, row, moved)
-        hosts = sorted({row.host_id, moved.get("host_id", row.host_id)})
-        return {"removed": False, "host_id": row.host_id, "hosts": hosts}
+        write_server(context, row, moved.values)
+        return {"removed": False, "host_id": row.host_id, **moved.result}
     failed = {"vm_state": VmState.ERROR.value, "task_state": None, "deadline_ms": None}
     write_server(context, row, {**failed, **fault(context, command.reason)})
     return {"removed": False, "host_id": row.host_id}

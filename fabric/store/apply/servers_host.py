@@ -25,6 +25,7 @@ def observe_server(context: ApplyContext, command: ServerObserved) -> Result:
     if command.power_state not in [state.value for state in PowerState]:
         reject("invalid", f"There is no power state {command.power_state}.")
     power = PowerState(command.power_state)
+    told: Result = {}
     if command.generation is None:
         values = _moved_by_itself(context, command, row, power)
     else:
@@ -34,8 +35,12 @@ def observe_server(context: ApplyContext, command: ServerObserved) -> Result:
                 f"Instance {row.server_id} has newer work (generation {row.action_generation}, "
                 f"not {command.generation}).",
             )
-        values = _work_ended(context, command, row, power)
-    return _write_changes(context, row, power, values)
+        moved = step_of_move(context, command, row, power)
+        if moved is not None:
+            values, told = moved.values, moved.result
+        else:
+            values = _work_ended(context, command, row, power)
+    return {**_write_changes(context, row, power, values), **told}
 
 
 @handles(ServerRemoved, lambda command: command.server_id)
@@ -57,9 +62,6 @@ def _work_ended(
     context: ApplyContext, command: ServerObserved, row: AnyRow, power: PowerState
 ) -> dict[str, Any]:
     """The work the host was given is done, or failed. Also told again later, after a restart."""
-    moved = step_of_move(context, command, row, power)
-    if moved is not None:
-        return moved
     if command.fault_message is not None:
         elsewhere = None
         if command.left_nothing:
@@ -125,8 +127,5 @@ def _write_changes(context: ApplyContext, row: AnyRow, power: PowerState, values
         write_server(context, row, changes)
     vm_state = wanted.get("vm_state", row.vm_state)
     set_port_status(context, row.server_id, running=power in RUNS)
-    result = {"changed": bool(changes), "vm_state": vm_state}
-    if "host_id" not in changes:
-        return result
-    to = changes["host_id"]
-    return {**result, "unplaced": True} if to is None else {**result, "hosts": [to]}
+    is_unplaced = "host_id" in changes and changes["host_id"] is None
+    return {"changed": bool(changes), "vm_state": vm_state, **({"unplaced": True} if is_unplaced else {})}

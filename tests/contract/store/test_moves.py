@@ -132,7 +132,8 @@ async def test_a_cold_move_step_by_step(world: StoreWorld) -> None:
     assert told.move.dest_host_id == HOST_B
 
     applied = await report(world, server_id, HOST_A, "shutdown")
-    assert applied.result["hosts"] == [HOST_B]
+    assert applied.result["hosts"] == [HOST_A, HOST_B]
+    assert "move" not in applied.result
     row = await get(world, server_id)
     assert (row.host_id, row.task_state, row.desired) == (HOST_B, TaskState.RESIZE_FINISH, Desired.RUNNING)
     assert await used(world) == {"host-a": (size, 0), "host-b": (size, 1)}
@@ -142,7 +143,8 @@ async def test_a_cold_move_step_by_step(world: StoreWorld) -> None:
     ports = await world.ask(ListPorts(device_id=server_id))
     assert {port.host_id for port in ports} == {HOST_B}
 
-    await report(world, server_id, HOST_B, "running")
+    applied = await report(world, server_id, HOST_B, "running")
+    assert (applied.result["hosts"], applied.result["move"]) == ([HOST_A, HOST_B], "arrived")
     row = await get(world, server_id)
     assert api_status(row.vm_state, row.task_state) == "VERIFY_RESIZE"
     assert (row.deadline_ms, (await the_move(world)).status) == (None, MoveStatus.FINISHED)

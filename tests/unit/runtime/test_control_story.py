@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fabric.core.queries import Applied, AppliedEntry
 from fabric.runtime.control_story import ControlStory
 from fabric.runtime.events import KINDS, EventLog
 from proto.commands import Command
+from proto.commands.moves import MoveBegin, MoveConfirm, MovePlace, MoveRevert, MoveUnplaceable
 from proto.commands.nodes import HostUpdate, NodeRemove, RoleHold, VoterWish
-from proto.commands.servers import ServerAct, ServerCreateHinted, ServerPlace, ServerRemoved
-from proto.ids import Fence, LogIndex, NodeId, RequestId, ServerId
+from proto.commands.servers import ServerAct, ServerCreateHinted, ServerExpire, ServerPlace, ServerRemoved
+from proto.ids import Fence, LogIndex, NodeId, RequestId, ServerId, UserId
 from tests.fixtures.mesh_view_double import TwoClocks
 from tests.fixtures.store_world import HOST_B, NODE, node_admit, observed
 
 SERVER = ServerId("s1")
 
 
-def told(command: Command) -> list[tuple[str, str, dict[str, str]]]:
+def told(command: Command, **result: object) -> list[tuple[str, str, dict[str, str]]]:
     events = EventLog(TwoClocks())
     names: dict[NodeId, str] = {NODE: "h1"}
     story = ControlStory(events, names.get, node="me")
     index = LogIndex(7)
-    story.tell(AppliedEntry(index, command, Applied(index, {})))
+    story.tell(AppliedEntry(index, command, Applied(index, result)))
     assert {event.event for event in events.recent()} <= set(KINDS)
     return [(event.event, event.node, dict(event.fields)) for event in events.recent()]
 
@@ -76,6 +79,42 @@ def test_a_server_with_hints_is_made_like_any_other() -> None:
     rest = {"hostname": "web", "flavor_id": "f", "image_id": "i", "deadline_ms": 1}
     hinted = ServerCreateHinted(**plain | rest, hints={"k": "v"})  # type: ignore[arg-type]
     assert told(hinted) == [("server.create", "me", {"server": SERVER, "index": "7"})]
+
+
+def test_a_move_is_told_from_its_wish_to_its_end() -> None:
+    about = {"server": SERVER, "index": "7"}
+    plain: dict[str, object] = {"move_id": "m", "server_id": SERVER, "fence": Fence(1), "read_generation": 1}
+    begun = MoveBegin(
+        move_id="m",
+        server_id=SERVER,
+        kind="migration",
+        source_host_id=NODE,
+        user_id=UserId("u"),
+        request_id=RequestId("q"),
+        deadline_ms=1,
+    )
+    of = {**about, "kind": "migration", "from": "h1"}
+    assert told(begun) == [("server.move_begun", "me", of)]
+    assert told(replace(begun, host_name="h2")) == [("server.move_begun", "me", {**of, "to": "h2"})]
+    placed = MovePlace(**plain, host_id=HOST_B)  # type: ignore[arg-type]
+    assert told(placed) == [("server.move_placed", HOST_B, about)]
+    in_vain = MoveUnplaceable(**plain, message="no room")  # type: ignore[arg-type]
+    assert told(in_vain) == [("server.move_unplaceable", "me", {**about, "reason": "no room"})]
+    confirm = MoveConfirm(server_id=SERVER, request_id=RequestId("q"))
+    assert told(confirm) == [("server.move_confirmed", "me", about)]
+    revert = MoveRevert(server_id=SERVER, request_id=RequestId("q"), deadline_ms=1)
+    assert told(revert) == [("server.move_reverted", "me", about)]
+
+
+def test_what_comes_of_a_move_is_told_with_what_the_host_said() -> None:
+    about = {"server": SERVER, "index": "7"}
+    seen = ("server.observed", "h1", about)
+    assert told(observed(SERVER, 1), hosts=[NODE]) == [seen]
+    assert told(observed(SERVER, 1), move="arrived") == [seen, ("server.move_arrived", "h1", about)]
+    failed = ("server.move_failed", "h1", {**about, "reason": "disk full"})
+    assert told(observed(SERVER, 1), move="failed", why="disk full") == [seen, failed]
+    expired = told(ServerExpire(server_id=SERVER, generation=1, reason="late"), move="failed", why="late")
+    assert [event for event, _, _ in expired] == ["server.expired", "server.move_failed"]
 
 
 def test_what_has_no_story_is_not_told() -> None:
