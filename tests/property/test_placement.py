@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -103,7 +104,7 @@ class Drawn:
             "root_gb": rng.randint(0, 30),
             "swap_mb": rng.choice((0, 0, 1_025)),
         }
-        return request(
+        asked = request(
             f"s{number}",
             size=size,
             specs=specs,
@@ -111,6 +112,17 @@ class Drawn:
             group=rng.choice((None, None, *self.groups)),
             host_name=rng.choice((None,) * 12 + ("h0", "h9")),
         )
+        return self._moving(asked) if self.hosts and rng.random() < 0.3 else asked
+
+    def _moving(self, asked: PlacementRequest) -> PlacementRequest:
+        """It is on a host already, where its group counts it."""
+        source = self.rng.choice(self.hosts).host.host_id
+        if asked.group is not None:
+            there = [i for i, count in self.group_hosts[asked.group.group_id].items() if count]
+            if not there:
+                return asked
+            source = self.rng.choice(there)
+        return replace(asked, move_id="m", moves_from=source, ignored_hosts=frozenset({source}))
 
     def table(self) -> HostTable:
         return HostTable(

@@ -42,6 +42,7 @@ def test_defaults_file_environment_in_that_order(tmp_path: Path) -> None:
         ("[compute]\ndriver = 'xen'", "compute.driver: 'xen' is unknown; valid: libvirt, sim"),
         ("[compute]\nmonitors = ['gpu']", "compute.monitors: 'gpu' is unknown; valid: cpu.virt_driver"),
         ("[compute]\ncpu_ratio = 0", "compute.cpu_ratio"),
+        ("[compute]\nmove_deadline_s = 0", "compute.move_deadline_s: 0 must be between 1 and 86400 seconds"),
         ('[compute]\ncpu_dedicated_set = "2-"', "compute.cpu_dedicated_set: '2-'"),
         ('[compute]\ncpu_shared_set = "1,^1"', "compute.cpu_shared_set: '1,^1' names no processor"),
         (

@@ -8,7 +8,9 @@ import pytest
 
 from drivers.contract import DomainState, Power
 from fabric.compute.decide import Work, decide, power_change
+from fabric.core.moves.model import MoveKind, MoveOfServer
 from fabric.core.servers.states import Desired, PowerState, TaskState, VmState
+from proto.ids import NodeId
 from tests.fixtures.compute_rows import placed
 
 AT_REST: dict[str, Any] = {
@@ -61,6 +63,46 @@ CASES = [
 def test_decide(row: dict[str, Any], power: Power | None, done: int, failed: int, expected: Work) -> None:
     decision = decide(placed(**row), domain(power), done_generation=done, failed_generation=failed)
     assert decision is expected
+
+
+A, B = NodeId("a" * 32), NodeId("b" * 32)
+MOVE = MoveOfServer(move_id="m", kind=MoveKind.MIGRATION, source_host_id=A, dest_host_id=B)
+
+
+@pytest.mark.parametrize(
+    ("task", "host_id", "power", "done", "expected"),
+    [
+        (TaskState.RESIZE_PREP, A, Power.RUNNING, 0, Work.NONE),  # it has no host yet
+        (TaskState.RESIZE_MIGRATING, A, Power.RUNNING, 0, Work.LEAVE),
+        (TaskState.RESIZE_MIGRATING, A, Power.SHUTDOWN, 0, Work.LEAVE),  # off already: said all the same
+        (TaskState.RESIZE_MIGRATING, A, None, 0, Work.LEAVE),
+        (TaskState.RESIZE_MIGRATING, A, Power.SHUTDOWN, 2, Work.NONE),
+        (TaskState.RESIZE_FINISH, B, None, 0, Work.ARRIVE),
+        (TaskState.RESIZE_FINISH, B, Power.RUNNING, 0, Work.ARRIVE),  # the report got lost
+        (TaskState.RESIZE_FINISH, B, Power.RUNNING, 2, Work.NONE),
+        (TaskState.RESIZE_REVERTING, B, Power.RUNNING, 0, Work.LEAVE),
+        (TaskState.RESIZE_REVERTING, A, Power.SHUTDOWN, 0, Work.START),
+        (TaskState.RESIZE_REVERTING, A, Power.RUNNING, 2, Work.NONE),
+        (TaskState.REBUILDING, A, None, 0, Work.NONE),
+        (TaskState.REBUILD_SPAWNING, B, None, 0, Work.BUILD),
+    ],
+)
+def test_what_a_move_asks_of_either_host(
+    task: TaskState, host_id: NodeId, power: Power | None, done: int, expected: Work
+) -> None:
+    row = placed(**{**AT_REST, "task_state": task, "host_id": host_id})
+    assert decide(row, domain(power), move=MOVE, done_generation=done) is expected
+
+
+def test_a_delete_wins_over_a_move() -> None:
+    row = placed(**AT_REST | {"task_state": TaskState.DELETING, "desired": Desired.ABSENT})
+    assert decide(row, domain(Power.RUNNING), move=MOVE) is Work.REMOVE
+
+
+def test_who_is_to_go_back_and_has_no_move_does_nothing() -> None:
+    """A row of a newer program's: nobody guesses."""
+    row = placed(**AT_REST | {"task_state": TaskState.RESIZE_REVERTING})
+    assert decide(row, domain(Power.RUNNING)) is Work.NONE
 
 
 def test_power_is_not_judged_while_a_task_is_under_way() -> None:

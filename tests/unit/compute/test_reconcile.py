@@ -10,6 +10,7 @@ import pytest
 
 from drivers.contract import Power
 from fabric.compute.notes import Note, Notes
+from fabric.core.moves.model import ParkedServer
 from fabric.core.placement.host_word import CPU_PERCENTS, is_among, short_address
 from fabric.core.servers.states import Desired, PowerState, TaskState, Verb, VmState
 from fabric.errors import RemoteError
@@ -526,6 +527,36 @@ async def test_unknown_guests_go_only_after_a_complete_pull(world: World) -> Non
         assert "ensure_absent" not in life.gate.calls
         world.state.is_away = False
         await world.until(lambda: world.machine.is_clean)
+
+
+async def test_a_guest_whose_row_went_elsewhere_is_stopped_and_its_disk_kept(world: World) -> None:
+    """However it came to run again: an operator's hand, a host that was thought dead."""
+    server_id = world.add_running()
+    world.state.parked = (ParkedServer(server_id=server_id, to_host_id=NodeId("b" * 32)),)
+    world.state.drop(server_id)
+    async with world.life() as life:
+        await world.until(lambda: world.machine.power.get(server_id) is Power.SHUTDOWN)
+        await world.settle(life)
+        assert server_id in world.machine.disks
+        world.machine.boot(server_id)
+        await world.until(lambda: world.machine.power.get(server_id) is Power.SHUTDOWN)
+        world.state.parked = ()  # the move is over
+        life.side.nudge()
+        await world.until(lambda: world.machine.is_clean)
+    assert reports(world) == []  # it is another host's to speak of
+
+
+async def test_a_parked_guest_that_does_not_stop_is_tried_again(world: World) -> None:
+    server_id = world.add_running()
+    world.state.parked = (ParkedServer(server_id=server_id, to_host_id=NodeId("b" * 32)),)
+    world.state.drop(server_id)
+    gate = Gate()
+    gate.fail["ensure_stopped"] = DriverError("busy")
+    async with world.life(gate) as life:
+        await world.settle(life)
+        assert world.runs(server_id)
+        gate.fail.clear()
+        await world.until(lambda: world.machine.power.get(server_id) is Power.SHUTDOWN)
 
 
 async def test_rows_older_than_those_acted_on_are_refused(world: World) -> None:

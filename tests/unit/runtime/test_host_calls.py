@@ -12,6 +12,7 @@ from fabric.core.servers.model import AssignedServer
 from fabric.errors import PeerUnreachableError, RemoteError
 from fabric.runtime.host_calls import CONSOLE_BYTES_MAX, HostNudger, NudgeConfig, RpcHostCalls, tail
 from proto.codec import Plain
+from proto.commands.moves import MoveConfirm
 from proto.commands.networks import PortUpdate, SecurityRuleDelete
 from proto.commands.nodes import HostUpdate
 from proto.commands.servers import ServerAct, ServerExpire, ServerObserved, ServerPlace
@@ -116,6 +117,25 @@ async def test_an_action_nudges_the_servers_host_by_its_row(nudged: Nudged) -> N
     assert await nudged.next() == HOST
     nudged.state.announce(ServerExpire(server_id=SERVER.server_id, generation=1, reason="late"))
     assert await nudged.next() == HOST
+
+
+async def test_both_ends_of_a_move_are_nudged_and_whoever_has_the_server_after_it(nudged: Nudged) -> None:
+    begin = MoveConfirm(server_id=SERVER.server_id, request_id=SERVER.request_id)
+    nudged.state.announce(act())
+    assert await nudged.next() == HOST  # and it is remembered whose the server is
+    nudged.state.announce(begin, hosts=[HOST, OTHER])
+    assert {await nudged.next(), await nudged.next()} == {HOST, OTHER}
+    nudged.state.change(SERVER.server_id, host_id=OTHER)
+    nudged.state.announce(act())
+    assert await nudged.next() == OTHER
+    assert nudged.sent.empty()
+
+
+async def test_a_report_that_furthers_a_move_nudges_where_it_goes_on(nudged: Nudged) -> None:
+    report = ServerObserved(server_id=SERVER.server_id, host_id=HOST, generation=1, power_state="shutdown")
+    nudged.state.announce(report, hosts=[OTHER])
+    assert await nudged.next() == OTHER
+    assert nudged.sent.empty()
 
 
 async def test_a_rule_change_nudges_every_living_host(nudged: Nudged) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from fabric.core.membership.model import MemberState
+from fabric.core.moves.model import Move, MoveKind, MoveStatus
 from fabric.core.placement.host_word import HostWord, write_word
 from fabric.core.placement.queries import ListHostFacts, ListPlacementRequests
 from fabric.core.servers.model import Server
-from fabric.core.servers.states import VmState
+from fabric.core.servers.states import TaskState, VmState
 from fabric.errors import NoQuorumError
 from fabric.runtime.scheduler_loop import SchedulerConfig, SchedulerLoop
 from proto.commands import Command
+from proto.commands.moves import MoveBegin, MovePlace, MoveUnplaceable
 from proto.commands.servers import ServerCreate, ServerObserved, ServerPlace, ServerUnplaceable
 from proto.ids import Fence
 from tests.fixtures.compute_doubles import FleetDouble, ManualClock, StateDouble
@@ -104,6 +107,92 @@ async def made(state: StateDouble, name: str, **changes: object) -> None:
 
 def has_host(state: StateDouble, row: Server) -> bool:
     return state.row(row.server_id).host_id is not None
+
+
+def moving(state: StateDouble, name: str, **changes: Any) -> Server:
+    """It is on h1, and waits for another host."""
+    row = server(name, host_id=H1.host_id, vm_state=VmState.ACTIVE, task_state=TaskState.RESIZE_PREP)
+    fields: dict[str, Any] = {
+        "move_id": f"move of {name}",
+        "number": 1,
+        "server_id": row.server_id,
+        "project_id": row.project_id,
+        "user_id": row.user_id,
+        "kind": MoveKind.MIGRATION,
+        "status": MoveStatus.PRE_MIGRATING,
+        "source_host_id": H1.host_id,
+        "source_name": "h1",
+        "dest_host_id": None,
+        "dest_name": None,
+        "host_wanted": None,
+        "flavor_id": "1",
+        "message": "",
+        "created_ms": 0,
+        "updated_ms": 0,
+    }
+    state.put(AssignedServer(server=row, ports=(), networks=(), image=None))
+    state.moves[row.server_id] = Move(**fields | changes)
+    return row
+
+
+async def test_a_server_that_moves_goes_anywhere_but_where_it_is() -> None:
+    state, loop = world()
+    row = moving(state, "a")
+    assert (await loop.round()).placed == 1
+    (command,) = state.commands
+    assert command == MovePlace(
+        move_id="move of a", server_id=row.server_id, host_id=H2.host_id, fence=FENCE, read_generation=1
+    )
+
+
+async def test_a_move_to_a_host_that_does_not_fit_is_told_why() -> None:
+    state, loop = world()
+    moving(state, "a", host_wanted="h1")
+    assert (await loop.round()).unplaceable == 1
+    (command,) = state.commands
+    assert isinstance(command, MoveUnplaceable)
+    assert (command.move_id, command.fence, command.read_generation) == ("move of a", FENCE, 1)
+    assert "No valid host" in command.message
+
+
+async def test_nothing_moves_to_a_program_of_before_moves_but_new_servers_go_there() -> None:
+    """It would not fetch the disks."""
+    state, _ = world("new")
+    moving(state, "a")
+    fleet = FleetDouble(dict.fromkeys(state.hosts, MemberState.ALIVE))
+    fleet.old.add(H2.host_id)
+    loop = SchedulerLoop(state, fleet, lambda: FENCE, ManualClock())
+    result = await loop.round()
+    assert (result.placed, result.unplaceable) == (1, 1)
+    (place,) = [each for each in state.commands if isinstance(each, ServerPlace)]
+    assert place.host_id == H2.host_id
+    assert [type(each) for each in state.commands if not isinstance(each, ServerPlace)] == [MoveUnplaceable]
+
+
+async def test_a_move_wakes_the_scheduler() -> None:
+    state, _ = world()
+    loop = loop_over(state, resync_ms=600_000)
+    task = asyncio.create_task(loop.run())
+    await asyncio.sleep(0)
+    try:
+        before = state.passed_over
+        row = moving(state, "a")
+        state.passed_over = before
+        state.announce(
+            MoveBegin(
+                move_id="move of a",
+                server_id=row.server_id,
+                kind="migration",
+                source_host_id=H1.host_id,
+                user_id=row.user_id,
+                request_id=row.request_id,
+                deadline_ms=1,
+            )
+        )
+        await state.until(lambda: not state.moves)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_no_host_alive_is_an_error_with_a_reason_too() -> None:

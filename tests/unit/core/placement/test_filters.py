@@ -305,6 +305,12 @@ CASES: list[tuple[str, PlacementRequest, HostTable, str]] = [
         one(group_hosts=members(good=1)),
         "has no member of the server group, whose policy is affinity",
     ),
+    (  # the one that moves away from there is itself the member that the bad one has
+        "ServerGroupAffinityFilter",
+        request(group=group(GroupPolicy.AFFINITY), moves_from=BAD.host.host_id),
+        one(group_hosts=members(good=1, bad=1)),
+        "has no member of the server group, whose policy is affinity",
+    ),
     (
         "DifferentHostFilter",
         request(hints={"different_host": ["s9", "s1"]}),
@@ -420,6 +426,19 @@ def test_the_first_of_a_group_may_go_anywhere() -> None:
         named = ("ServerGroupAffinityFilter", "ServerGroupAntiAffinityFilter")
         only = Policy(tuple(FILTERS[name](SETTINGS) for name in named), ())
         assert len(fitting(asked, one(), only)) == 2
+
+
+def test_one_that_moves_does_not_bind_itself_to_where_it_is() -> None:
+    only = Policy((FILTERS["ServerGroupAffinityFilter"](SETTINGS),), ())
+    asked = request(group=group(GroupPolicy.AFFINITY), moves_from=BAD.host.host_id)
+    for hosts, expected in (
+        (members(bad=1), ["good", "bad"]),
+        (members(bad=2), ["bad"]),
+        (members(good=1, bad=2), ["good", "bad"]),
+        ({}, ["good", "bad"]),
+    ):
+        around = one(group_hosts=hosts)
+        assert [around.hosts[place].host.name for place in fitting(asked, around, only)] == expected
 
 
 def test_a_host_kept_for_an_image_takes_that_image_and_no_other() -> None:
