@@ -142,7 +142,7 @@ class SchedulerSection:
         default_factory=list,
         metadata={
             "doc": "Filters to use, by Nova's names. Empty: all but IoOpsFilter, NumInstancesFilter and "
-            "JsonFilter. Those for zones, capacity, traits and server groups are always used."
+            "JsonFilter. Those for zones, capacity, NUMA, devices, traits and server groups are always used."
         },
     )
     weight_multipliers: dict[str, float] = field(

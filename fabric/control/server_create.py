@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields
 from fabric.control import policy
 from fabric.control.context import Caller, Cloud
 from fabric.control.errors import ConflictError, ControlError, InvalidError, NotFoundError, QuotaError
+from fabric.control.explanations import snapshot_of
 from fabric.control.flavors import visible_flavor
 from fabric.control.propose import propose
 from fabric.control.scheduler_hints import Wishes, resolve_wishes
@@ -30,6 +31,7 @@ from fabric.core.placement.cpu_policy import cpu_fault
 from fabric.core.quotas.demand import demand_of, exceeded, fitting
 from fabric.core.quotas.model import GetQuotas
 from fabric.core.servers.states import Verb
+from fabric.core.topology.wish import topology_fault
 from fabric.errors import CommandRejectedError
 from fabric.runtime.hard_state import derive_request_id
 from proto.commands.servers import ServerAct, ServerCreate, ServerCreateHinted
@@ -275,6 +277,8 @@ async def _flavor(cloud: Cloud, caller: Caller, flavor_ref: str) -> Flavor:
 def _check_fit(image: Image, flavor: Flavor) -> None:
     """Source: Nova's messages. A root disk of 0 GB is as large as the image."""
     if (fault := cpu_fault(flavor.vcpus, flavor.extra_specs, image.properties)) is not None:
+        raise InvalidError(fault)
+    if (fault := topology_fault(snapshot_of(flavor), image.properties)) is not None:
         raise InvalidError(fault)
     if flavor.memory_mb < image.min_ram_mb:
         raise InvalidError("Flavor's memory is too small for requested image.")

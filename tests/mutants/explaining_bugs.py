@@ -83,8 +83,8 @@ EXPLAINING_BUGS = (
         "a limit on servers a host is not counted with",
         L,
         "core/placement/room.py",
-        "servers=facts.servers + count)",
-        "servers=facts.servers)",
+        "servers=facts.servers + count, held",
+        "servers=facts.servers, held",
         f"{UNIT}/test_room.py",
     ),
     bug(

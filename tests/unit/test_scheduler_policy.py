@@ -41,7 +41,8 @@ def test_what_a_file_says_is_done(tmp_path: Path) -> None:
     )
     policy = scheduler_policy(load(path, {}).config.scheduler)
     assert "JsonFilter" in names(policy)
-    assert "NUMATopologyFilter" not in names(policy)
+    assert "AggregateTypeAffinityFilter" not in names(policy)
+    assert "NUMATopologyFilter" in names(policy)  # apply refuses what it refuses
     found = {weigher.name: multiplier for weigher, multiplier in policy.weighers}
     assert found["RAMWeigher"] == 3.0
     assert "CPUWeigher" not in found

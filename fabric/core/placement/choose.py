@@ -13,6 +13,8 @@ from fabric.core.placement.host_table import Floats, Hashes, HostTable, Ints, Ma
 from fabric.core.placement.policy import Policy
 from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.weighers import HostWeigher
+from fabric.core.topology.give import give
+from fabric.core.topology.model import NOTHING_GIVEN, Grant
 from proto.ids import NodeId, ServerId
 
 Places = Ints  # of hosts, ascending
@@ -55,11 +57,15 @@ def choose_batch(
 
 
 def claim(request: PlacementRequest, host_id: NodeId, table: HostTable) -> None:
+    grant: Grant | None = None
+    if request.topology is not None:
+        grant = give(table.rooms()[table.place[host_id]], request.topology)
     table.claim(
         host_id,
         request.resources.total(),
         server_id=request.server_id,
         group_id=None if request.group is None else request.group.group_id,
+        grant=grant or NOTHING_GIVEN,
     )
 
 

@@ -42,7 +42,7 @@ class Counterfactual:
 
     @property
     def text(self) -> str:
-        return f"would fit if {' and '.join(change.text for change in self.changes)}"
+        return f"would fit if {' and '.join(dict.fromkeys(change.text for change in self.changes))}"
 
     @property
     def is_admins(self) -> bool:

@@ -8,21 +8,15 @@ from dataclasses import dataclass, field, replace
 from fabric.core.membership.model import MemberState
 from fabric.core.nodes.model import Host, HostUsage
 from fabric.core.placement.inventory import Inventory
-from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
+from fabric.core.placement.resources import DISK_GB, MEMORY_MB, PCPU, VCPU
+from fabric.core.topology.facts import NOTHING_TOLD, Told
+from fabric.core.topology.model import NOTHING_GIVEN, Grant
+from fabric.core.topology.room import HostRoom, room_of
 from proto.ids import ImageId, NodeId, ServerId
 
 # A suspect is not dead yet: refusing it would empty the table at each lost heartbeat, and a host that
 # does die is caught by the build deadline. A stalled agent and one that is stopping build nothing.
 USABLE_STATES = frozenset({MemberState.ALIVE, MemberState.SUSPECT})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NumaCell:
-    """One NUMA node of a host: pinnable processors and memory that no pinned or NUMA-bound guest has yet."""
-
-    cpus_free: int
-    memory_mb_free: int
-    page_kb: tuple[int, ...] = (4,)  # sizes it can give
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +34,8 @@ class HostFacts:
     build_failures: int = 0  # in a row, since the last success
     images: frozenset[ImageId] = frozenset()  # whose bytes came in here
     cached: bytes = b""  # and what it keeps for its guests, as it says itself: see `host_word`
-    numa: tuple[NumaCell, ...] = ()
-    pci_free: Mapping[str, int] = field(default_factory=dict)  # by alias
+    told: Told = NOTHING_TOLD  # of its cells and devices
+    held: Mapping[ServerId, Grant] = field(default_factory=dict)  # of them, by whom; no entry: nothing
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -68,17 +62,40 @@ class HostFacts:
             return Inventory(total=host.disk_gb, ratio_milli=host.disk_ratio_milli)
         return self.offered.get(name)
 
-    def with_claim(self, resources: Mapping[str, int]) -> HostFacts:
+    @property
+    def room(self) -> HostRoom:
+        """Of its cells and devices. Worked out anew each time: the host table keeps it."""
+        return room_of(
+            self.told.topology,
+            self.held.values(),
+            cpu_ratio_milli=self.host.cpu_ratio_milli,
+            memory_ratio_milli=self.host.memory_ratio_milli,
+            dedicated_used=self.used.get(PCPU, 0),
+        )
+
+    def with_claim(
+        self,
+        resources: Mapping[str, int],
+        *,
+        server_id: ServerId | None = None,
+        grant: Grant = NOTHING_GIVEN,
+    ) -> HostFacts:
         """With one server more."""
         used = {**self.used}
         for name, amount in resources.items():
             used[name] = used.get(name, 0) + amount
-        return replace(self, used=used, servers=self.servers + 1, io_ops=self.io_ops + 1)
+        held = {**self.held, server_id: grant} if grant and server_id is not None else self.held
+        return replace(self, used=used, servers=self.servers + 1, io_ops=self.io_ops + 1, held=held)
 
-    def without_claim(self, resources: Mapping[str, int], *, is_building: bool) -> HostFacts:
+    def without_claim(
+        self, resources: Mapping[str, int], *, is_building: bool, server_id: ServerId | None = None
+    ) -> HostFacts:
         """As if one of its servers, with these resources, was not there."""
         used = {name: amount - resources.get(name, 0) for name, amount in self.used.items()}
-        return replace(self, used=used, servers=self.servers - 1, io_ops=self.io_ops - is_building)
+        held = self.held
+        if server_id in held:
+            held = {each: grant for each, grant in held.items() if each != server_id}
+        return replace(self, used=used, servers=self.servers - 1, io_ops=self.io_ops - is_building, held=held)
 
     def without_held(self, resources: Mapping[str, int]) -> HostFacts:
         """As if what the other end of a move holds here was not held."""

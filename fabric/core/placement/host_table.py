@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fabric.core.aggregates.model import ZONE_KEY
 from fabric.core.placement.host_facts import AggregateFacts, HostFacts, Surroundings
 from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
+from fabric.core.topology.model import NOTHING_GIVEN, Grant
 from proto.ids import NodeId, ServerId
 
 Mask = NDArray[np.bool_]
@@ -126,11 +127,12 @@ class HostTable:
         *,
         server_id: ServerId | None = None,
         group_id: str | None = None,
+        grant: Grant = NOTHING_GIVEN,
     ) -> None:
         """A server placed in this round, which counts for those that come after it. The next round reads it
         back from rows."""
         place = self.place[host_id]
-        facts = self.hosts[place] = self.hosts[place].with_claim(resources)
+        facts = self.hosts[place] = self.hosts[place].with_claim(resources, server_id=server_id, grant=grant)
         for name, amount in resources.items():
             if name in self.free:
                 self.free[name][place] -= amount
@@ -155,7 +157,8 @@ class HostTable:
     ) -> None:
         """As if a server that is there was nowhere."""
         place = self.place[host_id]
-        self.put(self.hosts[place].without_claim(resources, is_building=is_building))
+        facts = self.hosts[place]
+        self.put(facts.without_claim(resources, is_building=is_building, server_id=server_id))
         if server_id is not None:
             self.server_places.pop(server_id, None)
         if group_id is not None and place in self.group_counts.get(group_id, {}):
@@ -271,6 +274,10 @@ class HostTable:
     def mask(self, key: object, holds: Callable[[HostFacts], bool]) -> Mask:
         """Where it holds, kept until facts change."""
         return self.column(key, holds, np.bool_)
+
+    def rooms(self) -> Column:
+        """Of cells and devices, a HostRoom each."""
+        return self.column("room", lambda facts: facts.room)
 
     def members(self, aggregate: AggregateFacts) -> Mask:
         key = ("aggregate", aggregate.aggregate_id)

@@ -9,6 +9,7 @@ from fabric.core.moves.model import Move
 from fabric.core.placement.resources import ResourceRequest, resource_request
 from fabric.core.server_groups.model import GroupPolicy
 from fabric.core.servers.model import FlavorSnapshot, Server
+from fabric.core.topology.wish import TopologyError, TopologyWish, wish_of
 from proto.ids import ImageId, NodeId, ProjectId, RequestId, ServerId
 
 NO_REQUEST = RequestId("")
@@ -26,7 +27,7 @@ class GroupWish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacementRequest:
-    """`resources` is worked out of flavor and image once, for every host alike."""
+    """`resources` and `topology` are worked out of flavor and image once, for every host alike."""
 
     server_id: ServerId
     project_id: ProjectId
@@ -45,6 +46,8 @@ class PlacementRequest:
     generation: int = 0  # of the server's row when it was read
     request_id: RequestId = NO_REQUEST  # of the action that asks
     resources: ResourceRequest = field(init=False)
+    topology: TopologyWish | None = field(init=False, default=None)
+    topology_fault: str = field(init=False, default="")  # why nobody can be asked for what its flavor wants
 
     @property
     def kind(self) -> object:
@@ -59,6 +62,12 @@ class PlacementRequest:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "resources", resource_request(self.flavor, self.image_properties))
+        try:
+            wish, fault = wish_of(self.flavor), ""
+        except TopologyError as error:
+            wish, fault = None, str(error)
+        object.__setattr__(self, "topology", wish)
+        object.__setattr__(self, "topology_fault", fault)
 
 
 def request_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fabric.core.placement.choose import fitting
@@ -11,7 +11,9 @@ from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.policy import Policy
 from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.usage import inventories_of
-from proto.ids import NodeId
+from fabric.core.topology.give import give
+from fabric.core.topology.model import Grant
+from proto.ids import NodeId, ServerId
 
 UNBOUNDED = 1_000  # of a server that takes nothing, this many are told
 
@@ -31,11 +33,14 @@ def how_many_more(request: PlacementRequest, table: HostTable, policy: Policy) -
             settled.put(replace(facts, io_ops=0))
     low = {int(place): 1 for place in fitting(asked, settled, policy)}
     high = {place: max(1, _by_arithmetic(settled.hosts[place], needs)) for place in low}
+    grants = {place: _grants(settled.hosts[place], asked, most) for place, most in high.items()}
+    if asked.topology is not None:
+        high = {place: min(high[place], max(1, len(given))) for place, given in grants.items()}
     middle = dict(high)
     tried = settled.copy()
     while middle:
         for place, count in middle.items():
-            tried.put(_with(settled.hosts[place], needs, count - 1))
+            tried.put(_with(settled.hosts[place], needs, grants[place][: count - 1], count - 1))
         passing = {int(place) for place in fitting(asked, tried, policy)}
         for place, count in middle.items():
             if place in passing:
@@ -56,9 +61,28 @@ def _by_arithmetic(facts: HostFacts, needs: Mapping[str, int]) -> int:
     return min(counts, default=UNBOUNDED)
 
 
-def _with(facts: HostFacts, needs: Mapping[str, int], count: int) -> HostFacts:
+def _grants(facts: HostFacts, asked: PlacementRequest, most: int) -> list[Grant]:
+    """What the first of them would be given of cells and devices, one after the other, and the second, as
+    long as there is something; `most` at most."""
+    found: list[Grant] = []
+    if asked.topology is None:
+        return found
+    with_others = facts
+    for number in range(most):
+        grant = give(with_others.room, asked.topology)
+        if grant is None:
+            break
+        found.append(grant)
+        with_others = with_others.with_claim(
+            asked.resources.total(), server_id=ServerId(f"one more, {number}"), grant=grant
+        )
+    return found
+
+
+def _with(facts: HostFacts, needs: Mapping[str, int], grants: Sequence[Grant], count: int) -> HostFacts:
     """With so many of them there, all of them made."""
+    held = {ServerId(f"one more, {number}"): grant for number, grant in enumerate(grants) if grant}
     used = {**facts.used}
     for name, amount in needs.items():
         used[name] = used.get(name, 0) + amount * count
-    return replace(facts, used=used, servers=facts.servers + count)
+    return replace(facts, used=used, servers=facts.servers + count, held={**facts.held, **held})

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fabric.core.moves.model import MoveOfServer, ParkedServer
 from fabric.core.networks.model import Port, SecurityGroup, Subnet
 from fabric.core.servers.states import Desired, PowerState, TaskState, VmState
+from fabric.core.topology.model import Grant
 from proto.ids import FlavorId, ImageId, NodeId, ProjectId, RequestId, ServerGroupId, ServerId, UserId
 
 
@@ -122,6 +123,7 @@ class AssignedServer:
     kernel_args: str = ""  # image property os_command_line
     move: MoveOfServer | None = None  # one that is not over
     image_properties: Mapping[str, str] = field(default_factory=dict)
+    grant: Grant | None = None  # of the host's cells and devices; None: nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from fabric.core.topology.model import (
@@ -31,6 +33,20 @@ ALIAS_CHARS_MAX = 255
 ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 
 Facts = Mapping[str, object]
+
+
+@dataclass(frozen=True)  # without slots: what was read is kept beside it
+class Told:
+    """What a host's offer says."""
+
+    facts: Facts = field(default_factory=dict)
+
+    @cached_property
+    def topology(self) -> HostTopology:
+        return read_facts(self.facts)
+
+
+NOTHING_TOLD = Told()
 
 
 class _UnreadableError(Exception):
@@ -87,16 +103,18 @@ def read_facts(facts: Facts) -> HostTopology:
     return HostTopology(cells=cells, devices=devices)
 
 
-def with_more_devices(facts: Facts, alias: str, count: int) -> Facts:
-    """As if the host had so many more of them; anywhere."""
-    pool = {
-        "aliases": {alias: Affinity.PREFERRED.value},
-        "cell": None,
-        "parent": "",
-        "addresses": [f"ffffffff:{at >> 8:02x}:{at >> 3 & 31:02x}.{at & 7}" for at in range(count)],
-    }
-    before = facts.get(DEVICES)
-    return {**facts, DEVICES: [*(before if isinstance(before, list | tuple) else ()), pool]}
+def with_more_devices(told: Told, more: Mapping[str, int]) -> Told:
+    """As if the host had so many more of each alias; anywhere."""
+    units = [alias for alias, count in more.items() for _ in range(count)]
+    pools: list[object] = [
+        {
+            "aliases": {alias: Affinity.PREFERRED.value},
+            "addresses": [f"ffffffff:{at >> 8:02x}:{at >> 3 & 31:02x}.{at & 7}"],
+        }
+        for at, alias in enumerate(units)
+    ]
+    before = told.facts.get(DEVICES)
+    return Told({**told.facts, DEVICES: [*(before if isinstance(before, list | tuple) else ()), *pools]})
 
 
 def _cell(said: object) -> HostCell:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fabric.core.placement.cpu_set import format_cpu_set, parse_cpu_set
-from fabric.core.placement.resources import PCPU
+from fabric.core.placement.resources import PCPU, says_otherwise
 from fabric.core.providers.claims import claims_of
 from fabric.core.servers.model import FlavorSnapshot
 from fabric.core.topology.model import GUEST_CELLS_MAX, GUEST_DEVICES_MAX, Affinity
@@ -59,10 +59,22 @@ class TopologyWish:
     devices: Mapping[str, int] = field(default_factory=dict)
     affinity: Affinity | None = None
 
+    @property
+    def key(self) -> object:
+        """Equal for wishes that no host can tell apart. Can be hashed."""
+        return self.cells, self.is_explicit, tuple(self.devices.items()), self.affinity
+
+
+def wants_topology(specs: Mapping[str, str]) -> bool:
+    """Whether a flavor with them may ask for any of this."""
+    return any(key in specs for key in (NODES, PAGES, ALIAS)) or says_otherwise(specs)
+
 
 def wish_of(flavor: FlavorSnapshot) -> TopologyWish | None:
     """None: it asks for none of this. Raises TopologyError."""
     specs = flavor.extra_specs
+    if not wants_topology(specs):
+        return None
     dedicated = claims_of(flavor).get(PCPU, 0)
     is_explicit = NODES in specs or PAGES in specs
     if not (is_explicit or dedicated or ALIAS in specs):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import BigInteger, bindparam, literal_column, select
 
-from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
+from fabric.core.placement.resources import DISK_GB, MEMORY_MB, PCPU, VCPU
 from fabric.core.providers.claims import added
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, reject, single
@@ -44,6 +44,11 @@ def need_room(context: ApplyContext, host: AnyRow, server: AnyRow) -> None:
         reject(
             "no_capacity", f"Compute host {host.name} has no room for {server.server_id}: {'; '.join(short)}."
         )
+
+
+def dedicated_on(context: ApplyContext, host: AnyRow) -> int:
+    """How many processors servers of the host have for themselves."""
+    return _used(context, host).get(PCPU, 0)
 
 
 def _short(context: ApplyContext, host: AnyRow, server: AnyRow) -> list[str]:

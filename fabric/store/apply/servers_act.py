@@ -7,6 +7,7 @@ from sqlalchemy import bindparam, select
 from fabric.core.servers.states import ALLOWED, DESIRED_OF, TASK_OF, TaskState, Verb, VmState
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, Result, reject, single
+from fabric.store.apply.grants import give_topology
 from fabric.store.apply.lookups import need_host, need_server
 from fabric.store.apply.move_rows import move_ports, open_move
 from fabric.store.apply.move_steps import end_move_of, expired_move
@@ -31,6 +32,7 @@ def place_server(context: ApplyContext, command: ServerPlace) -> Result:
     host = need_host(context, command.host_id)
     need_usable(host)
     need_room(context, host, row)
+    give_topology(context, host, row)
     need_policy(context, row.server_id, host)
     generation = int(row.generation) + 1
     write_server(

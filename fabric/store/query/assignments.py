@@ -17,6 +17,7 @@ from fabric.core.servers.queries import GetAssignments
 from fabric.core.servers.states import VmState
 from fabric.store import tables as t
 from fabric.store.query.among import among, rows_among
+from fabric.store.query.grants import grants_on
 from fabric.store.query.level import level_of
 from fabric.store.query.moves import open_moves, parked_on, told_to_host
 from fabric.store.query.networks import groups_of, networks_among, ports_of_servers, subnets_of_networks
@@ -125,6 +126,7 @@ def _assigned(connection: Connection, rows: Sequence[Row[Any]]) -> list[Assigned
     networks = _networks(connection, {port.network_id for listed in ports.values() for port in listed})
     images = _Images(connection, servers)
     moves = open_moves(connection, [server.server_id for server in servers if _may_move(server)])
+    grants = grants_on(connection, servers)
     return [
         AssignedServer(
             server=server,
@@ -136,6 +138,7 @@ def _assigned(connection: Connection, rows: Sequence[Row[Any]]) -> list[Assigned
             kernel_args=images.property_of(server.image_id, _IMAGE_ARGS) or "",
             image_properties=images.properties(server.image_id),
             move=told_to_host(moves[server.server_id]) if server.server_id in moves else None,
+            grant=grants.get(server.server_id),
         )
         for server in servers
     ]

@@ -24,10 +24,12 @@ from fabric.core.providers.queries import ListHostOffers
 from fabric.core.providers.tree import host_traits
 from fabric.core.server_groups.model import GroupPolicy
 from fabric.core.servers.states import TaskState, VmState
+from fabric.core.topology.facts import NOTHING_TOLD, Told
 from fabric.store import tables as t
 from fabric.store.claims import claims_at, flavor_of
 from fabric.store.query.aggregates import list_aggregates
 from fabric.store.query.among import among, rows_among, rows_or_all
+from fabric.store.query.grants import grants_on_hosts
 from fabric.store.query.held import held_claims
 from fabric.store.query.level import is_at, level_of
 from fabric.store.query.moves import waiting_moves
@@ -170,6 +172,7 @@ def list_host_facts(connection: Connection, query: ListHostFacts) -> tuple[HostF
         held.setdefault(row.node_id, set()).add(row.image_id)
     offered = list_host_offers(connection, ListHostOffers(host_ids=query.host_ids))
     offers = {offer.host_id: offer for offer in offered}
+    grants = grants_on_hosts(connection, ids)
     shared: dict[frozenset[str], frozenset[str]] = {}  # equal machines have one set: it is most of a host
     found = []
     for usage in list_hosts(connection, ListHosts(host_ids=query.host_ids)):
@@ -185,6 +188,8 @@ def list_host_facts(connection: Connection, query: ListHostFacts) -> tuple[HostF
                 servers=usage.servers,
                 io_ops=busy.get(host_id, 0),
                 images=frozenset(held.get(host_id, ())),
+                told=NOTHING_TOLD if offer is None or grants is None else Told(offer.facts),
+                held={} if grants is None else grants.get(host_id, {}),
             )
         )
     if query.except_server is not None:
@@ -204,7 +209,7 @@ def _without(connection: Connection, found: list[HostFacts], server_id: ServerId
     left = []
     for facts in found:
         if facts.host.host_id == row.host_id:
-            facts = facts.without_claim(request.resources.total(), is_building=is_busy)
+            facts = facts.without_claim(request.resources.total(), is_building=is_busy, server_id=server_id)
         for each in held:
             if each.held_host_id == facts.host.host_id:
                 facts = facts.without_held(claims_of(flavor_of(each)))

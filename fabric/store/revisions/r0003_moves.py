@@ -1,4 +1,5 @@
-"""Level 3: servers go from host to host. One table; no row of the levels before changes."""
+"""Level 3: servers go from host to host, and are given of their hosts' NUMA cells and PCI devices. Two tables;
+no row of the levels before changes."""
 
 from __future__ import annotations
 
@@ -17,6 +18,11 @@ _INT = sa.BigInteger()
 
 
 def upgrade(op: Operations) -> None:
+    _moves(op)
+    _grants(op)
+
+
+def _moves(op: Operations) -> None:
     op.create_table(
         "moves",
         sa.Column("move_id", _TEXT, nullable=False),
@@ -51,6 +57,17 @@ def upgrade(op: Operations) -> None:
     )
     op.create_index("ix_moves_server_id", "moves", ["server_id", "is_open"])
     op.create_index("ix_moves_held_host_id", "moves", ["held_host_id"])
+
+
+def _grants(op: Operations) -> None:
+    op.create_table(
+        "server_grants",
+        sa.Column("server_id", _TEXT, nullable=False),
+        sa.Column("host_id", _TEXT, nullable=False),
+        sa.Column("given", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("server_id", "host_id", name="pk_server_grants"),
+    )
+    op.create_index("ix_server_grants_host_id", "server_grants", ["host_id", "server_id"])
 
 
 REVISION = Revision("0003_moves", upgrade)

@@ -10,7 +10,7 @@ from fabric.store import tables as t
 from fabric.store.plain_rows import carried_tables
 from fabric.store.revisions import REVISIONS
 from fabric.store.schema import create_schema
-from fabric.store.tables import level2
+from fabric.store.tables import level2, level3
 
 
 def _named(found: Any) -> list[tuple[str, tuple[str, ...]]]:
@@ -52,3 +52,12 @@ def test_what_is_carried_grows_with_the_level() -> None:
     first, second = ({each.name for each in carried_tables(level)} for level in (1, 2))
     assert first == t.metadata.tables.keys() - {"position"}
     assert second - first == level2.level2_metadata.tables.keys()
+
+
+def test_the_next_revision_makes_what_is_declared_too() -> None:
+    with sa.create_engine("sqlite://").begin() as revised, sa.create_engine("sqlite://").begin() as declared:
+        REVISIONS[level3.LEVEL].run(revised)
+        level3.level3_metadata.create_all(declared)
+        assert shape(revised) == shape(declared)
+    second, third = ({each.name for each in carried_tables(level)} for level in (2, 3))
+    assert third - second == level3.level3_metadata.tables.keys()

@@ -89,6 +89,8 @@ ALWAYS = (
     "TraitsFilter",
     "ServerGroupAntiAffinityFilter",
     "ServerGroupAffinityFilter",
+    "PciPassthroughFilter",
+    "NUMATopologyFilter",
 )
 # All that act on what somebody asked for or wrote down, and so harm nobody who did not. The two that limit
 # every host, and JsonFilter, which lets tenants ask what hosts have, are for those who name them.

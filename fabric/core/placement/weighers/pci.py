@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from fabric.core.placement.host_facts import HostFacts
 from fabric.core.placement.host_table import HostTable, Ints
 from fabric.core.placement.request import PlacementRequest
+from fabric.core.topology.facts import DEVICES
 
 DEVICES_MAX = 100  # above so many there is no shortage. Source: Nova's `scheduler/weights/pci.py`
 
@@ -18,8 +20,12 @@ class PCIWeigher:
     maxval: float | None = None
 
     def column(self, request: PlacementRequest, table: HostTable) -> Ints | None:
-        free: Ints = table.column("pci free", lambda facts: sum(facts.pci_free.values()), int)
+        free: Ints = table.column("pci free", _free, int)
         if not free.any():
             return None
         few: Ints = DEVICES_MAX - np.minimum(free, DEVICES_MAX - 1)
         return few
+
+
+def _free(facts: HostFacts) -> int:
+    return len(facts.room.devices) if DEVICES in facts.told.facts else 0

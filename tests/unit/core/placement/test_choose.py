@@ -19,7 +19,7 @@ from fabric.core.placement.weighers import WEIGHERS
 from fabric.core.server_groups.model import GroupPolicy
 from proto.ids import ImageId
 from tests.fixtures.compute_rows import host
-from tests.fixtures.placement_rows import aggregate, facts, group, members, request, table
+from tests.fixtures.placement_rows import aggregate, facts, group, members, request, table, told
 
 POLICY = policy_of(PlacementSettings())
 A, B = facts("a"), facts("b")
@@ -65,11 +65,11 @@ BETTER: list[tuple[str, PlacementRequest, HostTable, dict[str, Any]]] = [
         table(A, B, group_hosts=members(a=1, b=2)),
         {},
     ),
-    ("PCIWeigher", request(), table(A, facts("b", pci_free={"gpu": 1})), {}),
+    ("PCIWeigher", request(), table(A, facts("b", told=told(gpu=1))), {}),
     (
         "PCIWeigher",
         request(specs={"pci_passthrough:alias": "gpu:1"}),
-        table(facts("a", pci_free={"gpu": 1}), facts("b", pci_free={"gpu": 4})),
+        table(facts("a", told=told(gpu=1)), facts("b", told=told(gpu=4))),
         {},
     ),
     (

@@ -11,7 +11,6 @@ from fabric.core.placement.changes import Change
 from fabric.core.placement.choose import fitting
 from fabric.core.placement.explain import refusals_at
 from fabric.core.placement.filters import ALWAYS, DEFAULT_FILTERS, FILTERS
-from fabric.core.placement.host_facts import NumaCell
 from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.inventory import Inventory
 from fabric.core.placement.policy import Policy
@@ -20,7 +19,7 @@ from fabric.core.placement.settings import PlacementSettings
 from fabric.core.server_groups.model import GroupPolicy
 from proto.ids import ImageId
 from tests.fixtures.compute_rows import uuid_of
-from tests.fixtures.placement_rows import aggregate, facts, group, members, request, table
+from tests.fixtures.placement_rows import aggregate, cell, facts, group, members, request, table, told
 
 GOOD, BAD = facts("good"), facts("bad")
 SETTINGS = PlacementSettings(
@@ -32,7 +31,7 @@ SETTINGS = PlacementSettings(
 )
 NEUTRAL = [name for name in DEFAULT_FILTERS if name not in ("IsolatedHostsFilter", "MetricsFilter")]
 PROJECT = request().project_id
-CELLS = (NumaCell(cpus_free=4, memory_mb_free=4_096), NumaCell(cpus_free=2, memory_mb_free=2_048))
+CELLS = (cell(0, 4, 4_096), cell(1, 2, 2_048, dedicated=4))
 
 
 def one(good: Any = GOOD, bad: Any = BAD, **around: Any) -> HostTable:
@@ -135,7 +134,7 @@ CASES: list[tuple[str, PlacementRequest, HostTable, str]] = [
     (
         "ResourceClassFilter",  # dedicated processors are another class
         request(specs={"hw:cpu_policy": "dedicated"}),
-        one(facts("good", offered={"PCPU": Inventory(total=4)}, numa=CELLS)),
+        one(facts("good", offered={"PCPU": Inventory(total=4)}, told=told(*CELLS))),
         "1 of 0",
     ),
     (
@@ -338,20 +337,20 @@ CASES: list[tuple[str, PlacementRequest, HostTable, str]] = [
     (
         "PciPassthroughFilter",
         request(specs={"pci_passthrough:alias": "gpu:2,nic:1"}),
-        one(facts("good", pci_free={"gpu": 2, "nic": 1}), facts("bad", pci_free={"gpu": 1, "nic": 1})),
+        one(facts("good", told=told(gpu=2, nic=1)), facts("bad", told=told(gpu=1, nic=1))),
         "2 of 1",
     ),
     (
         "NUMATopologyFilter",
         request(size={"vcpus": 4, "memory_mb": 4_096}, specs={"hw:numa_nodes": "2"}),
-        one(facts("good", numa=CELLS), facts("bad", numa=CELLS[:1])),
-        "has no room for 2 NUMA nodes of 2 CPUs and 2048 MB",
+        one(facts("good", told=told(*CELLS)), facts("bad", told=told(CELLS[0]))),
+        "2 NUMA nodes of 2 CPUs and 2048 MB wanted, free are 4 CPUs, 0 dedicated, 4096 MB at cell 0",
     ),
     (
         "NUMATopologyFilter",
-        request(specs={"hw:mem_page_size": "1GB"}),
-        one(facts("good", numa=(NumaCell(cpus_free=4, memory_mb_free=4_096, page_kb=(4, 1_048_576)),))),
-        "says nothing of its NUMA nodes",
+        request(size={"memory_mb": 2_048}, specs={"hw:mem_page_size": "1GB"}),
+        one(facts("good", told=told(cell(0, pages={1_048_576: 4})))),
+        "NUMA nodes wanted, and it says nothing of its own",
     ),
     ("IsolatedHostsFilter", request(), one(), "is kept for other images"),
     (
