@@ -24,6 +24,38 @@ class Power(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NumaCell:
+    """A part of the machine whose processors are near to its memory. `memory_mb`: in small pages; `pages`:
+    how many huge ones there are of each size, in KB."""
+
+    cell_id: int
+    memory_mb: int
+    cpus: tuple[int, ...]
+    cores: tuple[tuple[int, ...], ...]  # the same by core: threads of one core are siblings
+    pages: Mapping[int, int] = field(default_factory=dict)
+    socket: int = 0
+    distances: Mapping[int, int] = field(default_factory=dict)  # to other cells; 10 is to itself
+
+
+class PciKind(StrEnum):
+    """Nova's names."""
+
+    PCI = "type-PCI"
+    PF = "type-PF"  # it can be divided into virtual functions
+    VF = "type-VF"  # it is one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PciDevice:
+    address: str  # "0000:81:00.0"
+    vendor_id: str  # four hexadecimal digits
+    product_id: str
+    kind: PciKind = PciKind.PCI
+    cell_id: int | None = None  # None: nobody knows
+    parent: str = ""  # of a virtual function: its physical one's address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
     hypervisor_type: str  # "QEMU", "KVM" or "sim"
     hypervisor_version: int  # libvirt's number: major * 1,000,000 + minor * 1,000 + micro
@@ -34,6 +66,8 @@ class Capabilities:
     disk_gb: int
     why: str = ""  # for people: e.g. why emulation was chosen although /dev/kvm exists
     traits: tuple[str, ...] = ()  # what guests can count on, by Placement's names for it
+    cells: tuple[NumaCell, ...] = ()  # none: the driver does not know
+    devices: tuple[PciDevice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +98,19 @@ class Pins:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuestNode:
+    """A NUMA node of the guest. Its memory is of that cell of the host and no other."""
+
+    vcpus: tuple[int, ...]  # by number
+    memory_mb: int
+    cell_id: int
+    page_kb: int = 0  # of which pages its memory is; 0: small ones
+    cpu_set: tuple[
+        int, ...
+    ] = ()  # where its vCPUs run that have no processor for themselves; empty: anywhere
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DomainSpec:
     server_id: ServerId
     name: str  # shown to people; the domain's own name is "fabric-" + server_id
@@ -82,6 +129,8 @@ class DomainSpec:
     image_properties: dict[str, str] = field(default_factory=dict)
     pins: Pins | None = None  # None: it has no processors for itself
     cpu_set: tuple[int, ...] = ()  # where it may run without them; empty: on any of the host's
+    nodes: tuple[GuestNode, ...] = ()  # all of its vCPUs and memory; none: it has no NUMA nodes
+    devices: tuple[str, ...] = ()  # addresses of PCI devices of the host that it has for itself
     has_booted: bool = False  # its disks hold its user's data: one that is missing is an error, not made anew
 
 

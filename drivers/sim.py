@@ -21,7 +21,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from drivers.contract import Capabilities, DiskFile, DomainSpec, DomainState, FillFile, Pins, Power
+from drivers.contract import (
+    Capabilities,
+    DiskFile,
+    DomainSpec,
+    DomainState,
+    FillFile,
+    NumaCell,
+    PciDevice,
+    Pins,
+    Power,
+)
 from proto.errors import DriverError
 from proto.ids import ServerId, is_uuid
 
@@ -57,6 +67,7 @@ class _Domain:
     pid: int | None
     boots: int
     pins: Pins | None = None
+    devices: tuple[str, ...] = ()
 
 
 class SimDriver:
@@ -64,6 +75,8 @@ class SimDriver:
 
     Args:
         vcpus, memory_mb, disk_gb: what the host claims to have.
+        cells: into how many NUMA cells processors and memory are divided evenly; 0: it tells of none.
+        devices: the host's PCI devices.
         hostname: what it calls itself; by default this machine's name.
         build_ms, jitter_ms: how long a boot takes: the first, plus up to the second drawn from `rng`.
         shutdown_ms: how long a guest takes to obey the power button.
@@ -77,6 +90,8 @@ class SimDriver:
         vcpus: int = 64,
         memory_mb: int = 262_144,
         disk_gb: int = 4_096,
+        cells: int = 0,
+        devices: tuple[PciDevice, ...] = (),
         hostname: str = "",
         build_ms: int = 0,
         jitter_ms: int = 0,
@@ -102,6 +117,8 @@ class SimDriver:
             memory_mb=memory_mb,
             disk_gb=disk_gb,
             why="simulated: no guest really runs",
+            cells=_cells(cells, vcpus, memory_mb),
+            devices=devices,
         )
 
     async def open(self) -> None:
@@ -250,11 +267,24 @@ class SimDriver:
         self._make_disks(spec)
         await self._take_time()
         self.faults.spend("ensure_running")
+        self._need_devices(spec)
         boots = (domain.boots if domain is not None else 0) + 1
-        started = _Domain(Power.RUNNING, self._next_pid(), boots, spec.pins)
+        started = _Domain(Power.RUNNING, self._next_pid(), boots, spec.pins, spec.devices)
         self._append_console(spec, boots)
         self._write(spec.server_id, started)
         return DomainState(server_id=spec.server_id, power=Power.RUNNING, pid=started.pid)
+
+    def _need_devices(self, spec: DomainSpec) -> None:
+        """There, and with no other guest that runs. Nothing is awaited from here until the domain is one."""
+        known = {device.address for device in self._capabilities.devices}
+        for address in spec.devices:
+            if address not in known:
+                raise DriverError(f"there is no PCI device {address}")
+        for name in sorted(os.listdir(self._directory)) if spec.devices else ():
+            other = self._read(ServerId(name)) if is_uuid(name) and name != spec.server_id else None
+            if other is not None and other.power is Power.RUNNING:
+                for address in set(spec.devices) & set(other.devices):
+                    raise DriverError(f"PCI device {address} is in use by {name}")
 
     async def _stop(self, server_id: ServerId, grace_ms: int) -> DomainState:
         domain = self._read(server_id)
@@ -322,6 +352,7 @@ class SimDriver:
                 value["pid"],
                 value["boots"],
                 None if pins is None else Pins(vcpus=tuple(pins[0]), emulator=tuple(pins[1])),
+                tuple(value.get("devices", ())),
             )
         except FileNotFoundError:
             return None
@@ -336,6 +367,8 @@ class SimDriver:
         }
         if domain.pins is not None:
             value["pins"] = [domain.pins.vcpus, domain.pins.emulator]
+        if domain.devices:
+            value["devices"] = domain.devices
         _replace(self._where(server_id) / "domain.json", json.dumps(value).encode())
 
     def _next_pid(self) -> int:
@@ -372,6 +405,26 @@ class SimDriver:
                 self._locks[server_id] = (lock, users - 1)
 
 
+def _cells(count: int, vcpus: int, memory_mb: int) -> tuple[NumaCell, ...]:
+    """Cores have one thread each; each cell is a socket. What is left over is the last one's."""
+    cells = []
+    for number in range(count):
+        first, after = (vcpus // count * each for each in (number, number + 1))
+        cpus = tuple(range(first, after if number < count - 1 else vcpus))
+        rest_mb = memory_mb % count if number == count - 1 else 0
+        cells.append(
+            NumaCell(
+                cell_id=number,
+                memory_mb=memory_mb // count + rest_mb,
+                cpus=cpus,
+                cores=tuple((cpu,) for cpu in cpus),
+                socket=number,
+                distances={other: 10 if other == number else 20 for other in range(count)},
+            )
+        )
+    return tuple(cells)
+
+
 def _boot_messages(spec: DomainSpec, boots: int) -> str:
     """A plausible boot, with what tests look for: the name, the server's id, each NIC."""
     name = spec.name.encode("ascii", "replace").decode().replace("\n", " ")
@@ -385,6 +438,11 @@ def _boot_messages(spec: DomainSpec, boots: int) -> str:
         f"[    0.200000] virtio_net virtio{index} eth{index}: {nic.mac} mtu {nic.mtu}"
         for index, nic in enumerate(spec.nics)
     ]
+    lines += [
+        f"[    0.100000] node {number}: cpus {','.join(map(str, node.vcpus))}, {node.memory_mb} MB"
+        for number, node in enumerate(spec.nodes)
+    ]
+    lines += [f"[    0.300000] pci: device {address} of the host" for address in spec.devices]
     if spec.config_drive is not None:
         lines.append(f"guest: config drive of {len(spec.config_drive)} bytes")
     lines += [f"guest: booted {name} boot={boots}", "", f"{name} login: "]

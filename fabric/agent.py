@@ -341,6 +341,7 @@ class Agent:
                 stop_grace_ms=config.compute.stop_grace_s * 1000,
                 is_cpu_measured="cpu.virt_driver" in config.compute.monitors,
                 processors=self._processors,
+                pci=config.pci.read(),
                 supplement=self._provider_config.of(self._identity.node_id, config.node_name),
                 allocation=Allocation(
                     cpu_ratio_milli=round(config.compute.cpu_ratio * 1000),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from drivers.contract import ComputeDriver
+from drivers.contract import ComputeDriver, PciDevice
 from drivers.libvirt.host_cpus import online_cpus
 from drivers.sim import SimDriver
 from fabric.compute.processors import HostProcessors, divide
@@ -18,6 +19,10 @@ from netplug.fake import FakeNetPlug
 from netplug.fake_address import FakeAddressPlug
 
 PROVIDER_CONFIG = "provider_config"  # beside the configuration file
+_SIMULATED = re.compile(
+    r"(?P<address>[0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]) "
+    r"(?P<vendor>[0-9a-f]{4}):(?P<product>[0-9a-f]{4})( (?P<cell>[0-9]{1,3}))?"
+)
 LIBVIRT_PORTS = (16_509, 16_514)  # plain and TLS, by which hosts migrate guests to each other
 
 
@@ -29,6 +34,8 @@ def make_driver(config: Config) -> ComputeDriver:
             vcpus=config.compute.sim_vcpus,
             memory_mb=config.compute.sim_memory_mb,
             disk_gb=config.compute.sim_disk_gb,
+            cells=config.compute.sim_numa_cells,
+            devices=tuple(map(_simulated, config.compute.sim_pci_devices)),
             hostname=config.node_name,
             build_ms=config.compute.sim_build_ms,
         )
@@ -40,6 +47,19 @@ def make_driver(config: Config) -> ComputeDriver:
         ) from error
     emulate = True if config.compute.emulate else None
     return LibvirtDriver(config.compute.uri, directory, force_emulation=emulate)
+
+
+def _simulated(text: str) -> PciDevice:
+    found = _SIMULATED.fullmatch(text)
+    if found is None:
+        raise ConfigError(
+            f"compute.sim_pci_devices: {text!r} must be address, ids and cell, such as "
+            '"0000:81:00.0 10de:1db4 0"'
+        )
+    cell_id = None if found["cell"] is None else int(found["cell"])
+    return PciDevice(
+        address=found["address"], vendor_id=found["vendor"], product_id=found["product"], cell_id=cell_id
+    )
 
 
 def processors_of(config: Config) -> HostProcessors:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from fabric.config_pci import PciSection
 from fabric.core.placement.cpu_set import format_cpu_set, parse_cpu_set
 from fabric.errors import ConfigError
 
@@ -218,6 +219,11 @@ class ComputeSection:
     sim_vcpus: int = _doc("sim driver: cores offered.", 64)
     sim_memory_mb: int = _doc("sim driver: memory offered.", 262_144)
     sim_disk_gb: int = _doc("sim driver: disk offered.", 4_096)
+    sim_numa_cells: int = _doc("sim driver: NUMA cells that cores and memory are divided into. 0: none.", 0)
+    sim_pci_devices: list[str] = field(
+        default_factory=list,
+        metadata={"doc": 'sim driver: PCI devices, e.g. ["0000:81:00.0 10de:1db4 0"], with their NUMA cell.'},
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +265,7 @@ class Config:
     roles: RolesSection = field(default_factory=RolesSection)
     scheduler: SchedulerSection = field(default_factory=SchedulerSection)
     compute: ComputeSection = field(default_factory=ComputeSection)
+    pci: PciSection = field(default_factory=PciSection)
     network: NetworkSection = field(default_factory=NetworkSection)
     metrics: MetricsSection = field(default_factory=MetricsSection)
     log: LogSection = field(default_factory=LogSection)
@@ -370,6 +377,12 @@ def _typed(where: str, hint: Any, value: Any) -> Any:
         if isinstance(value, dict) and all(type(item) in (int, float) for item in value.values()):
             return {name: float(item) for name, item in value.items()}
         raise ConfigError(f"{where}: expected a table of numbers, such as {{ RAMWeigher = 2.0 }}")
+    if hint == list[dict[str, str]]:
+        if isinstance(value, list) and all(
+            isinstance(item, dict) and all(isinstance(text, str) for text in item.values()) for item in value
+        ):
+            return value
+        raise ConfigError(f'{where}: expected a list of tables of text, such as [{{ vendor_id = "10de" }}]')
     if hint == list[str]:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return value
@@ -443,6 +456,7 @@ def _check(config: Config) -> None:
         value = getattr(config.compute, key)
         need(0.1 <= value <= 1_000, f"compute.{key}: {value} must be between 0.1 and 1000")
     _check_cpu_sets(config.compute)
+    config.pci.read()
     for key in ("build_deadline_s", "action_deadline_s", "move_deadline_s"):
         value = getattr(config.compute, key)
         need(1 <= value <= 86_400, f"compute.{key}: {value} must be between 1 and 86400 seconds")
@@ -454,6 +468,10 @@ def _check(config: Config) -> None:
         need(name in MONITORS, f"compute.monitors: {name!r} is unknown; valid: {', '.join(MONITORS)}")
     for key in ("sim_vcpus", "sim_memory_mb", "sim_disk_gb"):
         need(getattr(config.compute, key) > 0, f"compute.{key}: must be above 0")
+    need(
+        0 <= config.compute.sim_numa_cells <= config.compute.sim_vcpus,
+        f"compute.sim_numa_cells: {config.compute.sim_numa_cells} must be 0 to compute.sim_vcpus",
+    )
     need(config.api.image_bytes_max > 0, "api.image_bytes_max: must be above 0")
     _check_virtual_address(config)
     need(60 <= config.api.token_ttl_s <= 86_400, "api.token_ttl_s: must be between 60 and 86400 seconds")

@@ -12,11 +12,19 @@ Source of elements: libvirt.org/formatdomain.html. Choices that are not obvious:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from drivers.contract import DomainSpec, Nic, Pins
+from drivers.libvirt.domain_topology import (
+    check_nodes,
+    cpu_list,
+    floating,
+    guest_nodes,
+    host_devices,
+    memory_binding,
+)
 from proto.errors import DriverError
 from proto.ids import ServerId, is_uuid
 
@@ -78,6 +86,8 @@ def domain_xml(spec: DomainSpec, files: DomainFiles, host: HostTraits) -> str:
     _text(root, "title", _printable(spec.name)[:255].replace("\n", " "))
     _metadata(root, spec, files)
     _text(root, "memory", str(spec.memory_mb), unit="MiB")
+    check_nodes(spec)
+    memory_binding(root, spec)
     _processors(root, spec)
     _sysinfo(root, spec)
     _os(root, spec)
@@ -90,6 +100,7 @@ def domain_xml(spec: DomainSpec, files: DomainFiles, host: HostTraits) -> str:
     _controllers(devices, spec)
     for nic in spec.nics:
         _nic(devices, nic, _property(spec, "hw_vif_model", _NIC_MODELS))
+    host_devices(devices, spec)
     _console_and_helpers(devices, files)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
@@ -169,23 +180,26 @@ def _processors(root: ElementTree.Element, spec: DomainSpec) -> None:
     """Pins hold without cgroups, too: libvirt sets them on each thread."""
     vcpu = _text(root, "vcpu", str(spec.vcpus))
     if spec.pins is None:
-        if spec.cpu_set:
+        sets = floating(spec)
+        anywhere = {cpu for cpus in sets.values() for cpu in cpus} or spec.cpu_set
+        if anywhere:
             vcpu.set("placement", "static")
-            vcpu.set("cpuset", _cpu_list(spec.cpu_set))
+            vcpu.set("cpuset", cpu_list(anywhere))
+        if sets:
+            tune = _empty(root, "cputune")
+            for number in sorted(sets):
+                _empty(tune, "vcpupin", vcpu=str(number), cpuset=cpu_list(sets[number]))
+            _empty(tune, "emulatorpin", cpuset=cpu_list(anywhere))
         return
     if len(spec.pins.vcpus) != spec.vcpus:
         raise DriverError(f"{len(spec.pins.vcpus)} processors for {spec.vcpus} vCPUs")
     vcpu.set("placement", "static")
-    vcpu.set("cpuset", _cpu_list((*spec.pins.vcpus, *spec.pins.emulator)))
+    vcpu.set("cpuset", cpu_list((*spec.pins.vcpus, *spec.pins.emulator)))
     tune = _empty(root, "cputune")
     for number, cpu in enumerate(spec.pins.vcpus):
         _empty(tune, "vcpupin", vcpu=str(number), cpuset=str(cpu))
     if spec.pins.emulator:
-        _empty(tune, "emulatorpin", cpuset=_cpu_list(spec.pins.emulator))
-
-
-def _cpu_list(cpus: Iterable[int]) -> str:
-    return ",".join(map(str, sorted(set(cpus))))
+        _empty(tune, "emulatorpin", cpuset=cpu_list(spec.pins.emulator))
 
 
 def _sysinfo(root: ElementTree.Element, spec: DomainSpec) -> None:
@@ -231,6 +245,7 @@ def _cpu_and_features(root: ElementTree.Element, spec: DomainSpec, host: HostTra
         _text(cpu, "model", "qemu64", {"fallback": "forbid"})
     # One socket a vCPU is what Nova gives, and what guests licensed by socket were measured against.
     _empty(cpu, "topology", sockets=str(spec.vcpus), cores="1", threads="1")
+    guest_nodes(cpu, spec)
 
 
 def _clock(root: ElementTree.Element, host: HostTraits) -> None:
@@ -266,9 +281,9 @@ def _controllers(devices: ElementTree.Element, spec: DomainSpec) -> None:
     if "q35" not in spec.image_properties.get("hw_machine_type", "q35"):
         return
     _empty(devices, "controller", type="pci", index="0", model="pcie-root")
-    # scsi, serial bus, balloon and rng; disks; NICs.
+    # scsi, serial bus, balloon and rng; disks; NICs; devices of the host.
     disks = 1 + (spec.ephemeral_gb > 0) + (spec.swap_mb > 0)
-    for index in range(1, 4 + disks + len(spec.nics) + SPARE_ROOT_PORTS + 1):
+    for index in range(1, 4 + disks + len(spec.nics) + len(spec.devices) + SPARE_ROOT_PORTS + 1):
         _empty(devices, "controller", type="pci", index=str(index), model="pcie-root-port")
 
 

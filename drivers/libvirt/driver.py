@@ -29,8 +29,10 @@ from drivers.libvirt.disks import (
 )
 from drivers.libvirt.disks_taken import disk_files, take_disk
 from drivers.libvirt.domain_xml import HostTraits, domain_name, domain_xml, pins_of
+from drivers.libvirt.host_cells import MEMINFO, memory_kb, numa_cells
 from drivers.libvirt.host_cpus import has_sibling_threads
 from drivers.libvirt.kvm import KvmVerdict, probe_kvm
+from drivers.libvirt.pci_devices import pci_devices
 from drivers.libvirt.processes import guest_pids
 from proto.errors import DriverError
 from proto.ids import ServerId, is_uuid
@@ -40,7 +42,6 @@ log = logging.getLogger(__name__)
 BUTTON_INTERVAL_S = 5.0  # a guest that was still booting missed the first press
 POWER_POLL_S = 0.1
 REMOVE_TRIES_MAX = 5
-MEMINFO = Path("/proc/meminfo")
 
 
 class LibvirtDriver:
@@ -82,6 +83,8 @@ class LibvirtDriver:
             disk_gb=shutil.disk_usage(self._directory).total >> 30,
             why=verdict.why,
             traits=(*(traits_of_this_machine() if verdict.works else ()), *_thread_traits()),
+            cells=numa_cells(await self._connection.capabilities_xml()),
+            devices=await asyncio.to_thread(pci_devices),
         )
         log.info("libvirt driver open", extra={"hypervisor": self._capabilities.hypervisor_type,
                                                "why": verdict.why})  # fmt: skip
@@ -271,8 +274,7 @@ def _thread_traits() -> tuple[str, ...]:
 
 def _memory_mb() -> int:
     """From /proc/meminfo: libvirt's own figure counts one NUMA node only."""
-    for line in MEMINFO.read_text().splitlines():
-        name, _, rest = line.partition(":")
-        if name == "MemTotal":
-            return int(rest.split()[0]) // 1024
-    raise DriverError(f"{MEMINFO} does not tell MemTotal")
+    found_kb = memory_kb(MEMINFO)
+    if found_kb is None:
+        raise DriverError(f"{MEMINFO} does not tell MemTotal")
+    return found_kb // 1024

@@ -17,11 +17,13 @@ from drivers.contract import ComputeDriver, DomainSpec, DomainState, Power
 from fabric.compute.carry import DiskCarrier
 from fabric.compute.domain_spec import domain_spec
 from fabric.compute.errors import BuildGivenUpError, ImageError, StepFailedError
+from fabric.compute.guest_nodes import grant_of, guest_nodes
 from fabric.compute.image_cache import ImageCache, base_format
 from fabric.compute.network_keeper import NetworkKeeper
 from fabric.compute.notes import BootFiles, Notes
 from fabric.compute.pin_keeper import PinKeeper
 from fabric.compute.unbroken import unbroken
+from fabric.core.placement.resources import thread_policy
 from fabric.core.servers.model import AssignedServer
 from fabric.core.servers.states import Desired
 from netplug.contract import PluggedPort
@@ -126,7 +128,14 @@ class ServerBuilder:
         files: durable before the domain exists, so that a guest can be defined afresh without its image.
         Both have ended when this returns or raises."""
         async with step("processors"):
-            pins = await self._pins.pins(assigned.server.server_id, assigned.server.flavor)
+            grant, flavor = grant_of(assigned), assigned.server.flavor
+            nodes = guest_nodes(grant, self._driver.capabilities().cells, self._pins.cpu_set)
+            pins = await self._pins.pins(
+                assigned.server.server_id,
+                flavor,
+                grant=grant,
+                threads=thread_policy(flavor.extra_specs, assigned.image_properties),
+            )
         plugged, noted = await asyncio.gather(
             self._plug(assigned), self._note(assigned, boot), return_exceptions=True
         )
@@ -142,6 +151,8 @@ class ServerBuilder:
             system_version=self._system_version,
             pins=pins,
             cpu_set=self._pins.cpu_set,
+            nodes=nodes,
+            devices=tuple(device.address for device in grant.devices),
         )
 
     async def _boot_files(self, assigned: AssignedServer, carrier: DiskCarrier | None = None) -> BootFiles:

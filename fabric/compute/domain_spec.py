@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from drivers.contract import DomainSpec, Nic, Pins, RootDisk
+from drivers.contract import DomainSpec, GuestNode, Nic, Pins, RootDisk
 from fabric.compute.notes import BootFiles
 from fabric.core.servers.model import AssignedServer
 from fabric.core.servers.states import TaskState
@@ -22,9 +22,11 @@ def domain_spec(
     system_version: str,
     pins: Pins | None,
     cpu_set: tuple[int, ...],
+    nodes: tuple[GuestNode, ...] = (),
+    devices: tuple[str, ...] = (),
 ) -> DomainSpec:
     server = assigned.server
-    devices = {entry.port_id: entry.device for entry in plugged}
+    taps = {entry.port_id: entry.device for entry in plugged}
     mtus = {network.network_id: network.mtu for network in assigned.networks}
     return DomainSpec(
         server_id=server.server_id,
@@ -34,7 +36,7 @@ def domain_spec(
         memory_mb=server.flavor.memory_mb,
         root=RootDisk(base_path=boot.base_path, base_format=boot.base_format, size_gb=server.flavor.root_gb),
         nics=tuple(
-            Nic(device=devices[port.port_id], mac=port.mac, mtu=mtus.get(port.network_id, MTU_DEFAULT))
+            Nic(device=taps[port.port_id], mac=port.mac, mtu=mtus.get(port.network_id, MTU_DEFAULT))
             for port in assigned.ports
         ),
         config_drive=config_drive,
@@ -48,4 +50,6 @@ def domain_spec(
         pins=pins,
         cpu_set=cpu_set,
         has_booted=server.launched_ms is not None and server.task_state is not TaskState.REBUILD_SPAWNING,
+        nodes=nodes,
+        devices=devices,
     )

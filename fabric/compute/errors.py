@@ -41,6 +41,13 @@ class NoProcessorsError(FabricError):
     outcome = Outcome.NOT_DONE
 
 
+class NoTopologyError(FabricError):
+    """The guest wants NUMA nodes or devices that this host cannot give it."""
+
+    code = "fabric.compute.no_topology"
+    outcome = Outcome.NOT_DONE
+
+
 class BuildGivenUpError(FabricError):
     """This host has said that it cannot build the server: it may be elsewhere by now."""
 

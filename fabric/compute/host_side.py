@@ -31,9 +31,11 @@ from fabric.compute.precache import Precacher
 from fabric.compute.processors import HostProcessors
 from fabric.compute.reconcile import ReconcileConfig, Reconciler
 from fabric.compute.supplement import Supplement
+from fabric.compute.topology_offer import host_topology
 from fabric.core.membership.model import Capacity
 from fabric.core.placement.host_word import IMAGES_MAX, HostWord, packed
 from fabric.core.servers.model import AssignedServer, ImageSource
+from fabric.core.topology.pci_config import PciConfig
 from fabric.errors import ConfigError, RemoteError
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.clock import Clock
@@ -57,6 +59,7 @@ class HostSideConfig:
     allocation: Allocation = field(default_factory=Allocation)
     processors: HostProcessors = field(default_factory=HostProcessors)
     supplement: Supplement = field(default_factory=Supplement)  # from provider.yaml
+    pci: PciConfig = field(default_factory=PciConfig)
     metadata_address: str = "0.0.0.0"  # noqa: S104  # guests come in through their own bridges
     reconcile: ReconcileConfig = field(default_factory=ReconcileConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
@@ -127,6 +130,7 @@ class HostSide:
                 driver.capabilities(),
                 self._config.supplement,
                 self._config.processors.dedicated,
+                host_topology(driver.capabilities(), self._config.processors, self._config.pci),
             ),
         )
         self._reconciler = self._make_reconciler(state, clock)

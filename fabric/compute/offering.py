@@ -12,6 +12,8 @@ from fabric.compute.supplement import Supplement
 from fabric.core.placement.resources import PCPU
 from fabric.core.providers.names import COMPUTE_NODE
 from fabric.core.providers.standard_traits import STANDARD_TRAITS
+from fabric.core.topology.facts import write_facts
+from fabric.core.topology.model import HostTopology
 from fabric.errors import CommandRejectedError, FabricError
 from fabric.runtime.hard_state import HardState
 from proto.commands.providers import ClassInventory, HostOffers
@@ -21,11 +23,16 @@ log = logging.getLogger(__name__)
 
 CHECK_S = 30.0
 RETRY_S = 0.5
+NO_TOPOLOGY = HostTopology()
 RETRY_S_MAX = 10.0  # also how long an offer waits at most when the fabric has come to level 2
 
 
 def host_offers(
-    node_id: NodeId, offers: Capabilities, added: Supplement, dedicated: Collection[int] = ()
+    node_id: NodeId,
+    offers: Capabilities,
+    added: Supplement,
+    dedicated: Collection[int] = (),
+    topology: HostTopology = NO_TOPOLOGY,
 ) -> HostOffers:
     """By driver and operator. Of the architecture: the host has it, and its guests may. `dedicated`: the
     processors that are given one guest each, and never twice."""
@@ -38,6 +45,7 @@ def host_offers(
         host_id=node_id,
         inventories=inventories,
         traits=tuple(sorted(own.union(added.traits))),
+        facts=write_facts(topology),
     )
 
 
