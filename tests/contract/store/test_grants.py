@@ -67,8 +67,8 @@ async def test_a_server_has_its_cells_until_it_is_gone(world: StoreWorld) -> Non
     await world.refuse(world.place(two, HOST_B), "no_capacity", "it says nothing of its own")
     words = await world.refuse(world.place(two), "no_capacity")
     assert words == (
-        "Compute host host-a has no room for two: 2 NUMA nodes of 1 CPUs and 2048 MB wanted, free are 31 CPUs, 2 "
-        "dedicated, 1024 MB at cell 0; 31 CPUs, 2 dedicated, 1024 MB at cell 1."
+        "Compute host host-a has no room for two: 2 NUMA nodes of 1 CPUs and 2048 MB wanted, free are "
+        "31 CPUs, 2 dedicated, 1024 MB at cell 0; 31 CPUs, 2 dedicated, 1024 MB at cell 1."
     )
     await world.do(world.act(one, "delete"))
     await world.refuse(world.place(two), "no_capacity")  # its host still has it

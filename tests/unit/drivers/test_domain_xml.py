@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from drivers.contract import DomainSpec, Nic, Pins, RootDisk
+from drivers.contract import DomainSpec, GuestNode, Nic, Pins, RootDisk
 from drivers.libvirt.domain_xml import (
     DomainFiles,
     HostTraits,
@@ -50,6 +50,17 @@ FULL = dataclasses.replace(
 SCSI = dataclasses.replace(PLAIN, image_properties={"hw_disk_bus": "scsi", "hw_vif_model": "e1000e"})
 PINNED = dataclasses.replace(PLAIN, vcpus=2, pins=Pins(vcpus=(5, 3), emulator=(0, 1)), cpu_set=(0, 1))
 SHARED = dataclasses.replace(PLAIN, cpu_set=(1, 0, 7))
+NODES = dataclasses.replace(
+    PLAIN,
+    vcpus=3,
+    nodes=(
+        GuestNode(vcpus=(0, 2), memory_mb=256, cell_id=1, page_kb=2_048, cpu_set=(4, 5)),
+        GuestNode(vcpus=(1,), memory_mb=256, cell_id=0, page_kb=1_048_576, cpu_set=(0,)),
+    ),
+    cpu_set=(0, 1, 4, 5),
+    devices=("0000:81:00.0", "0001:0a:1f.7"),
+)
+PINNED_NODES = dataclasses.replace(NODES, pins=Pins(vcpus=(5, 0, 4), emulator=(5, 0, 4)), devices=(), nics=())
 PC = dataclasses.replace(PLAIN, nics=(), image_properties={"hw_machine_type": "pc-i440fx-7.2"})
 
 
@@ -75,6 +86,8 @@ def files(spec: DomainSpec) -> DomainFiles:
         ("pc_kvm", PC, KVM),
         ("pinned_kvm", PINNED, KVM),
         ("shared_tcg", SHARED, TCG),
+        ("nodes_tcg", NODES, TCG),
+        ("pinned_nodes_kvm", PINNED_NODES, KVM),
     ],
 )
 def test_the_xml_is_the_one_we_meant(name: str, spec: DomainSpec, host: HostTraits) -> None:
