@@ -8,7 +8,7 @@ refuses, though one that was not tried might.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from fabric.core.topology.matching import match
 from fabric.core.topology.model import Affinity, CellGrant, DeviceGrant, Grant, HostDevice
@@ -16,6 +16,7 @@ from fabric.core.topology.room import CellRoom, HostRoom
 from fabric.core.topology.wish import GuestCell, TopologyWish
 
 TRIES_MAX = 2_000
+CARDS_TRIED = 6  # cards of which both whole and parts would do for one guest: twice as many ways for each
 CELLS_TOLD = 8
 
 
@@ -115,25 +116,56 @@ def _devices(room: HostRoom, wish: TopologyWish, cells: Sequence[CellRoom]) -> t
     near = {cell_id for cell_id, socket in sockets.items() if socket in {sockets[one] for one in at}}
     by_nearness = sorted(room.devices, key=lambda device: device.cell_id not in at)  # else as the host tells
     units = [alias for alias, count in wish.devices.items() for _ in range(count)]
-    suitable: Mapping[str, list[int]] = {
-        alias: [
-            place
-            for place, device in enumerate(by_nearness)
-            if alias in device.aliases
-            and (not at or _is_near(device, wish.affinity or device.aliases[alias], at, near))
-        ]
-        for alias in wish.devices
-    }
-    got = match([suitable[alias] for alias in units], len(by_nearness))
-    if got is None:
+    suitable = [
+        device
+        for device in by_nearness
+        if any(_suits(device, alias, wish, at, near) for alias in wish.devices)
+    ]
+    chosen = _matched(
+        suitable,
+        lambda devices: [
+            [place for place, device in enumerate(devices) if _suits(device, alias, wish, at, near)]
+            for alias in units
+        ],
+    )
+    if chosen is None:
         return None
-    chosen = [by_nearness[place] for place in got]
-    addresses = {device.address for device in chosen}
-    if any(device.parent in addresses for device in chosen):
-        return None  # a card and a part of it
     return tuple(
         DeviceGrant(alias=alias, address=device.address) for alias, device in zip(units, chosen, strict=True)
     )
+
+
+def _matched(
+    devices: Sequence[HostDevice],
+    choices: Callable[[Sequence[HostDevice]], Sequence[Sequence[int]]],
+    tries: int = CARDS_TRIED,
+) -> list[HostDevice] | None:
+    """A device for each unit, no card beside a part of it. Where it comes to that, those parts go without
+    the card, and then the card without its parts."""
+    got = match(choices(devices), len(devices))
+    if got is None:
+        return None
+    chosen = [devices[place] for place in got]
+    addresses = {device.address for device in chosen}
+    card = next((device.parent for device in chosen if device.parent in addresses), None)
+    if card is None:
+        return chosen
+    if not tries:
+        return None
+    for left in (
+        [device for device in devices if device.address != card],
+        [device for device in devices if device.parent != card],
+    ):
+        found = _matched(left, choices, tries - 1)
+        if found is not None:
+            return found
+    return None
+
+
+def _suits(device: HostDevice, alias: str, wish: TopologyWish, at: set[int], near: set[int]) -> bool:
+    if alias not in device.aliases:
+        return False
+    return not at or _is_near(device, wish.affinity or device.aliases[alias], at, near)
 
 
 def _is_near(device: HostDevice, affinity: Affinity, at: set[int], near: set[int]) -> bool:
