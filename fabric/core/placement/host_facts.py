@@ -97,10 +97,11 @@ class HostFacts:
             held = {each: grant for each, grant in held.items() if each != server_id}
         return replace(self, used=used, servers=self.servers - 1, io_ops=self.io_ops - is_building, held=held)
 
-    def without_held(self, resources: Mapping[str, int]) -> HostFacts:
-        """As if what the other end of a move holds here was not held."""
+    def without_held(self, resources: Mapping[str, int], server_id: ServerId) -> HostFacts:
+        """As if what the other end of that server's move holds here was not held."""
         used = {name: amount - resources.get(name, 0) for name, amount in self.used.items()}
-        return replace(self, used=used)
+        held = {each: grant for each, grant in self.held.items() if each != server_id}
+        return replace(self, used=used, held=held)
 
 
 def used_by(usage: HostUsage) -> dict[str, int]:

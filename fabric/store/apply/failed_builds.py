@@ -10,7 +10,6 @@ from sqlalchemy import bindparam, delete, func, insert, select
 from fabric.core.servers.states import Desired, PowerState, TaskState, VmState
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, single
-from fabric.store.apply.grants import take_back
 from fabric.store.apply.ports import DOWN, ports_of_server, write_port
 from fabric.store.prepared import AnyRow, prepared
 from fabric.store.tables import level2
@@ -42,7 +41,6 @@ def to_be_tried_elsewhere(context: ApplyContext, row: AnyRow, message: str) -> d
     if context.number(_COUNT, tried) + 1 >= TRIES_MAX or not context.number(_OTHERS, others):
         return None
     context.write(_NOTE, {**others, "message": message, "failed_ms": context.time_ms})
-    take_back(context, row.server_id, row.host_id)
     for port in ports_of_server(context, row.server_id):
         write_port(context, port, host_id=None, status=DOWN)
     return {

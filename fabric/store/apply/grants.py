@@ -6,7 +6,7 @@ twice nor fill a cell too far.
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, insert, not_, select
 
 from fabric.core.topology.facts import read_facts
 from fabric.core.topology.give import give, shortage
@@ -18,25 +18,30 @@ from fabric.store.apply.room import dedicated_on
 from fabric.store.claims import flavor_of
 from fabric.store.prepared import AnyRow, kept, prepared
 from fabric.store.tables import level2, level3
-from proto.ids import NodeId
 from proto.records import from_wire, to_wire
 
 _G = level3.server_grants.c
 _FACTS = kept(
     single(select(level2.host_offers.c.facts).where(level2.host_offers.c.host_id == bindparam("host_id")))
 )
-_ON_HOST = prepared(select(_G.given).where(_G.host_id == bindparam("host_id")).order_by(_G.server_id))
+_OF_OTHERS = prepared(
+    select(_G.given)
+    .where(_G.host_id == bindparam("host_id"), _G.server_id != bindparam("server_id"), level3.counts)
+    .order_by(_G.server_id)
+)
 _INSERT = prepared(insert(level3.server_grants))
-_LEAVE = prepared(
-    delete(level3.server_grants).where(
-        _G.server_id == bindparam("leaving"), _G.host_id == bindparam("left_host")
-    )
+_STALE = prepared(
+    select(_G.host_id).where(_G.server_id == bindparam("server_id"), not_(level3.counts)).order_by(_G.host_id)
+)
+_DROP = prepared(
+    delete(level3.server_grants).where(_G.server_id == bindparam("gone"), _G.host_id == bindparam("left"))
 )
 _GONE = prepared(delete(level3.server_grants).where(_G.server_id == bindparam("gone")))
 
 
 def give_topology(context: ApplyContext, host: AnyRow, server: AnyRow) -> None:
-    """What the server wants of this host beside numbers. Rejects `no_capacity` saying what is short."""
+    """What the server wants of this host beside numbers; before its row, or a move's, says that it is there.
+    Rejects `no_capacity` saying what is short."""
     if not context.is_at(level3.LEVEL) or not wants_topology(server.extra_specs):
         return
     why = ""
@@ -46,30 +51,27 @@ def give_topology(context: ApplyContext, host: AnyRow, server: AnyRow) -> None:
         wish, why = None, str(error)
     if wish is not None:
         offer = context.row(_FACTS, {"host_id": host.host_id})
+        others = context.rows(_OF_OTHERS, {"host_id": host.host_id, "server_id": server.server_id})
         room = room_of(
             read_facts({} if offer is None else offer.facts),
-            [from_wire(Grant, row.given) for row in context.rows(_ON_HOST, {"host_id": host.host_id})],
+            [from_wire(Grant, row.given) for row in others],
             cpu_ratio_milli=host.cpu_ratio_milli,
             memory_ratio_milli=host.memory_ratio_milli,
-            dedicated_used=dedicated_on(context, host),
+            dedicated_used=dedicated_on(context, host, except_server=server.server_id),
         )
         grant = give(room, wish)
         if grant is None:
             why = shortage(room, wish)
         elif grant:
+            for stale in context.rows(_STALE, {"server_id": server.server_id}):
+                context.write(_DROP, {"gone": server.server_id, "left": stale.host_id})
             given = {"server_id": server.server_id, "host_id": host.host_id, "given": to_wire(grant)}
             context.write(_INSERT, given)
     if why:
         reject("no_capacity", f"Compute host {host.name} has no room for {server.server_id}: {why}.")
 
 
-def take_back(context: ApplyContext, server_id: str, host_id: NodeId) -> None:
-    """It is not on that host any more, and nothing of it is."""
-    if context.is_at(level3.LEVEL):
-        context.write(_LEAVE, {"leaving": server_id, "left_host": host_id})
-
-
-def take_all_back(context: ApplyContext, server_id: str) -> None:
+def take_back(context: ApplyContext, server_id: str) -> None:
     """It is gone."""
     if context.is_at(level3.LEVEL):
         context.write(_GONE, {"gone": server_id})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fabric.core.moves.model import FIRST_STATUS, FIRST_TASK, MoveKind, MoveStatus, cannot_in, why_not_now
 from fabric.core.servers.states import Desired, TaskState, VmState
 from fabric.store.apply.context import ApplyContext, Result, reject
+from fabric.store.apply.grants import give_topology
 from fabric.store.apply.lookups import need_host, need_server
 from fabric.store.apply.move_rows import (
     insert_move,
@@ -90,6 +91,7 @@ def place_move(context: ApplyContext, command: MovePlace) -> Result:
     host = need_host(context, command.host_id)
     need_usable(host)
     need_room(context, host, row)
+    give_topology(context, host, row)
     need_policy(context, row.server_id, host)
     to = {"dest_host_id": host.host_id, "dest_name": host.name}
     if move.kind == MoveKind.EVACUATION.value:

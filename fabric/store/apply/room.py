@@ -46,9 +46,10 @@ def need_room(context: ApplyContext, host: AnyRow, server: AnyRow) -> None:
         )
 
 
-def dedicated_on(context: ApplyContext, host: AnyRow) -> int:
-    """How many processors servers of the host have for themselves."""
-    return _used(context, host).get(PCPU, 0)
+def dedicated_on(context: ApplyContext, host: AnyRow, *, except_server: str) -> int:
+    """How many processors other servers have, or hold, there for themselves."""
+    used = with_held(context, host.host_id, _used(context, host), except_server=except_server)
+    return used.get(PCPU, 0)
 
 
 def _short(context: ApplyContext, host: AnyRow, server: AnyRow) -> list[str]:

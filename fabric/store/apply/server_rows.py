@@ -10,7 +10,7 @@ from fabric.core.servers.states import LEGAL, VmState
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, reject
 from fabric.store.apply.failed_builds import forget_failed_builds
-from fabric.store.apply.grants import take_all_back
+from fabric.store.apply.grants import take_back
 from fabric.store.apply.ports import ACTIVE, DOWN, ports_of_server, release_ports, write_port
 from fabric.store.apply.server_groups import leave_group
 from fabric.store.prepared import AnyRow, prepared
@@ -61,7 +61,7 @@ def remove_server(context: ApplyContext, server_id: str) -> None:
         leave_group(context, server_id)
         context.write(_DELETE_HINTS, {"gone": server_id})
         forget_failed_builds(context, server_id)
-        take_all_back(context, server_id)
+        take_back(context, server_id)
     context.write(_DELETE, {"key": server_id})
 
 

@@ -15,7 +15,7 @@ from proto.ids import NodeId, ServerId
 from proto.records import from_wire
 
 _G = level3.server_grants.c
-_ALL = select(_G.host_id, _G.server_id, _G.given).order_by(_G.host_id, _G.server_id)
+_ALL = select(_G.host_id, _G.server_id, _G.given).where(level3.counts).order_by(_G.host_id, _G.server_id)
 _ON_HOSTS = _ALL.where(among(_G.host_id))
 _OF_SERVERS = _ALL.where(among(_G.server_id))
 

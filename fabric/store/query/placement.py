@@ -212,7 +212,7 @@ def _without(connection: Connection, found: list[HostFacts], server_id: ServerId
             facts = facts.without_claim(request.resources.total(), is_building=is_busy, server_id=server_id)
         for each in held:
             if each.held_host_id == facts.host.host_id:
-                facts = facts.without_held(claims_of(flavor_of(each)))
+                facts = facts.without_held(claims_of(flavor_of(each)), server_id)
         left.append(facts)
     return left
 

@@ -1,5 +1,5 @@
-"""Level 3: servers go from host to host, and are given of their hosts' NUMA cells and PCI devices. Two tables;
-no row of the levels before changes."""
+"""Level 3: servers go from host to host, and are given of hosts' NUMA cells and PCI devices. Two tables; no
+row of the levels before changes."""
 
 from __future__ import annotations
 

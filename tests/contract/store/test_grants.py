@@ -13,9 +13,11 @@ from fabric.core.topology.facts import write_facts
 from fabric.core.topology.model import Affinity, Grant, HostCell, HostDevice, HostTopology
 from fabric.store.tables import level3
 from proto.commands.catalog import FlavorUpdate
+from proto.commands.moves import MoveConfirm, MoveRevert
 from proto.commands.providers import ClassInventory, HostOffers
 from proto.commands.servers import ServerRemoved
-from proto.ids import FlavorId, NodeId, ServerId
+from proto.ids import FlavorId, NodeId, RequestId, ServerId
+from tests.contract.store import test_moves as moves
 from tests.fixtures.newest_level import raise_to_newest
 from tests.fixtures.store_world import HOST_A, HOST_B, StoreWorld, flavor_create, observed
 
@@ -152,3 +154,77 @@ async def test_below_level_three_nobody_is_told_of_any(bare: StoreWorld) -> None
     assert [cell.dedicated for cell in facts.room.cells] == [0, 0]  # of those it has two: nobody knows where
     two = await bare.server("two", **pinned)
     await bare.refuse(bare.place(two), "no_capacity", "0 dedicated")
+
+
+async def holders(world: StoreWorld) -> list[set[ServerId]]:
+    """By host."""
+    found = {facts.host.host_id: set(facts.held) for facts in await world.ask(ListHostFacts())}
+    return [found[HOST_A], found[HOST_B]]
+
+
+async def two_gpus(world: StoreWorld) -> dict[str, Any]:
+    for host_id in (HOST_A, HOST_B):
+        await world.do(offers(host_id))
+    return await flavor(world, {"pci_passthrough:alias": "gpu:2"})
+
+
+async def test_a_server_that_moves_has_some_at_both_ends_until_it_is_over(world: StoreWorld) -> None:
+    wants = await two_gpus(world)
+    one = await world.active("one", **wants)
+    await world.do(moves.begin(one))
+    assert await holders(world) == [{one}, set()]
+    await world.do(await moves.place(world, one))
+    assert await holders(world) == [{one}, {one}]
+    two = await world.server("two", **wants)
+    for host_id in (HOST_A, HOST_B):
+        await world.refuse(world.place(two, host_id), "no_capacity", "2 PCI devices gpu wanted, 0 free")
+    await moves.report(world, one, HOST_A, "shutdown")
+    await moves.report(world, one, HOST_B, "running")
+    assert set(await held(world, HOST_B)) == {one}
+    await world.refuse(world.place(two), "no_capacity")  # it may come back yet
+    (nowhere, _) = await world.ask(ListHostFacts(except_server=one))
+    assert nowhere.held == {}
+    await world.do(MoveConfirm(server_id=one, request_id=RequestId("confirm")))
+    assert await holders(world) == [set(), {one}]
+    await world.do(world.place(two))
+    assert await holders(world) == [{two}, {one}]
+
+
+async def test_one_that_comes_back_has_what_it_had(world: StoreWorld) -> None:
+    wants = await two_gpus(world)
+    one = await world.active("one", **wants)
+    before = await held(world)
+    await world.do(moves.begin(one))
+    await world.do(await moves.place(world, one))
+    await moves.report(world, one, HOST_A, "shutdown")
+    await moves.report(world, one, HOST_B, "running")
+    back = MoveRevert(server_id=one, request_id=RequestId("back"), deadline_ms=moves.LATER_MS)
+    await world.do(back)
+    assert await holders(world) == [{one}, {one}]
+    await moves.report(world, one, HOST_B, "shutdown")
+    await moves.report(world, one, HOST_A, "running")
+    assert await holders(world) == [{one}, set()]
+    assert await held(world) == before
+
+
+async def test_a_move_that_failed_lets_go_and_can_be_tried_again(world: StoreWorld) -> None:
+    wants = await two_gpus(world)
+    one = await world.active("one", **wants)
+    for number in (1, 2):
+        await world.do(moves.begin(one, number=number))
+        await world.do(await moves.place(world, one, number=number))
+        await moves.report(world, one, HOST_A, "shutdown", fault_message="it would not leave")
+        assert await holders(world) == [{one}, set()]
+        await moves.report(world, one, HOST_A, "running")
+    await world.do(world.act(one, "delete"))
+    await world.do(ServerRemoved(server_id=one, host_id=HOST_A))
+    assert await holders(world) == [set(), set()]
+
+
+async def test_a_server_goes_nowhere_where_it_would_have_none(world: StoreWorld) -> None:
+    wants = await two_gpus(world)
+    one = await world.active("one", **wants)
+    await world.active("two", HOST_B, **wants)
+    await world.do(moves.begin(one))
+    await world.refuse(await moves.place(world, one), "no_capacity", "2 PCI devices gpu wanted, 0 free")
+    assert await holders(world) == [{one}, {"two"}]

@@ -5,7 +5,7 @@ Whoever reads these tables asks first whether the rows are at level 3 (`fabric/s
 """
 
 from fabric.store.tables.level3.base import LEVEL, level3_metadata
-from fabric.store.tables.level3.grants import server_grants
+from fabric.store.tables.level3.grants import counts, server_grants
 from fabric.store.tables.level3.moves import moves
 
-__all__ = ["LEVEL", "level3_metadata", "moves", "server_grants"]
+__all__ = ["LEVEL", "counts", "level3_metadata", "moves", "server_grants"]
