@@ -94,6 +94,7 @@ class Pins:
     """Processors of the host, by number, that a guest has for itself."""
 
     vcpus: tuple[int, ...] = ()  # of each vCPU its one, in their order
+    of: tuple[int, ...] = ()  # which vCPUs those are, by number, where others share; empty: all
     emulator: tuple[int, ...] = ()  # where the guest's other threads may run
 
 

@@ -351,7 +351,7 @@ class SimDriver:
                 Power(value["power"]),
                 value["pid"],
                 value["boots"],
-                None if pins is None else Pins(vcpus=tuple(pins[0]), emulator=tuple(pins[1])),
+                None if pins is None else _pins(pins),
                 tuple(value.get("devices", ())),
             )
         except FileNotFoundError:
@@ -366,7 +366,7 @@ class SimDriver:
             "boots": domain.boots,
         }
         if domain.pins is not None:
-            value["pins"] = [domain.pins.vcpus, domain.pins.emulator]
+            value["pins"] = [domain.pins.vcpus, domain.pins.emulator, domain.pins.of]
         if domain.devices:
             value["devices"] = domain.devices
         _replace(self._where(server_id) / "domain.json", json.dumps(value).encode())
@@ -403,6 +403,11 @@ class SimDriver:
             _, users = self._locks.pop(server_id)
             if users > 1:
                 self._locks[server_id] = (lock, users - 1)
+
+
+def _pins(said: list[list[int]]) -> Pins:
+    vcpus, emulator, *of = map(tuple, said)
+    return Pins(vcpus=vcpus, emulator=emulator, of=of[0] if of else ())
 
 
 def _cells(count: int, vcpus: int, memory_mb: int) -> tuple[NumaCell, ...]:

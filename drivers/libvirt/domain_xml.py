@@ -107,8 +107,8 @@ def domain_xml(spec: DomainSpec, files: DomainFiles, host: HostTraits) -> str:
 
 
 def pins_of(domain: str) -> Pins | None:
-    """Those that a domain's XML tells of; None when it has no processors for itself. What is not of our
-    making (a vCPU pinned to several) counts with all that it names.
+    """Those that a domain's XML tells of; None when it is held to none. Processors that a vCPU shares, or is
+    held to by somebody else, count with the emulator's.
 
     Raises DriverError: it is no domain.
     """
@@ -117,12 +117,15 @@ def pins_of(domain: str) -> Pins | None:
         if tune is None:
             return None
         pinned = sorted(tune.iterfind("vcpupin"), key=lambda each: int(each.get("vcpu", "0")))
-        vcpus = tuple(cpu for each in pinned for cpu in _cpus(each.get("cpuset", "")))
+        sets = {int(each.get("vcpu", "0")): _cpus(each.get("cpuset", "")) for each in pinned}
         emulator = tune.find("emulatorpin")
-        others = () if emulator is None else _cpus(emulator.get("cpuset", ""))
+        others = set() if emulator is None else set(_cpus(emulator.get("cpuset", "")))
     except (ElementTree.ParseError, ValueError) as error:
         raise DriverError(f"libvirt describes a domain in words that are not known: {error}") from error
-    return Pins(vcpus=vcpus, emulator=others) if vcpus else None
+    own = {number: cpus[0] for number, cpus in sets.items() if len(cpus) == 1}
+    others.update(cpu for number, cpus in sets.items() if number not in own for cpu in cpus)
+    of = tuple(own) if len(own) < len(sets) else ()
+    return Pins(vcpus=tuple(own.values()), of=of, emulator=tuple(sorted(others))) if sets else None
 
 
 def _cpus(text: str) -> tuple[int, ...]:
@@ -191,13 +194,18 @@ def _processors(root: ElementTree.Element, spec: DomainSpec) -> None:
                 _empty(tune, "vcpupin", vcpu=str(number), cpuset=cpu_list(sets[number]))
             _empty(tune, "emulatorpin", cpuset=cpu_list(anywhere))
         return
-    if len(spec.pins.vcpus) != spec.vcpus:
-        raise DriverError(f"{len(spec.pins.vcpus)} processors for {spec.vcpus} vCPUs")
+    whose = spec.pins.of or tuple(range(spec.vcpus))
+    if len(spec.pins.vcpus) != len(whose):
+        raise DriverError(f"{len(spec.pins.vcpus)} processors for {len(whose)} vCPUs")
+    sets = dict.fromkeys(range(spec.vcpus), spec.cpu_set) | floating(spec)
+    sets |= {number: (cpu,) for number, cpu in zip(whose, spec.pins.vcpus, strict=True)}
+    if not all(sets.values()):
+        raise DriverError("of vCPUs that share processors it is not said which")
     vcpu.set("placement", "static")
-    vcpu.set("cpuset", cpu_list((*spec.pins.vcpus, *spec.pins.emulator)))
+    vcpu.set("cpuset", cpu_list({*spec.pins.emulator, *(cpu for cpus in sets.values() for cpu in cpus)}))
     tune = _empty(root, "cputune")
-    for number, cpu in enumerate(spec.pins.vcpus):
-        _empty(tune, "vcpupin", vcpu=str(number), cpuset=str(cpu))
+    for number in range(spec.vcpus):
+        _empty(tune, "vcpupin", vcpu=str(number), cpuset=cpu_list(sets[number]))
     if spec.pins.emulator:
         _empty(tune, "emulatorpin", cpuset=cpu_list(spec.pins.emulator))
 

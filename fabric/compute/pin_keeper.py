@@ -21,6 +21,7 @@ from fabric.core.placement.resources import EMULATOR_POLICY, PCPU
 from fabric.core.providers.claims import claims_of
 from fabric.core.servers.model import FlavorSnapshot
 from fabric.core.topology.model import NOTHING_GIVEN, Grant
+from fabric.core.topology.wish import pinned_of
 from proto.ids import ServerId
 
 
@@ -62,14 +63,15 @@ class PinKeeper:
         wanted = claims_of(flavor).get(PCPU, 0)
         if not wanted:
             return None
-        if wanted < flavor.vcpus:
-            raise NoProcessorsError(f"{wanted} dedicated processors are not enough for {flavor.vcpus} vCPUs")
-        needs = self._needs(wanted, flavor, grant)
+        pinned = sorted(pinned_of(flavor))
+        if wanted < len(pinned):
+            raise NoProcessorsError(f"{wanted} dedicated processors are not enough for {len(pinned)} vCPUs")
+        needs = self._needs(wanted, pinned, grant)
         async with self._lock:
             held = await self._driver.pinned()
             cpus = self._choose(server_id, needs, held, threads)
             self._given[server_id] = cpus
-        return self._divided(cpus, flavor)
+        return self._divided(cpus, flavor, pinned)
 
     def release(self, server_id: ServerId) -> None:
         """Its domain is gone, or will not be made."""
@@ -81,17 +83,18 @@ class PinKeeper:
         for server_id in [each for each in self._given if each not in ours]:
             del self._given[server_id]
 
-    def _needs(self, wanted: int, flavor: FlavorSnapshot, grant: Grant) -> list[_Need]:
+    def _needs(self, wanted: int, pinned: Sequence[int], grant: Grant) -> list[_Need]:
         dedicated = self._processors.dedicated
         if not grant.cells:
-            return [_Need(wanted, dedicated, tuple(range(flavor.vcpus)))]
+            return [_Need(wanted, dedicated, tuple(pinned))]
         cells = {cell.cell_id: cell for cell in self._driver.capabilities().cells}
         needs = []
         for node in grant.cells:
             if node.cell_id not in cells:
                 raise NoProcessorsError(f"the host has no NUMA cell {node.cell_id} any more")
             cpus = dedicated.intersection(cells[node.cell_id].cpus)
-            needs.append(_Need(node.dedicated, cpus, node.vcpus, node.cell_id))
+            own = tuple(vcpu for vcpu in node.vcpus if vcpu in pinned)
+            needs.append(_Need(node.dedicated, cpus, own, node.cell_id))
         return needs
 
     def _choose(
@@ -119,13 +122,16 @@ class PinKeeper:
             beyond += chosen[len(need.vcpus) :]
         return (*(by_vcpu[vcpu] for vcpu in sorted(by_vcpu)), *beyond)
 
-    def _divided(self, cpus: Sequence[int], flavor: FlavorSnapshot) -> Pins:
-        """One for each vCPU. The emulator's own threads have what is left, or the shared ones where the
-        flavor says so and there are some, or those of the vCPUs. As Nova's `hw:emulator_threads_policy`."""
-        vcpus, rest = tuple(cpus[: flavor.vcpus]), tuple(cpus[flavor.vcpus :])
-        if not rest and flavor.extra_specs.get(EMULATOR_POLICY) == "share":
+    def _divided(self, cpus: Sequence[int], flavor: FlavorSnapshot, pinned: Sequence[int]) -> Pins:
+        """One for each vCPU that has one. The emulator's own threads have what is left; or the shared ones,
+        where the flavor says so, or its other vCPUs are there, and there are some; or those of the vCPUs. As
+        Nova's `hw:emulator_threads_policy`."""
+        vcpus, rest = tuple(cpus[: len(pinned)]), tuple(cpus[len(pinned) :])
+        shares = flavor.extra_specs.get(EMULATOR_POLICY) == "share" or len(pinned) < flavor.vcpus
+        if not rest and shares:
             rest = self.cpu_set
-        return Pins(vcpus=vcpus, emulator=rest or vcpus)
+        of = tuple(pinned) if len(pinned) < flavor.vcpus else ()
+        return Pins(vcpus=vcpus, of=of, emulator=rest or vcpus)
 
 
 def _all(pins: Pins) -> tuple[int, ...]:
@@ -135,11 +141,12 @@ def _all(pins: Pins) -> tuple[int, ...]:
 
 def _suit(cpus: Sequence[int], needs: Sequence[_Need]) -> bool:
     """Whether they are what is needed, by vCPU and then the emulator's."""
-    vcpus = sum(len(need.vcpus) for need in needs)
+    vcpus = sorted(vcpu for need in needs for vcpu in need.vcpus)
     if len(cpus) != sum(need.count for need in needs):
         return False
-    at_home = all(cpus[vcpu] in need.cpus for need in needs for vcpu in need.vcpus)
-    return at_home and all(cpu in needs[0].cpus for cpu in cpus[vcpus:])
+    given = dict(zip(vcpus, cpus, strict=False))
+    at_home = all(given[vcpu] in need.cpus for need in needs for vcpu in need.vcpus)
+    return at_home and all(cpu in needs[0].cpus for cpu in cpus[len(vcpus) :])
 
 
 def _short(need: _Need, left: Collection[int], threads: str) -> str:

@@ -28,10 +28,12 @@ from fabric.core.images.model import Image, ImageStatus
 from fabric.core.images.queries import GetImage
 from fabric.core.nodes.queries import ListHosts
 from fabric.core.placement.cpu_policy import cpu_fault
+from fabric.core.placement.resources import CPU_POLICY, MIXED, MIXED_LEVEL
 from fabric.core.quotas.demand import demand_of, exceeded, fitting
 from fabric.core.quotas.model import GetQuotas
 from fabric.core.servers.states import Verb
 from fabric.core.topology.wish import topology_fault
+from fabric.core.voters.levels import GetLevel
 from fabric.errors import CommandRejectedError
 from fabric.runtime.hard_state import derive_request_id
 from proto.commands.servers import ServerAct, ServerCreate, ServerCreateHinted
@@ -129,6 +131,10 @@ async def _plan(cloud: Cloud, caller: Caller, wish: NewServer) -> _Plan:
     image = await _bootable_image(cloud, caller, wish.image_ref)
     flavor = await _flavor(cloud, caller, wish.flavor_ref)
     _check_fit(image, flavor)
+    if flavor.extra_specs.get(CPU_POLICY) == MIXED and await cloud.state.read(GetLevel()) < MIXED_LEVEL:
+        raise InvalidError(
+            f"The CPU policy mixed needs level {MIXED_LEVEL} of the fabric; it is not there yet."
+        )
     zone, host_name = await _destination(cloud, caller, wish)
     wishes = await resolve_wishes(cloud, project_id, wish.hints)
     nics = await plan_nics(cloud, caller, project_id, wish.networks)

@@ -56,7 +56,8 @@ amounts = st.integers(0, 3).map(str) | st.sampled_from(["many", "-1", ""])
 specs = st.fixed_dictionaries(
     {},
     optional={
-        "hw:cpu_policy": st.sampled_from(["dedicated", "shared"]),
+        "hw:cpu_policy": st.sampled_from(["dedicated", "shared", "mixed"]),
+        "hw:cpu_dedicated_mask": st.sampled_from(["0", "^0", "1-2", "none"]),
         "hw:emulator_threads_policy": st.sampled_from(["isolate", "share"]),
         "hw:cpu_sockets": st.just("1"),
         "resources:VCPU": amounts,

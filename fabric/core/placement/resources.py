@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from fabric.core.placement.claim import claim_of
+from fabric.core.placement.cpu_set import parse_cpu_set
 from fabric.core.servers.model import FlavorSnapshot
 
 VCPU, PCPU, MEMORY_MB, DISK_GB = "VCPU", "PCPU", "MEMORY_MB", "DISK_GB"
@@ -20,6 +21,8 @@ CPU_POLICY, THREAD_POLICY, EMULATOR_POLICY = (
     "hw:cpu_thread_policy",
     "hw:emulator_threads_policy",
 )
+MIXED, DEDICATED_MASK, REALTIME_MASK = "mixed", "hw:cpu_dedicated_mask", "hw:cpu_realtime_mask"
+MIXED_LEVEL = 3  # of the fabric, from which all that fold its log count such servers alike
 AMOUNT_MAX = (1 << 31) - 1  # Placement's largest integer
 
 STANDARD_CLASSES = (
@@ -120,17 +123,34 @@ def is_dedicated(extra_specs: Mapping[str, str]) -> bool:
     return extra_specs.get(CPU_POLICY) == "dedicated"
 
 
+def pinned_vcpus(specs: Mapping[str, str], vcpus: int) -> frozenset[int]:
+    """Those of its processors, by number, that are to have one of the host's each, by the flavor's policy. A
+    mask that nobody can read names none: `cpu_policy` refuses it."""
+    if is_dedicated(specs):
+        return frozenset(range(vcpus))
+    if specs.get(CPU_POLICY) != MIXED:
+        return frozenset()
+    mask = specs.get(DEDICATED_MASK, "")
+    try:
+        # one that begins with a caret takes out of all of them, as in Nova
+        named = parse_cpu_set(f"0-{vcpus - 1},{mask}" if mask.startswith("^") else mask)
+    except ValueError:
+        return frozenset()
+    return named & frozenset(range(vcpus))
+
+
 def _own_resources(flavor: FlavorSnapshot, named: Collection[str]) -> dict[str, int]:
     """By the flavor's own numbers, as `claim_of` has them, without classes that are `named`. Processors that
     are named in one class are not asked for in the other. The policy has the last word: dedicated ones are
     PCPU, and an emulator that is to be isolated has one more of them."""
     claim, specs = claim_of(flavor), flavor.extra_specs
+    pinned = len(pinned_vcpus(specs, claim.vcpus))
     own = {MEMORY_MB: claim.memory_mb, DISK_GB: claim.disk_gb}
-    if PCPU not in named and not is_dedicated(specs):
-        own[VCPU] = claim.vcpus
+    if PCPU not in named and pinned < claim.vcpus:
+        own[VCPU] = claim.vcpus - pinned
     found = {name: amount for name, amount in own.items() if name not in named}
-    if is_dedicated(specs):
-        found[PCPU] = claim.vcpus + (specs.get(EMULATOR_POLICY) == "isolate")
+    if pinned or is_dedicated(specs):
+        found[PCPU] = pinned + (specs.get(EMULATOR_POLICY) == "isolate")
     return found
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fabric.core.placement.cpu_set import format_cpu_set, parse_cpu_set
-from fabric.core.placement.resources import PCPU, says_otherwise
+from fabric.core.placement.resources import PCPU, pinned_vcpus, says_otherwise
 from fabric.core.providers.claims import claims_of
 from fabric.core.servers.model import FlavorSnapshot
 from fabric.core.topology.model import GUEST_CELLS_MAX, GUEST_DEVICES_MAX, Affinity
@@ -90,6 +90,11 @@ def wish_of(flavor: FlavorSnapshot) -> TopologyWish | None:
     )
 
 
+def pinned_of(flavor: FlavorSnapshot) -> frozenset[int]:
+    """The vCPUs that have a processor each: those that its policy names, or all where PCPUs are."""
+    return pinned_vcpus(flavor.extra_specs, flavor.vcpus) or frozenset(range(flavor.vcpus))
+
+
 def topology_fault(flavor: FlavorSnapshot, image: Mapping[str, str]) -> str | None:
     """What is wrong with it, or with the image's properties beside it; None: nothing is."""
     try:
@@ -157,25 +162,20 @@ def _cells(flavor: FlavorSnapshot, dedicated: int) -> tuple[GuestCell, ...]:
         if not each:
             raise TopologyError(f"{NODES}={count}: there are only {flavor.vcpus} vCPUs to spread")
         spread = [(tuple(range(at * each, (at + 1) * each)), memory_mb) for at in range(count)]
-    if count > 1 and 0 < dedicated < flavor.vcpus:
-        raise TopologyError(f"{dedicated} dedicated processors are not enough for {flavor.vcpus} vCPUs")
+    pinned = pinned_of(flavor) if dedicated else frozenset()
+    beyond = dedicated - len(pinned)  # the emulator's own, beside the first node's
+    if count > 1 and beyond < 0:
+        raise TopologyError(f"{dedicated} dedicated processors are not enough for {len(pinned)} vCPUs")
     return tuple(
         GuestCell(
             vcpus=vcpus,
             memory_mb=memory_mb,
-            shared=0 if dedicated else len(vcpus),
-            # the emulator's own, if it has one, is beside the first
-            dedicated=_own(dedicated, flavor.vcpus, vcpus, is_first=at == 0),
+            shared=len(set(vcpus) - pinned),
+            dedicated=len(pinned.intersection(vcpus)) + (beyond if at == 0 else 0),
             page=page,
         )
         for at, (vcpus, memory_mb) in enumerate(spread)
     )
-
-
-def _own(dedicated: int, of_all: int, vcpus: tuple[int, ...], *, is_first: bool) -> int:
-    if not dedicated:
-        return 0
-    return len(vcpus) + (dedicated - of_all if is_first else 0)
 
 
 def _count(specs: Mapping[str, str]) -> int:

@@ -30,7 +30,7 @@ async def offer(world: World, total: int) -> None:
 @pytest.mark.parametrize(
     ("specs", "words"),
     [
-        ({"hw:cpu_policy": "mixed"}, "mixed is not supported"),
+        ({"hw:cpu_policy": "mixed"}, "needs 'hw:cpu_dedicated_mask'"),
         ({"hw:cpu_policy": "often"}, "hw:cpu_policy=often is invalid; it may be dedicated, shared, mixed."),
         ({"hw:cpu_thread_policy": "isolate"}, "in a non dedicated cpu pinning policy"),
         (DEDICATED | {"resources:PCPU": "2"}, "not both"),
@@ -65,6 +65,14 @@ async def test_both_kinds_are_shown_and_counted(world: World) -> None:
     rooms: Any = (await world.admin.get("/capacity?flavor=m9", root="/fabric/v1")).json
     assert [room["fits"] for room in rooms["rooms"]] == [1, 0, 0]
     assert rooms["rooms"][0]["resources"]["PCPU"]["free"] == 2
+
+
+async def test_a_mixed_server_counts_as_both(world: World) -> None:
+    await offer(world, 4)
+    mixed = {"hw:cpu_policy": "mixed", "hw:cpu_dedicated_mask": "1"}
+    await world.active(world.alice, **await flavor(world, mixed))
+    usages = (await Placement(world.admin).get(f"/resource_providers/{HOST_IDS[0]}/usages"))["usages"]
+    assert usages == {"DISK_GB": 1, "MEMORY_MB": 512, "PCPU": 1, "VCPU": 1}
 
 
 async def test_without_any_the_explanation_names_them(world: World) -> None:

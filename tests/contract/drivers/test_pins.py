@@ -33,6 +33,14 @@ async def test_pins_are_kept_by_the_domain(bed: Bed, driver: ComputeDriver) -> N
     assert await driver.pinned() == {}
 
 
+async def test_some_of_its_processors_may_be_shared(bed: Bed, driver: ComputeDriver) -> None:
+    pins = Pins(vcpus=(LAST,), of=(1,), emulator=tuple(sorted({FIRST, LAST})))
+    mixed = dataclasses.replace(bed.spec(vcpus=2), pins=pins, cpu_set=tuple(sorted({FIRST, LAST})))
+    await driver.ensure_running(mixed)
+    if FIRST != LAST:
+        assert await driver.pinned() == {mixed.server_id: pins}
+
+
 def allowed(pid: int) -> dict[str, set[str]]:
     """By the name of the guest's threads, where each may run."""
     found: dict[str, set[str]] = {}

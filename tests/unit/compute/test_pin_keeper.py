@@ -148,3 +148,21 @@ def test_a_machine_is_divided_by_the_operators_sets() -> None:
         ConfigError, match=r"compute.cpu_dedicated_set: this machine has no processor 4-5; it has 0-3"
     ):
         divide(online, shared=none, dedicated=frozenset({3, 4, 5}))
+
+
+async def test_of_a_mixed_guest_some_have_their_own_and_the_rest_share(
+    driver: SimDriver, tmp_path: Path
+) -> None:
+    keeper = PinKeeper(driver, FOUR)
+    mixed = flavor(3, hw__cpu_policy="mixed", hw__cpu_dedicated_mask="^1")
+    pins = await keeper.pins(A, mixed)
+    assert pins == Pins(vcpus=(2, 3), of=(0, 2), emulator=(0, 1))
+    await boot(driver, tmp_path, A, pins)
+    later = PinKeeper(driver, FOUR)
+    assert await later.pins(B, flavor()) == Pins(vcpus=(4, 5), emulator=(4, 5))
+    assert await later.pins(A, mixed) == pins
+    apart = flavor(
+        2, hw__cpu_policy="mixed", hw__cpu_dedicated_mask="0", hw__emulator_threads_policy="isolate"
+    )
+    later.release(B)
+    assert await later.pins(C, apart) == Pins(vcpus=(4,), of=(0,), emulator=(5,))

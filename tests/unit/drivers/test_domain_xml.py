@@ -61,6 +61,9 @@ NODES = dataclasses.replace(
     devices=("0000:81:00.0", "0001:0a:1f.7"),
 )
 PINNED_NODES = dataclasses.replace(NODES, pins=Pins(vcpus=(5, 0, 4), emulator=(5, 0, 4)), devices=(), nics=())
+MIXED = dataclasses.replace(
+    PLAIN, vcpus=3, pins=Pins(vcpus=(7, 6), of=(0, 2), emulator=(0, 1)), cpu_set=(0, 1)
+)
 PC = dataclasses.replace(PLAIN, nics=(), image_properties={"hw_machine_type": "pc-i440fx-7.2"})
 
 
@@ -86,6 +89,7 @@ def files(spec: DomainSpec) -> DomainFiles:
         ("pc_kvm", PC, KVM),
         ("pinned_kvm", PINNED, KVM),
         ("shared_tcg", SHARED, TCG),
+        ("mixed_kvm", MIXED, KVM),
         ("nodes_tcg", NODES, TCG),
         ("pinned_nodes_kvm", PINNED_NODES, KVM),
     ],
@@ -113,6 +117,11 @@ def test_text_that_xml_cannot_carry_is_replaced() -> None:
         {"image_properties": {"hw_vif_model": "virtio'/><evil a='"}},
         {"image_properties": {"hw_machine_type": "q35</type>"}},
         {"pins": Pins(vcpus=(1, 2))},
+        {"vcpus": 2, "pins": Pins(vcpus=(1,), of=(0,))},  # where does the other run?
+        {"vcpus": 2, "nodes": (GuestNode(vcpus=(0,), memory_mb=512, cell_id=0),)},
+        {"nodes": (GuestNode(vcpus=(0,), memory_mb=511, cell_id=0),)},
+        {"devices": ("81:00.0",)},
+        {"devices": ("0000:81:00.0'/>",)},
         {"nics": (Nic(device="a/b", mac="fa:16:3e:00:00:01", mtu=1500),)},
         {"nics": (Nic(device="tap0", mac="fa:16:3e", mtu=1500),)},
         {"nics": (Nic(device="sixteen-letters!", mac="fa:16:3e:00:00:01", mtu=1500),)},
@@ -153,12 +162,18 @@ def test_the_owner_is_read_back_from_the_metadata() -> None:
 def test_pins_are_read_back() -> None:
     assert pins_of(domain_xml(PINNED, files(PINNED), KVM)) == PINNED.pins
     assert pins_of(domain_xml(SHARED, files(SHARED), TCG)) is None
+    assert pins_of(domain_xml(MIXED, files(MIXED), KVM)) == MIXED.pins
+    assert pins_of(domain_xml(PINNED_NODES, files(PINNED_NODES), KVM)) == dataclasses.replace(
+        PINNED_NODES.pins or Pins(), emulator=(0, 4, 5)
+    )
     assert pins_of("<domain><cputune><shares>5</shares></cputune></domain>") is None
 
 
 def test_pins_of_somebody_elses_making_count_with_all_they_name() -> None:
     tune = "<vcpupin vcpu='1' cpuset='4'/><vcpupin vcpu='0' cpuset='0-2,^1'/><emulatorpin cpuset='7,6'/>"
-    assert pins_of(f"<domain><cputune>{tune}</cputune></domain>") == Pins(vcpus=(0, 2, 4), emulator=(6, 7))
+    assert pins_of(f"<domain><cputune>{tune}</cputune></domain>") == Pins(
+        vcpus=(4,), of=(1,), emulator=(0, 2, 6, 7)
+    )
     for odd in ("no xml", "<domain><cputune><vcpupin vcpu='0' cpuset='many'/></cputune></domain>"):
         with pytest.raises(DriverError):
             pins_of(odd)

@@ -16,7 +16,7 @@ from fabric.core.placement.changes import Change, without_extra_specs
 from fabric.core.placement.filters.contract import Refusal
 from fabric.core.placement.host_table import HostTable, Mask
 from fabric.core.placement.request import PlacementRequest
-from fabric.core.placement.resources import CPU_POLICY
+from fabric.core.placement.resources import CPU_POLICY, DEDICATED_MASK
 from fabric.core.topology.give import give, shortage
 from fabric.core.topology.room import HostRoom
 from fabric.core.topology.wish import AFFINITY, PAGES, TopologyWish
@@ -49,7 +49,7 @@ class NUMATopologyFilter:
         about = [
             key
             for key in request.flavor.extra_specs
-            if key.startswith("hw:numa") or key in (CPU_POLICY, PAGES, AFFINITY)
+            if key.startswith("hw:numa") or key in (CPU_POLICY, DEDICATED_MASK, PAGES, AFFINITY)
         ]
         if about:
             yield without_extra_specs(*about)

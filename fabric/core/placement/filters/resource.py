@@ -19,9 +19,11 @@ from fabric.core.placement.inventory import Inventory
 from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.resources import (
     CPU_POLICY,
+    DEDICATED_MASK,
     DISK_GB,
     EMULATOR_POLICY,
     MEMORY_MB,
+    MIXED,
     PCPU,
     THREAD_POLICY,
     VCPU,
@@ -110,10 +112,10 @@ class OtherResourcesFilter:
     def cures(self, request: PlacementRequest, table: HostTable, place: int) -> Iterable[Change]:
         name, amount = self._missing(request, table, place)
         specs = [key for key in request.flavor.extra_specs if key.endswith(f":{name}")]
-        if name == PCPU and is_dedicated(request.flavor.extra_specs):
+        if name == PCPU and request.flavor.extra_specs.get(CPU_POLICY) in ("dedicated", MIXED):
             specs = [
                 each
-                for each in (CPU_POLICY, THREAD_POLICY, EMULATOR_POLICY)
+                for each in (CPU_POLICY, THREAD_POLICY, EMULATOR_POLICY, DEDICATED_MASK)
                 if each in request.flavor.extra_specs
             ]
         if specs:
@@ -162,7 +164,8 @@ def _smaller(request: PlacementRequest, name: str, needed: int, room: int) -> Ch
         return other_flavor(f"the flavor had {key}={room}", "flavor", {key: room}, extra_specs=specs)
     is_emulator_apart = name == PCPU and needed > flavor.vcpus
     vcpus = room - 1 if is_emulator_apart else room
-    if (name == VCPU or (name == PCPU and is_dedicated(flavor.extra_specs))) and vcpus > 0:
+    is_mixed = flavor.extra_specs.get(CPU_POLICY) == MIXED  # its mask says how many it has
+    if (name == VCPU or (name == PCPU and is_dedicated(flavor.extra_specs))) and vcpus > 0 and not is_mixed:
         return other_flavor(f"the flavor had {vcpus} vCPUs", "flavor", {"vcpus": vcpus}, vcpus=vcpus)
     if name == MEMORY_MB:
         return other_flavor(f"the flavor had {room} MB of memory", "flavor", {"ram": room}, memory_mb=room)

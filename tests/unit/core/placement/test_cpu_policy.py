@@ -7,6 +7,7 @@ import pytest
 from fabric.core.placement.cpu_policy import cpu_fault
 
 DEDICATED, SHARED = {"hw:cpu_policy": "dedicated"}, {"hw:cpu_policy": "shared"}
+MIXED = {"hw:cpu_policy": "mixed"}
 ISOLATED = {"hw:emulator_threads_policy": "isolate"}
 HT = "HW_CPU_HYPERTHREADING"
 
@@ -20,6 +21,9 @@ HT = "HW_CPU_HYPERTHREADING"
         (DEDICATED, {"hw_cpu_policy": "dedicated"}),
         (DEDICATED, {"hw_cpu_policy": "shared"}),  # the flavor's counts, as in Nova
         (DEDICATED | ISOLATED, {}),
+        (DEDICATED, {"hw_cpu_policy": "mixed"}),
+        (MIXED | {"hw:cpu_dedicated_mask": "1"}, {"hw_cpu_policy": "mixed"}),
+        (MIXED | {"hw:cpu_dedicated_mask": "^0", "hw:cpu_thread_policy": "prefer"} | ISOLATED, {}),
         (DEDICATED | {"hw:cpu_thread_policy": "require"}, {"hw_cpu_thread_policy": "require"}),
         (DEDICATED | {"hw:cpu_thread_policy": "prefer"}, {"hw_cpu_thread_policy": "isolate"}),
         (DEDICATED | {"resources:VCPU": "0"}, {}),
@@ -45,8 +49,18 @@ def test_what_goes_together(specs: dict[str, str], image: dict[str, str]) -> Non
         ({}, {"hw_cpu_policy": "often"}, "hw_cpu_policy=often is invalid"),
         ({"hw:cpu_thread_policy": "x"}, {}, "hw:cpu_thread_policy=x is invalid"),
         ({"hw:emulator_threads_policy": "x"}, {}, "hw:emulator_threads_policy=x is invalid"),
-        ({"hw:cpu_policy": "mixed"}, {}, "mixed is not supported"),
-        (DEDICATED, {"hw_cpu_policy": "mixed"}, "mixed is not supported"),
+        ({"hw:cpu_policy": "mixed"}, {}, "needs 'hw:cpu_dedicated_mask'"),
+        (MIXED | {"hw:cpu_dedicated_mask": "0-1"}, {}, "at least 1 pinned vCPU and 1 unpinned vCPU"),
+        (MIXED | {"hw:cpu_dedicated_mask": "^0-1"}, {}, "at least 1 pinned vCPU and 1 unpinned vCPU"),
+        (MIXED | {"hw:cpu_dedicated_mask": "0,2"}, {}, "must name vCPUs from 0 to 1"),
+        (MIXED | {"hw:cpu_dedicated_mask": "^2"}, {}, "must name vCPUs from 0 to 1"),
+        (MIXED | {"hw:cpu_dedicated_mask": "one"}, {}, "'one' is no processor's number"),
+        (MIXED | {"hw:cpu_dedicated_mask": "0" + "," * 2_000}, {}, "must name vCPUs"),
+        (DEDICATED | {"hw:cpu_dedicated_mask": "0"}, {}, "without the 'mixed' policy"),
+        (MIXED | {"hw:cpu_dedicated_mask": "0", "resources:PCPU": "1"}, {}, "not both"),
+        (MIXED, {"hw_cpu_policy": "dedicated"}, "not permitted to override CPU pinning policy"),
+        (SHARED, {"hw_cpu_policy": "mixed"}, "not permitted to override CPU pinning policy"),
+        ({}, {"hw_cpu_policy": "mixed"}, "needs a flavor with hw:cpu_policy=mixed"),
         (SHARED, {"hw_cpu_policy": "dedicated"}, "not permitted to override CPU pinning policy"),
         ({}, {"hw_cpu_policy": "dedicated"}, "needs a flavor with hw:cpu_policy=dedicated"),
         (

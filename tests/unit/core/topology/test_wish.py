@@ -40,6 +40,16 @@ def test_dedicated_processors_are_of_one_node_and_the_emulators_is_of_the_first(
     assert [each.dedicated for each in two.cells] == [2, 1]
 
 
+def test_of_mixed_ones_some_are_dedicated() -> None:
+    found = wish(
+        4, hw__cpu_policy="mixed", hw__cpu_dedicated_mask="^0", hw__emulator_threads_policy="isolate",
+        hw__numa_nodes="2",
+    )  # fmt: skip
+    assert [(each.shared, each.dedicated) for each in found.cells] == [(1, 2), (0, 2)]
+    (only,) = wish(4, hw__cpu_policy="mixed", hw__cpu_dedicated_mask="0-1").cells
+    assert (only.shared, only.dedicated) == (2, 2)
+
+
 @pytest.mark.parametrize(
     ("text", "page"),
     [("small", "small"), ("large", "large"), ("any", "any"), ("2048", "2048"), ("2MB", "2048"),
