@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from drivers.contract import DomainState, Pins
+from drivers.contract import DomainState, PciDevice, Pins
 from drivers.sim import SimDriver, SimFaults
 from fabric.compute.capacity import Allocation, HostIdentity
 from fabric.compute.host_side import HostSide, HostSideConfig
@@ -17,6 +18,7 @@ from fabric.compute.processors import HostProcessors
 from fabric.compute.supplement import Supplement
 from fabric.core.membership.record import node_id_of
 from fabric.core.servers.model import ImageSource
+from fabric.core.topology.pci_config import PciConfig
 from fabric.mesh.rpc import MeshRpc
 from fabric.mesh.switchboard import Switchboard
 from fabric.runtime.host_calls import HostNudger
@@ -198,6 +200,9 @@ class Host(SimNode):
         self.faults = SimFaults(fail_after_disks=True)
         self.supplement = Supplement()
         self.processors = HostProcessors()
+        self.cells = 0
+        self.devices: tuple[PciDevice, ...] = ()
+        self.pci = PciConfig()
         self._seed = seed
         self.is_off = False  # the machine has no power, and so no guest
         self.side: HostSide | None = None
@@ -207,6 +212,8 @@ class Host(SimNode):
             self.directory / "sim",
             **HOST_OFFER,
             hostname=self.name,
+            cells=self.cells,
+            devices=self.devices,
             build_ms=300,
             jitter_ms=1_200,
             shutdown_ms=400,
@@ -244,6 +251,7 @@ class Host(SimNode):
                 metadata_address="127.0.0.1",
                 supplement=self.supplement,
                 processors=self.processors,
+                pci=self.pci,
             ),
         )
         await self.side.run()
@@ -265,6 +273,13 @@ class Host(SimNode):
         driver = SimDriver(self.directory / "sim")
         await driver.open()
         return await driver.pinned()
+
+    def given_devices(self) -> dict[ServerId, list[str]]:
+        """Which devices of the machine whose guest has, running or not."""
+        found = {}
+        for path in sorted((self.directory / "sim").glob("*/domain.json")):
+            found[ServerId(path.parent.name)] = json.loads(path.read_text()).get("devices", [])
+        return found
 
     async def stop(self) -> None:
         assert self.process is not None

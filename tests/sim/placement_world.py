@@ -7,17 +7,22 @@ from collections import Counter
 
 from sqlalchemy import select
 
+from drivers.contract import PciDevice
 from fabric.compute.processors import HostProcessors
 from fabric.compute.supplement import Supplement
 from fabric.core.placement.inventory import Inventory
+from fabric.core.placement.queries import ListHostFacts
 from fabric.core.providers.model import host_id_of, provider_id_of
 from fabric.core.providers.queries import GetProviderRows, ListConsumers
 from fabric.core.providers.tree import Forest
 from fabric.core.servers.states import VmState
+from fabric.core.topology.pci_config import read_pci_config
 from fabric.store import tables as t
+from fabric.store.program import PROGRAM
 from fabric.store.query import answer
+from fabric.store.tables import level3
 from proto.commands.catalog import FlavorUpdate
-from proto.ids import RequestId
+from proto.ids import RequestId, ServerId
 from tests.sim.control_world import LARGE, ControlWorld
 from tests.sim.stepped_state import SteppedState
 
@@ -69,6 +74,61 @@ class DedicatedWorld(PlacementWorld):
             held = [cpu for each in pins.values() for cpu in each.vcpus]
             assert len(held) == len(set(held)), pins
             assert DEDICATED.issuperset(held), pins
+
+
+GPUS = tuple(
+    PciDevice(address=f"0000:8{number}:00.0", vendor_id="10de", product_id="1db4", cell_id=number)
+    for number in range(2)
+)
+NODES = {
+    "hw:numa_nodes": "2", "hw:numa_cpus.0": "0-1", "hw:numa_mem.0": "1024", "hw:numa_cpus.1": "2",
+    "hw:numa_mem.1": "512", "pci_passthrough:alias": "gpu:1",
+}  # fmt: skip
+
+
+class TopologyWorld(PlacementWorld):
+    """Every host has two cells and two devices; a large server is spread over both, and wants one."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for host in self.hosts:
+            host.cells, host.devices = 2, GPUS
+            host.pci = read_pci_config([{"vendor_id": "10de"}], [{"name": "gpu", "vendor_id": "10de"}])
+        self.ever: set[ServerId] = set()  # had some
+
+    async def _make_rows(self) -> None:
+        await super()._make_rows()
+        raised = await self.do(PROGRAM.raise_to(level3.LEVEL), RequestId("init-level"))
+        assert raised.is_accepted
+        wish = await self.do(FlavorUpdate(flavor_id=LARGE, extra_specs_set=NODES), RequestId("init-nodes"))
+        assert wish.is_accepted
+
+    async def _check_limits(self, state: SteppedState) -> None:
+        await super()._check_limits(state)
+        with state._rows.engine.connect() as connection, connection.begin():
+            hosts = answer(connection, ListHostFacts())
+        for facts in hosts:
+            self.ever |= facts.held.keys()
+            given = [device.address for grant in facts.held.values() for device in grant.devices]
+            assert len(given) == len(set(given)), facts.held
+            assert all(min(each.shared, each.sold_mb) >= 0 for each in facts.room.cells), facts
+
+
+async def guests_have_what_they_were_given(world: ControlWorld) -> None:
+    """At rest."""
+    state = world.conductor.state
+    assert state is not None
+    active = {each.server.server_id for each in await world.views() if each.server.vm_state is VmState.ACTIVE}
+    for facts in await state.read(ListHostFacts()):
+        (host,) = [each for each in world.hosts if each.node_id == facts.host.host_id]
+        guests = host.given_devices()
+        for server_id, grant in facts.held.items():
+            if server_id in active:
+                assert guests[server_id] == [device.address for device in grant.devices], server_id
+                assert len(grant.cells) == 2
+        assert {each for each, devices in guests.items() if devices and each in active} <= facts.held.keys()
+    assert isinstance(world, TopologyWorld)
+    assert world.ever
 
 
 def view_is_the_recount(state: SteppedState) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -20,7 +21,13 @@ from proto.ids import RequestId, ServerId
 from tests.fixtures import store_world as rows
 from tests.sim.control_checks import CHECKS
 from tests.sim.control_world import DEADLINE_MS, LARGE, LIFE_S, ControlWorld
-from tests.sim.placement_world import DedicatedWorld, PlacementWorld, view_is_the_hosts_truth
+from tests.sim.placement_world import (
+    DedicatedWorld,
+    PlacementWorld,
+    TopologyWorld,
+    guests_have_what_they_were_given,
+    view_is_the_hosts_truth,
+)
 from tests.sim.seeds import seeds
 from tests.sim.stepped_state import CrashPoint, SteppedState, no_flushes
 from tests.sim.virtual_loop import run_virtual
@@ -31,12 +38,12 @@ SETTLE_S = 15.0  # hosts resync, and report what they have
 SERVER = ServerId("5e5e5e5e-5e5e-4e5e-8e5e-5e5e5e5e5e5e")
 
 
-def lived(world: ControlWorld) -> None:
+def lived(world: ControlWorld, *more: Callable[[ControlWorld], Awaitable[None]]) -> None:
     async def live() -> None:
         try:
             async with asyncio.timeout(LIFE_S):
                 await world.run()
-            for check in (*CHECKS, view_is_the_hosts_truth):
+            for check in (*CHECKS, view_is_the_hosts_truth, *more):
                 await check(world)
         finally:
             print("\n".join(world.story))
@@ -54,6 +61,11 @@ def test_the_view_is_the_truth_in_trouble_and_in_peace(seed: int, tmp_path: Path
 @pytest.mark.parametrize("seed", seeds(2))
 def test_dedicated_processors_are_one_guests_alone_in_trouble_too(seed: int, tmp_path: Path) -> None:
     lived(DedicatedWorld(seed, tmp_path))
+
+
+@pytest.mark.parametrize("seed", seeds(2))
+def test_cells_and_devices_are_one_guests_alone_in_trouble_too(seed: int, tmp_path: Path) -> None:
+    lived(TopologyWorld(seed, tmp_path), guests_have_what_they_were_given)
 
 
 @dataclass
