@@ -15,6 +15,9 @@ from typing import Protocol
 
 from proto.ids import ServerId
 
+DOOR_CHARACTERS_MAX = 16
+LANDING_BYTES_MAX = 64 * 1024
+
 
 class Power(StrEnum):
     RUNNING = "running"
@@ -154,6 +157,51 @@ class DiskFile:
 FillFile = Callable[[Path], Awaitable[None]]  # writes a file that is there, and empty
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationProgress:
+    """How far a live migration is, in bytes; a total may grow, for a guest writes meanwhile."""
+
+    memory_total: int = 0
+    memory_processed: int = 0
+    memory_remaining: int = 0
+    disk_total: int = 0
+    disk_processed: int = 0
+    disk_remaining: int = 0
+
+
+OnProgress = Callable[[MigrationProgress], None]  # never blocks
+
+
+class Pipe(Protocol):
+    """Bytes to and from the other host's driver, in order. All raise ConnectionError once it is broken."""
+
+    async def read(self) -> bytes:
+        """What came, at least one byte; none at the end."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Returns when there is room for more."""
+        ...
+
+    async def write_eof(self) -> None:
+        """Nothing more is written, and all that was will arrive; reading goes on."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more is read here. Without a `write_eof` before, the other end finds it broken. May be
+        called again."""
+        ...
+
+
+class OtherHost(Protocol):
+    """The driver a guest moves to, as the driver that it moves from reaches it."""
+
+    async def connect(self, door: str) -> Pipe:
+        """A new pipe to its `serve_incoming`, by a name of at most DOOR_CHARACTERS_MAX that drivers choose
+        among themselves. Raises ConnectionError."""
+        ...
+
+
 class ComputeDriver(Protocol):
     async def open(self) -> None:
         """Connects; finds the guests of an earlier life. Raises DriverError."""
@@ -208,4 +256,65 @@ class ComputeDriver(Protocol):
 
     async def console_log(self, server_id: ServerId, *, bytes_max: int) -> bytes:
         """The tail of what the guest wrote to its first serial port. Empty when it wrote nothing yet."""
+        ...
+
+    # -- live migration
+    #
+    # Between two hosts with the same kind of driver, called in this order: `prepare_incoming` there,
+    # `migrate` here, `finish_incoming` there, `ensure_absent` here. Whatever fails or is killed, at most one
+    # of the two runs on: before `migrate` has succeeded it is the source's, and `cancel_incoming` cleans up
+    # there. What nobody but the caller can settle is an answer that was lost at the very switch: both hosts
+    # may then have the domain, and the caller knows whose it is.
+
+    async def prepare_incoming(self, spec: DomainSpec) -> bytes:
+        """Everything of a guest is here but the guest: new disks of the same sizes over the base image,
+        config drive; its taps exist by now. Those of an attempt that failed are made anew. Until it has
+        arrived nothing starts it here: `ensure_running` and `reboot` are errors.
+
+        Returns what the source's driver has to know (at most LANDING_BYTES_MAX), opaque to everybody else.
+        Raises DriverError, also when it has a domain here, or a disk that is not of such an attempt.
+        """
+        ...
+
+    async def serve_incoming(self, server_id: ServerId, door: str, pipe: Pipe) -> None:
+        """Serves one pipe of the source's until it ends, and closes it. The caller has made sure that it is
+        the source's. Raises DriverError: nothing is prepared, no such door, or not what a migration of that
+        server says."""
+        ...
+
+    async def finish_incoming(self, spec: DomainSpec) -> DomainState:
+        """It has arrived: the domain lasts, under the same id, and is like any other. Raises DriverError
+        when it has not; may be called again."""
+        ...
+
+    async def cancel_incoming(self, server_id: ServerId) -> None:
+        """Pipes are closed, and nothing of a guest that has not arrived is left. One that has is left alone:
+        `list_domains` tells of it. Nothing prepared is success."""
+        ...
+
+    async def migrate(
+        self,
+        server_id: ServerId,
+        landing: bytes,
+        other: OtherHost,
+        *,
+        bandwidth_mib_s: int,
+        on_progress: OnProgress,
+    ) -> None:
+        """The running guest is on the other host, with its memory and what it has written; here it has no
+        domain any more, its files stay until `ensure_absent`, and nothing starts it from them. It is stopped
+        for a moment only. `bandwidth_mib_s`: of memory and of each disk; 0: no bound.
+
+        Returns when it has left. Raises DriverError when it has not: then it runs on here as before. When
+        cancelled it aborts, and ends within seconds.
+        """
+        ...
+
+    async def abort_migration(self, server_id: ServerId) -> None:
+        """Its `migrate`, if one is under way, fails soon, unless it is all but done. May be called again."""
+        ...
+
+    async def force_migration(self, server_id: ServerId) -> None:
+        """Has the guest wait until it has arrived, for one that writes faster than can be sent. Raises
+        DriverError: no migration of it is under way."""
         ...

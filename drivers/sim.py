@@ -28,10 +28,15 @@ from drivers.contract import (
     DomainState,
     FillFile,
     NumaCell,
+    OnProgress,
+    OtherHost,
     PciDevice,
     Pins,
+    Pipe,
     Power,
 )
+from drivers.sim_files import TEMPORARY, as_driver_error, create, replace_file
+from drivers.sim_moves import Guests, SimMoves
 from proto.errors import DriverError
 from proto.ids import ServerId, is_uuid
 
@@ -40,7 +45,6 @@ FIRST_PID = 100_000
 PIDS_RESERVED = 64  # at a time: the counter's file is written once for so many boots
 CONSOLE_BYTES_MAX = 256 * 1024
 _COUNTER = "next-pid"
-_TEMPORARY = ".part-"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,6 +84,7 @@ class SimDriver:
         hostname: what it calls itself; by default this machine's name.
         build_ms, jitter_ms: how long a boot takes: the first, plus up to the second drawn from `rng`.
         shutdown_ms: how long a guest takes to obey the power button.
+        migrate_ms: how long a live migration takes.
         faults: what goes wrong.
     """
 
@@ -96,10 +101,11 @@ class SimDriver:
         build_ms: int = 0,
         jitter_ms: int = 0,
         shutdown_ms: int = 0,
+        migrate_ms: int = 0,
         faults: SimFaults | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        if min(vcpus, memory_mb, disk_gb, build_ms, jitter_ms, shutdown_ms) < 0:
+        if min(vcpus, memory_mb, disk_gb, build_ms, jitter_ms, shutdown_ms, migrate_ms) < 0:
             raise ValueError("capacities and times cannot be negative")
         self.faults = faults if faults is not None else SimFaults()
         self._directory = directory.absolute()
@@ -108,6 +114,14 @@ class SimDriver:
         self._pids: Iterator[int] = iter(())
         self._locks: dict[ServerId, tuple[asyncio.Lock, int]] = {}
         self._is_open = False
+        guests = Guests(
+            where=self._where,
+            has_domain=lambda server_id: self._read(server_id) is not None,
+            make_disks=self._make_disks,
+            pack=self._pack,
+            unpack=self._unpack,
+        )
+        self._moves = SimMoves(guests, migrate_ms)
         self._capabilities = Capabilities(
             hypervisor_type="sim",
             hypervisor_version=HYPERVISOR_VERSION,
@@ -122,7 +136,7 @@ class SimDriver:
         )
 
     async def open(self) -> None:
-        with _as_driver_error(self._directory):
+        with as_driver_error(self._directory):
             self._directory.mkdir(parents=True, exist_ok=True)
         self._is_open = True
 
@@ -149,6 +163,7 @@ class SimDriver:
             async with lock:
                 self.faults.spend("reboot")
                 self._check_disks(spec)
+                self._moves.check_presence(spec.server_id)
                 if self._read(spec.server_id) is not None:
                     await self._stop(spec.server_id, 0 if hard else grace_ms)
                 return await self._run(spec)
@@ -157,8 +172,9 @@ class SimDriver:
         with self._lock_of(server_id) as lock:
             async with lock:
                 self.faults.spend("ensure_absent")
+                self._moves.cancel(server_id)
                 where = self._where(server_id)
-                with _as_driver_error(where):
+                with as_driver_error(where):
                     # The domain goes first: killed in between, we leave files without a domain.
                     (where / "domain.json").unlink(missing_ok=True)
                     if where.exists():
@@ -167,7 +183,7 @@ class SimDriver:
     async def list_domains(self) -> tuple[DomainState, ...]:
         self._require_open()
         self.faults.spend("list_domains")
-        with _as_driver_error(self._directory):
+        with as_driver_error(self._directory):
             names = sorted(os.listdir(self._directory))
         states = []
         for server_id in (ServerId(name) for name in names if is_uuid(name)):
@@ -181,7 +197,7 @@ class SimDriver:
     async def pinned(self) -> Mapping[ServerId, Pins]:
         self._require_open()
         self.faults.spend("pinned")
-        with _as_driver_error(self._directory):
+        with as_driver_error(self._directory):
             names = sorted(os.listdir(self._directory))
         found = {}
         for server_id in (ServerId(name) for name in names if is_uuid(name)):
@@ -198,6 +214,53 @@ class SimDriver:
             return path.read_bytes()[-bytes_max:] if bytes_max > 0 else b""
         except FileNotFoundError:
             return b""
+
+    async def prepare_incoming(self, spec: DomainSpec) -> bytes:
+        with self._lock_of(spec.server_id) as lock:
+            async with lock:
+                self.faults.spend("prepare_incoming")
+                return self._moves.prepare(spec)
+
+    async def serve_incoming(self, server_id: ServerId, door: str, pipe: Pipe) -> None:
+        self._require_open()
+        await self._moves.serve(server_id, door, pipe)
+
+    async def finish_incoming(self, spec: DomainSpec) -> DomainState:
+        with self._lock_of(spec.server_id) as lock:
+            async with lock:
+                self.faults.spend("finish_incoming")
+                self._moves.finish(spec.server_id)
+                domain = self._read(spec.server_id)
+                assert domain is not None, "it has arrived"
+                return DomainState(server_id=spec.server_id, power=domain.power, pid=domain.pid)
+
+    async def cancel_incoming(self, server_id: ServerId) -> None:
+        with self._lock_of(server_id) as lock:
+            async with lock:
+                self.faults.spend("cancel_incoming")
+                self._moves.cancel(server_id)
+
+    async def migrate(
+        self,
+        server_id: ServerId,
+        landing: bytes,
+        other: OtherHost,
+        *,
+        bandwidth_mib_s: int,
+        on_progress: OnProgress,
+    ) -> None:
+        with self._lock_of(server_id) as lock:
+            async with lock:
+                self.faults.spend("migrate")
+                await self._moves.migrate(server_id, landing, other, on_progress)
+
+    async def abort_migration(self, server_id: ServerId) -> None:
+        self._require_open()
+        self._moves.abort(server_id)
+
+    async def force_migration(self, server_id: ServerId) -> None:
+        self._require_open()
+        self._moves.force(server_id)
 
     # -- what a guest or the world does, for tests
 
@@ -235,14 +298,14 @@ class SimDriver:
                 target = where / "root.disk"
                 if target.exists():
                     return
-                fresh = target.with_name(f"{target.name}{_TEMPORARY}{secrets.token_hex(4)}")
-                with _as_driver_error(where):
+                fresh = target.with_name(f"{target.name}{TEMPORARY}{secrets.token_hex(4)}")
+                with as_driver_error(where):
                     where.mkdir(exist_ok=True)
                     fresh.touch()
                 try:
                     await fill(fresh)
                     self._rebase(fresh, spec)
-                    with _as_driver_error(target):
+                    with as_driver_error(target):
                         os.replace(fresh, target)
                 finally:
                     fresh.unlink(missing_ok=True)
@@ -259,6 +322,7 @@ class SimDriver:
             raise DriverError(f"{disk.name} is not a simulated disk") from error
 
     async def _run(self, spec: DomainSpec) -> DomainState:
+        self._moves.check_presence(spec.server_id)
         domain = self._read(spec.server_id)
         if domain is not None and domain.power is Power.RUNNING:
             return DomainState(server_id=spec.server_id, power=Power.RUNNING, pid=domain.pid)
@@ -302,6 +366,25 @@ class SimDriver:
         if build_ms > 0:
             await asyncio.sleep(build_ms / 1000)
 
+    def _pack(self, server_id: ServerId) -> bytes:
+        domain = self._read(server_id)
+        if domain is None or domain.power not in (Power.RUNNING, Power.PAUSED):
+            raise DriverError(f"server {server_id} does not run here")
+        with as_driver_error(self._where(server_id)):
+            console = (self._where(server_id) / "console.log").read_text()
+        return json.dumps(
+            {"power": domain.power.value, "boots": domain.boots, "console": console[-CONSOLE_BYTES_MAX:]}
+        ).encode()
+
+    def _unpack(self, server_id: ServerId, data: bytes, pins: Pins | None) -> None:
+        try:
+            value = json.loads(data)
+            power, boots, console = Power(value["power"]), int(value["boots"]), str(value["console"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DriverError("what came is no simulated guest") from error
+        replace_file(self._where(server_id) / "console.log", console.encode())
+        self._write(server_id, _Domain(power, self._next_pid(), boots, pins))
+
     def _check_disks(self, spec: DomainSpec) -> None:
         path = self._where(spec.server_id) / "root.disk"
         if spec.has_booted and not path.exists():
@@ -312,17 +395,17 @@ class SimDriver:
         if not os.path.isfile(spec.root.base_path):
             raise DriverError(f"root disk: no base image {spec.root.base_path}")
         where = self._where(spec.server_id)
-        with _as_driver_error(where):
+        with as_driver_error(where):
             where.mkdir(exist_ok=True)
-            for path in where.glob(f"*{_TEMPORARY}*"):  # of a driver killed in the middle
+            for path in where.glob(f"*{TEMPORARY}*"):  # of a driver killed in the middle
                 path.unlink(missing_ok=True)
             overlay = json.dumps({"backing": spec.root.base_path, "size_gb": spec.root.size_gb})
-            _create(where / "root.disk", overlay.encode())
+            create(where / "root.disk", overlay.encode())
             if spec.config_drive is not None:
-                _create(where / "config.iso", spec.config_drive)
+                create(where / "config.iso", spec.config_drive)
 
     def _append_console(self, spec: DomainSpec, boots: int) -> None:
-        with _as_driver_error(self._where(spec.server_id)):
+        with as_driver_error(self._where(spec.server_id)):
             path = self._where(spec.server_id) / "console.log"
             if path.exists() and path.stat().st_size > CONSOLE_BYTES_MAX:
                 path.unlink()
@@ -369,7 +452,7 @@ class SimDriver:
             value["pins"] = [domain.pins.vcpus, domain.pins.emulator, domain.pins.of]
         if domain.devices:
             value["devices"] = domain.devices
-        _replace(self._where(server_id) / "domain.json", json.dumps(value).encode())
+        replace_file(self._where(server_id) / "domain.json", json.dumps(value).encode())
 
     def _next_pid(self) -> int:
         pid = next(self._pids, None)
@@ -383,7 +466,7 @@ class SimDriver:
         except (OSError, ValueError) as error:
             raise DriverError(f"{counter} is not a pid counter") from error
         # Written before any is given: a driver killed meanwhile skips pids, it never repeats one.
-        _replace(counter, str(first + PIDS_RESERVED).encode())
+        replace_file(counter, str(first + PIDS_RESERVED).encode())
         self._pids = iter(range(first + 1, first + PIDS_RESERVED))
         return first
 
@@ -452,24 +535,3 @@ def _boot_messages(spec: DomainSpec, boots: int) -> str:
         lines.append(f"guest: config drive of {len(spec.config_drive)} bytes")
     lines += [f"guest: booted {name} boot={boots}", "", f"{name} login: "]
     return "\n".join(lines) + "\n"
-
-
-@contextmanager
-def _as_driver_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DriverError(f"{path}: {error.strerror}") from error
-
-
-def _create(path: Path, data: bytes) -> None:
-    """Writes a file that is not there, whole or not at all; leaves one that is."""
-    if not path.exists():
-        _replace(path, data)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    fresh = path.with_name(f"{path.name}{_TEMPORARY}{secrets.token_hex(4)}")
-    with _as_driver_error(path):
-        fresh.write_bytes(data)
-        os.replace(fresh, path)

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import libvirt
 
-from drivers.contract import Power
+from drivers.contract import MigrationProgress, Power
 from drivers.libvirt.domain_xml import METADATA_NAMESPACE, owner_of, server_of
 from proto.errors import DriverError, HypervisorAwayError
 from proto.ids import ServerId
@@ -27,6 +27,7 @@ from proto.ids import ServerId
 log = logging.getLogger(__name__)
 
 THREADS = 4
+MIGRATIONS_MAX = 4  # under way at once: each holds a thread of its own
 CALL_TIMEOUT_S = 90.0  # creating a domain took up to 5 s on a machine with four times more work than cores
 KEEPALIVE_INTERVAL_S = 5
 KEEPALIVE_COUNT = 4
@@ -46,6 +47,15 @@ _UNDEFINE_EVERYTHING = (
     | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
     | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
 )
+_MIGRATE = (
+    libvirt.VIR_MIGRATE_LIVE
+    | libvirt.VIR_MIGRATE_PEER2PEER
+    | libvirt.VIR_MIGRATE_PERSIST_DEST
+    | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
+    | libvirt.VIR_MIGRATE_NON_SHARED_INC
+    | libvirt.VIR_MIGRATE_AUTO_CONVERGE
+    | libvirt.VIR_MIGRATE_ABORT_ON_ERROR
+)
 T = TypeVar("T")
 _event_loop_lock = threading.Lock()
 _event_loop: threading.Thread | None = None
@@ -61,6 +71,18 @@ class FoundDomain:
     owner: str  # the directory of the driver that made it; empty when its metadata does not say
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationTarget:
+    """Where a domain goes, and as what. URIs are those of `doors.py`."""
+
+    uri: str  # of the other libvirtd
+    memory_uri: str
+    disks_uri: str
+    running_xml: str
+    lasting_xml: str
+    bandwidth_mib_s: int  # 0: no bound
+
+
 class Connection:
     """A libvirt connection that finds its way back after libvirtd was restarted.
 
@@ -74,6 +96,7 @@ class Connection:
         self._lock = threading.Lock()
         self._virt: libvirt.virConnect | None = None
         self._owners: dict[ServerId, str] = {}
+        self._migrating: ThreadPoolExecutor | None = None
 
     async def open(self) -> None:
         if self._threads is None:
@@ -82,6 +105,9 @@ class Connection:
 
     async def close(self) -> None:
         threads, self._threads = self._threads, None
+        migrating, self._migrating = self._migrating, None
+        if migrating is not None:
+            migrating.shutdown(wait=False, cancel_futures=True)
         if threads is None:
             return
         with contextlib.suppress(DriverError):
@@ -146,6 +172,53 @@ class Connection:
         await self._on(
             name, lambda domain: _tolerate(functools.partial(domain.undefineFlags, undefine), invalid)
         )
+
+    # -- live migration
+
+    async def is_lasting(self, name: str) -> bool:
+        """Whether it has a definition that outlives its process: one that is on its way in has none yet."""
+        return bool(await self._on(name, lambda domain: domain.isPersistent()))
+
+    async def migratable(self, name: str) -> tuple[str, str] | None:
+        """The domain's XML as it runs and as it is defined, both as another host may take them."""
+        flag = libvirt.VIR_DOMAIN_XML_MIGRATABLE
+
+        def describe(domain: libvirt.virDomain) -> tuple[str, str]:
+            return domain.XMLDesc(flag), domain.XMLDesc(flag | libvirt.VIR_DOMAIN_XML_INACTIVE)
+
+        return await self._on(name, describe)
+
+    async def migrate(self, name: str, destination: MigrationTarget) -> None:
+        """Blocks a thread of its own until the guest has left, whatever our caller does meanwhile: who gives
+        up must `abort_job` and await this. Raises DriverError."""
+
+        def leave() -> None:
+            virt = self._connected()
+            try:
+                domain = virt.lookupByName(name)
+                domain.migrateToURI3(destination.uri, _parameters_of(destination), _MIGRATE)
+            except libvirt.libvirtError as error:
+                if not _is_alive(virt):
+                    raise HypervisorAwayError(f"libvirt: {error.get_error_message() or error}") from error
+                raise
+
+        if self._migrating is None:
+            self._migrating = ThreadPoolExecutor(MIGRATIONS_MAX, thread_name_prefix="libvirt-migration")
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._migrating, leave)
+        except libvirt.libvirtError as error:
+            raise DriverError(f"libvirt: {error.get_error_message() or error}") from error
+
+    async def migration_progress(self, name: str) -> MigrationProgress | None:
+        """None: no such domain, or nothing is under way."""
+        return await self._on(name, _progress)
+
+    async def abort_job(self, name: str) -> None:
+        """Success also when nothing is under way."""
+        await self._on(name, lambda domain: _tolerate(domain.abortJob, libvirt.VIR_ERR_OPERATION_INVALID))
+
+    async def suspend(self, name: str) -> None:
+        await self._on(name, lambda domain: domain.suspend())
 
     def forget(self, server_id: ServerId) -> None:
         """Its owner may be another one when next we meet a domain of this id."""
@@ -247,6 +320,30 @@ class Connection:
             virt, self._virt = self._virt, None
         if virt is not None:
             virt.close()
+
+
+def _parameters_of(destination: MigrationTarget) -> dict[str, str | int]:
+    parameters: dict[str, str | int] = {
+        libvirt.VIR_MIGRATE_PARAM_URI: destination.memory_uri,
+        libvirt.VIR_MIGRATE_PARAM_DISKS_URI: destination.disks_uri,
+        libvirt.VIR_MIGRATE_PARAM_DEST_XML: destination.running_xml,
+        libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: destination.lasting_xml,
+    }
+    if destination.bandwidth_mib_s:
+        parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = destination.bandwidth_mib_s
+    return parameters
+
+
+def _progress(domain: libvirt.virDomain) -> MigrationProgress | None:
+    try:
+        told = domain.jobStats()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID:  # it has just ended
+            return None
+        raise
+    fields = {f"{kind}_{what}": int(told.get(f"{kind}_{what}", 0))
+              for kind in ("memory", "disk") for what in ("total", "processed", "remaining")}  # fmt: skip
+    return MigrationProgress(**fields)
 
 
 def _start(domain: libvirt.virDomain) -> bool:

@@ -59,6 +59,16 @@ class ServerDirectory:
     def console_log(self) -> Path:
         return self.path / "console.log"
 
+    @property
+    def leaving(self) -> Path:
+        """While it is there and its domain is not, the guest has gone to another host."""
+        return self.path / "leaving"
+
+    @property
+    def arriving(self) -> Path:
+        """While it is there and its domain does not last, the guest has not come from the other host."""
+        return self.path / "arriving"
+
     def files(self, spec: DomainSpec) -> DomainFiles:
         return DomainFiles(
             owner=str(self.owner),
@@ -68,6 +78,36 @@ class ServerDirectory:
             swap=str(self.swap) if spec.swap_mb > 0 else None,
             config_drive=str(self.config_drive) if spec.config_drive is not None else None,
         )
+
+
+def write_mark(target: Path, data: bytes) -> None:
+    """Durable when it returns, in place of what was there; makes the server's directory. Raises DriverError.
+    Blocks: call it in a thread."""
+    try:
+        target.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        target.parent.chmod(0o711)
+        fresh = temporary(target)
+        fresh.write_bytes(data)
+        with fresh.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(fresh, target)
+        directory = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise DriverError(f"cannot write {target}: {error.strerror}") from error
+
+
+def read_mark(target: Path) -> bytes | None:
+    """None: there is no such mark. Raises DriverError. Blocks: call it in a thread."""
+    try:
+        return target.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DriverError(f"cannot read {target}: {error.strerror}") from error
 
 
 async def ensure_files(where: ServerDirectory, spec: DomainSpec) -> None:

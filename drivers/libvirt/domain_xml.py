@@ -128,6 +128,17 @@ def pins_of(domain: str) -> Pins | None:
     return Pins(vcpus=tuple(own.values()), of=of, emulator=tuple(sorted(others))) if sets else None
 
 
+def qemu_owner(capabilities: str) -> tuple[int, int] | None:
+    """The user and group that QEMU runs as, from libvirt's capabilities; None: as libvirtd itself."""
+    try:
+        models = ElementTree.fromstring(capabilities).iterfind("host/secmodel")  # noqa: S314 - libvirt wrote it
+        labels = [model.findtext("baselabel") for model in models if model.findtext("model") == "dac"]
+        user, group = (int(number) for number in str(labels[0]).split(":")) if labels else (-1, -1)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DriverError(f"libvirt describes its host in words that are not known: {error}") from error
+    return (user, group) if user >= 0 and group >= 0 else None
+
+
 def _cpus(text: str) -> tuple[int, ...]:
     """libvirt's "0-2,5", in which "^1" takes one out. Raises ValueError."""
     found: set[int] = set()

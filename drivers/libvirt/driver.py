@@ -15,7 +15,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from drivers.contract import Capabilities, DiskFile, DomainSpec, DomainState, FillFile, Pins, Power
+from drivers.contract import (
+    Capabilities,
+    DiskFile,
+    DomainSpec,
+    DomainState,
+    FillFile,
+    OnProgress,
+    OtherHost,
+    Pins,
+    Pipe,
+    Power,
+)
 from drivers.libvirt import console
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.cpu_traits import traits_of_this_machine
@@ -28,10 +39,12 @@ from drivers.libvirt.disks import (
     supports_direct_io,
 )
 from drivers.libvirt.disks_taken import disk_files, take_disk
-from drivers.libvirt.domain_xml import HostTraits, domain_name, domain_xml, pins_of
+from drivers.libvirt.domain_xml import HostTraits, domain_name, domain_xml, pins_of, qemu_owner
 from drivers.libvirt.host_cells import MEMINFO, memory_kb, numa_cells
 from drivers.libvirt.host_cpus import has_sibling_threads
+from drivers.libvirt.incoming import Arrivals, Landing
 from drivers.libvirt.kvm import KvmVerdict, probe_kvm
+from drivers.libvirt.outgoing import Departures
 from drivers.libvirt.pci_devices import pci_devices
 from drivers.libvirt.processes import guest_pids
 from proto.errors import DriverError
@@ -52,11 +65,21 @@ class LibvirtDriver:
         directory: one directory per server is kept in it. Two drivers on one libvirtd need two directories;
             each sees the domains of its own only.
         force_emulation: True: never KVM; False: KVM or no `open`; None: KVM where it truly works.
+        host_root: where the hypervisor's file system is, for a driver that is outside of it.
     """
 
-    def __init__(self, uri: str, directory: Path, *, force_emulation: bool | None = None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        directory: Path,
+        *,
+        force_emulation: bool | None = None,
+        host_root: Path = Path("/"),
+    ) -> None:
         self._directory = directory.absolute()
         self._connection = Connection(uri)
+        self._arrivals = Arrivals(self._connection, uri, host_root)
+        self._departures = Departures(self._connection, host_root)
         self._force_emulation = force_emulation
         self._locks: dict[ServerId, tuple[asyncio.Lock, int]] = {}
         self._capabilities: Capabilities | None = None
@@ -72,6 +95,8 @@ class LibvirtDriver:
         verdict = await self._acceleration()
         direct = await asyncio.to_thread(supports_direct_io, self._directory)
         self._host = HostTraits(accelerated=verdict.works, disk_cache="none" if direct else "writeback")
+        owner = qemu_owner(await self._connection.capabilities_xml())
+        self._arrivals.qemu_owner = self._departures.qemu_owner = owner
         kind, version, hostname = await self._connection.hypervisor()
         self._capabilities = Capabilities(
             hypervisor_type="KVM" if verdict.works else kind,
@@ -113,6 +138,7 @@ class LibvirtDriver:
             async with lock:
                 name = domain_name(spec.server_id)
                 await asyncio.to_thread(check_disks, self._where(spec.server_id), spec)
+                await self._check_presence(spec.server_id)
                 if await self._connection.power(name) is not None:
                     if hard:
                         await self._connection.destroy(name)
@@ -124,6 +150,7 @@ class LibvirtDriver:
         with self._lock_of(server_id) as lock:
             async with lock:
                 name = domain_name(server_id)
+                await self._arrivals.cancel(self._where(server_id))
                 await self._remove_domain(name)
                 self._connection.forget(server_id)
                 await asyncio.to_thread(remove, self._where(server_id))
@@ -171,10 +198,65 @@ class LibvirtDriver:
         except OSError as error:
             raise DriverError(f"console log of {server_id}: {error.strerror}") from error
 
+    async def prepare_incoming(self, spec: DomainSpec) -> bytes:
+        with self._lock_of(spec.server_id) as lock:
+            async with lock:
+                where = self._where(spec.server_id)
+                xml = domain_xml(spec, where.files(spec), self._host)
+                return await self._arrivals.prepare(where, spec, xml)
+
+    async def serve_incoming(self, server_id: ServerId, door: str, pipe: Pipe) -> None:
+        await self._arrivals.serve(self._where(server_id), door, pipe)
+
+    async def finish_incoming(self, spec: DomainSpec) -> DomainState:
+        with self._lock_of(spec.server_id) as lock:
+            async with lock:
+                await self._arrivals.finish(self._where(spec.server_id))
+                return await self._state(spec.server_id)
+
+    async def cancel_incoming(self, server_id: ServerId) -> None:
+        with self._lock_of(server_id) as lock:
+            async with lock:
+                await self._arrivals.cancel(self._where(server_id))
+
+    async def migrate(
+        self,
+        server_id: ServerId,
+        landing: bytes,
+        other: OtherHost,
+        *,
+        bandwidth_mib_s: int,
+        on_progress: OnProgress,
+    ) -> None:
+        with self._lock_of(server_id) as lock:
+            async with lock:
+                known = Landing.decode(landing)
+                await self._departures.migrate(
+                    self._where(server_id), known, other, bandwidth_mib_s, on_progress
+                )
+
+    async def abort_migration(self, server_id: ServerId) -> None:
+        await self._departures.abort(server_id)
+
+    async def force_migration(self, server_id: ServerId) -> None:
+        await self._departures.force(server_id)
+
     # -- steps
+
+    async def _check_presence(self, server_id: ServerId) -> None:
+        """Raises DriverError when its guest is not here, although files of it are: it would be started from
+        disks that are half copied, or that it has left behind."""
+        where, name = self._where(server_id), domain_name(server_id)
+        if where.arriving.exists():
+            if not await self._connection.is_lasting(name):
+                raise DriverError(f"the guest of server {server_id} has not arrived from its other host yet")
+            await self._arrivals.settle(where)
+        if where.leaving.exists() and await self._connection.power(name) is None:
+            raise DriverError(f"the guest of server {server_id} has left for another host")
 
     async def _run(self, spec: DomainSpec) -> DomainState:
         where, name = self._where(spec.server_id), domain_name(spec.server_id)
+        await self._check_presence(spec.server_id)
         power = await self._connection.power(name)
         if power is Power.PAUSED:
             await self._connection.resume(name)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pycdlib
 import pytest
 
 from drivers.contract import ComputeDriver, DomainSpec, Nic, Power, RootDisk
@@ -17,36 +14,12 @@ from fabric.dev.guest_image import GuestImage
 from fabric.dev.hosts import SimulatedHosts
 from proto.ids import ServerId, new_uuid
 from tests.contract.drivers.beds import opened
+from tests.fixtures.config_drives import config_drive
 from tests.fixtures.simulated_hosts import HOST
 
 pytestmark = [pytest.mark.root, pytest.mark.libvirt, pytest.mark.slow]
 BOOT_TIMEOUT_S = 120.0
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHRlc3Qga2V5IG9mIG5vYm9keSBhdCBhbGwgISE tester@example"
-
-
-def config_drive(server_id: str) -> bytes:
-    metadata = {
-        "uuid": server_id,
-        "hostname": "web-1.novalocal",
-        "public_keys": {"mine": KEY + "\n"},
-        "keys": [{"name": "mine", "type": "ssh", "data": KEY + "\n"}],
-    }
-    files = {
-        "meta_data.json": json.dumps(metadata).encode(),
-        "user_data": b"#!/bin/sh\necho user data says hello from $(hostname)\n",
-    }
-    iso = pycdlib.PyCdlib()
-    iso.new(interchange_level=4, vol_ident="config-2", joliet=3, rock_ridge="1.09")
-    for folder in ("/openstack", "/openstack/latest"):
-        name = folder.rsplit("/", 1)[1]
-        iso.add_directory(folder, rr_name=name, joliet_path=folder)
-    for name, data in files.items():
-        path = f"/openstack/latest/{name}"
-        iso.add_fp(io.BytesIO(data), len(data), path, rr_name=name, joliet_path=path)
-    out = io.BytesIO()
-    iso.write_fp(out)
-    iso.close()
-    return out.getvalue()
+USER_DATA = b"#!/bin/sh\necho user data says hello from $(hostname)\n"
 
 
 @pytest.fixture
@@ -68,7 +41,7 @@ def spec(guest_image: GuestImage, tap: str) -> DomainSpec:
         memory_mb=192,
         root=RootDisk(base_path=str(guest_image.disk), base_format="qcow2", size_gb=1),
         nics=(Nic(device=tap, mac="fa:16:3e:00:00:01", mtu=1450),),
-        config_drive=config_drive(server_id),
+        config_drive=config_drive(server_id, USER_DATA),
         kernel_path=str(guest_image.kernel),
         ramdisk_path=str(guest_image.ramdisk),
         kernel_args=guest_image.cmdline,

@@ -10,6 +10,8 @@ import pytest
 from drivers.contract import ComputeDriver
 from fabric.dev.hosts import SimulatedHosts
 from tests.contract.drivers.beds import Bed, LibvirtBed, SimBed, opened
+from tests.contract.drivers.migration_beds import NAMES, LibvirtPair, PairBed, SimPair
+from tests.fixtures.simulated_hosts import simulated_set
 
 LIBVIRT = pytest.param("libvirt", marks=[pytest.mark.root, pytest.mark.libvirt])
 
@@ -40,3 +42,21 @@ def libvirt_bed(tmp_path: Path, simulated_host: SimulatedHosts) -> Iterator[Libv
 async def driver(bed: Bed) -> AsyncIterator[ComputeDriver]:
     async with opened(bed.driver()) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def libvirt_pair_hosts() -> Iterator[SimulatedHosts]:
+    yield from simulated_set(*NAMES)
+
+
+@pytest.fixture(params=["sim", pytest.param("libvirt", marks=[*LIBVIRT.marks, pytest.mark.slow])])
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PairBed]:
+    if request.param == "sim":
+        yield SimPair(tmp_path)
+        return
+    hosts: SimulatedHosts = request.getfixturevalue("libvirt_pair_hosts")
+    made = LibvirtPair(tmp_path, hosts, request.getfixturevalue("guest_image"))
+    try:
+        yield made
+    finally:
+        made.close()
