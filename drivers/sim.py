@@ -116,7 +116,7 @@ class SimDriver:
         self._is_open = False
         guests = Guests(
             where=self._where,
-            has_domain=lambda server_id: self._read(server_id) is not None,
+            has_domain=lambda server_id: (self._where(server_id) / "domain.json").exists(),
             make_disks=self._make_disks,
             pack=self._pack,
             unpack=self._unpack,

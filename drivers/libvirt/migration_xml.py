@@ -29,7 +29,8 @@ _WORDS_FOR_PEOPLE = frozenset({"title", "sysinfo"})
 _DEVICES = frozenset({"emulator", "disk", "controller", "interface", "serial", "console", "channel", "input",
                       "graphics", "video", "audio", "memballoon", "rng"})  # fmt: skip
 _HARMLESS_PARTS = frozenset({"address", "alias", "model", "driver", "target", "mac", "mtu", "link", "stats",
-                             "readonly", "backingStore", "listen", "master", "iotune"})  # fmt: skip
+                             "readonly", "master", "iotune"})  # fmt: skip
+_BARE = frozenset({"disk", "interface", "graphics", "serial", "channel", "rng"})  # as we write them
 _OS_PARTS = frozenset({"type", "kernel", "initrd", "cmdline", "boot", "smbios", "bootmenu"})
 
 
@@ -205,12 +206,18 @@ def _check_device(device: Element, own: Element) -> None:
         elif part.tag == "backend" and device.tag == "rng":
             if (part.get("model"), part.text) != ("random", "/dev/urandom"):
                 raise _refused("rng backend")
+        elif part.tag in ("listen", "backingStore"):
+            if len(part) or part.attrib not in ({}, {"type": "socket"}):
+                raise _refused(part.tag)
         elif part.tag in _HARMLESS_PARTS:
             _no_path(part)
         else:
             raise _refused(f"{device.tag}/{_plain(part.tag)}")
-    if any("/" in value for value in device.attrib.values()):
-        raise _refused(device.tag)
+    usual = {name for each in own.iterfind(f"devices/{device.tag}") for name in each.attrib}
+    if any("/" in value for value in device.attrib.values()) or (
+        device.tag in _BARE and not usual.issuperset(device.attrib)
+    ):
+        raise _refused(f"{device.tag} with more")
 
 
 def _disk(disk: Element) -> tuple[str, ...]:
