@@ -343,7 +343,7 @@ def _progress(domain: libvirt.virDomain) -> MigrationProgress | None:
         raise
     fields = {f"{kind}_{what}": int(told.get(f"{kind}_{what}", 0))
               for kind in ("memory", "disk") for what in ("total", "processed", "remaining")}  # fmt: skip
-    return MigrationProgress(**fields)
+    return MigrationProgress(**fields) if any(fields.values()) else None
 
 
 def _start(domain: libvirt.virDomain) -> bool:

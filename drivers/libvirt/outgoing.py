@@ -18,7 +18,7 @@ from proto.ids import ServerId
 
 log = logging.getLogger(__name__)
 
-POLL_S = 0.5
+POLL_S = 0.3
 ABORT_S = 10.0  # libvirt aborts within a second; after this its connection to the other host is cut, too
 
 

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import pwd
+import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from drivers.contract import ComputeDriver, DomainSpec, MigrationProgress, Power
 from drivers.sim import SimDriver
+from fabric.dev.guest_image import GuestImage
 from proto.errors import DriverError
 from proto.ids import ServerId, new_uuid
 from tests.contract.drivers.beds import opened
-from tests.contract.drivers.migration_beds import LibvirtPair, PairBed
+from tests.contract.drivers.migration_beds import NAMES, LibvirtPair, PairBed
 from tests.fixtures.driver_pipes import JoinedHost, LocalPipe
+from tests.fixtures.simulated_hosts import simulated_set
 
 pytestmark = pytest.mark.timeout(600)
 WAIT_S = 180.0
+QEMU_USER = "libvirt-qemu"
 SLOW_MIB_S = 4  # so that there is a middle to fail in: memory in use is some 100 MiB
 
 
@@ -242,6 +248,44 @@ async def test_another_life_of_the_destination_finishes_it(two: Pair) -> None:
         await next_life.cancel_incoming(spec.server_id)  # it has arrived: left alone
         assert (await next_life.finish_incoming(spec)).power is Power.RUNNING
     await other.close()
+
+
+@pytest.mark.root
+@pytest.mark.libvirt
+@pytest.mark.slow
+async def test_where_qemu_runs_as_a_user_of_its_own(guest_image: GuestImage) -> None:
+    """As Debian's libvirt has it: sockets and disks are that user's, and nobody else's."""
+    try:
+        pwd.getpwnam(QEMU_USER)
+    except KeyError:
+        pytest.skip(f"no user {QEMU_USER} on this machine")
+    for hosts in simulated_set(*NAMES):
+        for name in NAMES:
+            settings = hosts.directory / name / "etc-libvirt" / "qemu.conf"
+            text = settings.read_text().replace("dynamic_ownership = 0", "dynamic_ownership = 1")
+            for key in ("user", "group"):
+                text = text.replace(f'{key} = "root"', f'{key} = "{QEMU_USER}"')
+            settings.write_text(text)
+            hosts.kill_libvirtd(name)
+            hosts.start_libvirtd(name)
+        hosts.directory.parent.chmod(0o711)
+        image = hosts.directory / "guest"  # where that user may read it
+        shutil.copytree(guest_image.directory, image)
+        image.chmod(0o755)
+        bed = LibvirtPair(hosts.directory / "drivers", hosts, GuestImage(image))
+        async with opened(bed.driver("h1")) as here, opened(bed.driver("h2")) as there:
+            two = Pair(bed, here, there)
+            spec = await two.running()
+            other = JoinedHost(there, spec.server_id)
+            landing = await there.prepare_incoming(spec)
+            await two.migrate(spec, other, landing)
+            arrived = await there.finish_incoming(spec)
+            assert Path(f"/proc/{arrived.pid}").stat().st_uid == pwd.getpwnam(QEMU_USER).pw_uid
+            await other.close()
+            await here.ensure_absent(spec.server_id)
+            await there.ensure_absent(spec.server_id)
+        for name in NAMES:
+            assert bed.traces(name, spec.server_id) == []
 
 
 def test_the_simulated_driver_takes_its_time(tmp_path) -> None:  # type: ignore[no-untyped-def]
