@@ -15,12 +15,14 @@ import pytest
 
 from drivers.contract import ComputeDriver, DomainSpec, MigrationProgress, Power
 from drivers.sim import SimDriver
+from fabric.compute.live_link import LiveLink
 from fabric.dev.guest_image import GuestImage
 from proto.errors import DriverError
 from proto.ids import ServerId, new_uuid
 from tests.contract.drivers.beds import opened
 from tests.contract.drivers.migration_beds import NAMES, LibvirtPair, PairBed
 from tests.fixtures.driver_pipes import JoinedHost, LocalPipe
+from tests.fixtures.mesh_nodes import rpc_ends, zmq_transports
 from tests.fixtures.simulated_hosts import simulated_set
 
 pytestmark = pytest.mark.timeout(600)
@@ -238,6 +240,23 @@ async def test_what_cannot_be_prepared_or_served(two: Pair) -> None:
     await two.there.cancel_incoming(spec.server_id)
     assert two.bed.traces("h2", spec.server_id) == []
     await two.there.cancel_incoming(absent)
+
+
+async def test_through_two_agents_meshes(two: Pair) -> None:
+    """As in production: by streams over ZeroMQ, encrypted."""
+    spec = await two.running()
+    near, far = await rpc_ends(zmq_transports(), 2)
+    here, there = LiveLink(near.rpc, two.here), LiveLink(far.rpc, two.there)
+    try:
+        there.expect(spec.server_id, near.node_id, await two.there.prepare_incoming(spec))
+        landing = await here.landing(far.node_id, spec.server_id)
+        other = here.other_host(far.node_id, spec.server_id)
+        await two.here.migrate(spec.server_id, landing, other, bandwidth_mib_s=0, on_progress=two.told.append)
+        assert (await two.there.finish_incoming(spec)).power is Power.RUNNING
+    finally:
+        for link, end in ((here, near), (there, far)):
+            await link.close()
+            await end.close()
 
 
 async def test_another_life_of_the_destination_finishes_it(two: Pair) -> None:
