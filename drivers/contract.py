@@ -282,7 +282,7 @@ class ComputeDriver(Protocol):
         server says."""
         ...
 
-    async def finish_incoming(self, spec: DomainSpec) -> DomainState:
+    async def finish_incoming(self, server_id: ServerId) -> DomainState:
         """It has arrived: the domain lasts, under the same id, and is like any other. Raises DriverError
         when it has not; may be called again."""
         ...
@@ -302,12 +302,16 @@ class ComputeDriver(Protocol):
         on_progress: OnProgress,
     ) -> None:
         """The running guest is on the other host, with its memory and what it has written; here it has no
-        domain any more, its files stay until `ensure_absent`, and nothing starts it from them. It is stopped
-        for a moment only. `bandwidth_mib_s`: of memory and of each disk; 0: no bound.
+        domain any more (`has_left`), its files stay until `ensure_absent`, and nothing starts it from them.
+        It is stopped for a moment only. `bandwidth_mib_s`: of memory and of each disk; 0: no bound.
 
         Returns when it has left. Raises DriverError when it has not: then it runs on here as before. When
         cancelled it aborts, and ends within seconds.
         """
+        ...
+
+    async def has_left(self, server_id: ServerId) -> bool:
+        """Whether its guest has gone from here by `migrate`, this driver's or an earlier one's."""
         ...
 
     async def abort_migration(self, server_id: ServerId) -> None:

@@ -225,14 +225,14 @@ class SimDriver:
         self._require_open()
         await self._moves.serve(server_id, door, pipe)
 
-    async def finish_incoming(self, spec: DomainSpec) -> DomainState:
-        with self._lock_of(spec.server_id) as lock:
+    async def finish_incoming(self, server_id: ServerId) -> DomainState:
+        with self._lock_of(server_id) as lock:
             async with lock:
                 self.faults.spend("finish_incoming")
-                self._moves.finish(spec.server_id)
-                domain = self._read(spec.server_id)
+                self._moves.finish(server_id)
+                domain = self._read(server_id)
                 assert domain is not None, "it has arrived"
-                return DomainState(server_id=spec.server_id, power=domain.power, pid=domain.pid)
+                return DomainState(server_id=server_id, power=domain.power, pid=domain.pid)
 
     async def cancel_incoming(self, server_id: ServerId) -> None:
         with self._lock_of(server_id) as lock:
@@ -253,6 +253,10 @@ class SimDriver:
             async with lock:
                 self.faults.spend("migrate")
                 await self._moves.migrate(server_id, landing, other, on_progress)
+
+    async def has_left(self, server_id: ServerId) -> bool:
+        self._require_open()
+        return self._moves.has_left(server_id)
 
     async def abort_migration(self, server_id: ServerId) -> None:
         self._require_open()
@@ -372,16 +376,19 @@ class SimDriver:
             raise DriverError(f"server {server_id} does not run here")
         with as_driver_error(self._where(server_id)):
             console = (self._where(server_id) / "console.log").read_text()
-        return json.dumps(
-            {"power": domain.power.value, "boots": domain.boots, "console": console[-CONSOLE_BYTES_MAX:]}
-        ).encode()
+            disk = json.loads((self._where(server_id) / "root.disk").read_bytes())
+        state = {"power": domain.power.value, "boots": domain.boots, "disk": disk}
+        return json.dumps({**state, "console": console[-CONSOLE_BYTES_MAX:]}).encode()
 
     def _unpack(self, server_id: ServerId, data: bytes, pins: Pins | None) -> None:
         try:
             value = json.loads(data)
             power, boots, console = Power(value["power"]), int(value["boots"]), str(value["console"])
-        except (ValueError, KeyError, TypeError) as error:
+            disk = self._where(server_id) / "root.disk"
+            written = {**value["disk"], "backing": json.loads(disk.read_bytes())["backing"]}
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise DriverError("what came is no simulated guest") from error
+        replace_file(disk, json.dumps(written).encode())
         replace_file(self._where(server_id) / "console.log", console.encode())
         self._write(server_id, _Domain(power, self._next_pid(), boots, pins))
 

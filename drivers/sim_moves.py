@@ -1,4 +1,4 @@
-"""Live migration as the simulated driver does it: the guest is its console and how often it has booted.
+"""Live migration as the simulated driver does it: a guest is its disk, its console, and its count of boots.
 
 One pipe, door "guest": the source sends all of it and the end, the destination answers ARRIVED once it runs
 there. Marks beside the domain's file say, as the real driver's do, that a guest has left or not come yet.
@@ -52,8 +52,11 @@ class SimMoves:
             self._arriving(server_id).unlink(missing_ok=True)
         elif self._arriving(server_id).exists():
             raise DriverError(f"the guest of server {server_id} has not arrived from its other host yet")
-        elif self._leaving(server_id).exists():
+        elif self.has_left(server_id):
             raise DriverError(f"the guest of server {server_id} has left for another host")
+
+    def has_left(self, server_id: ServerId) -> bool:
+        return self._leaving(server_id).exists() and not self._guests.has_domain(server_id)
 
     # -- at the destination
 

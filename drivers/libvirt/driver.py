@@ -208,11 +208,11 @@ class LibvirtDriver:
     async def serve_incoming(self, server_id: ServerId, door: str, pipe: Pipe) -> None:
         await self._arrivals.serve(self._where(server_id), door, pipe)
 
-    async def finish_incoming(self, spec: DomainSpec) -> DomainState:
-        with self._lock_of(spec.server_id) as lock:
+    async def finish_incoming(self, server_id: ServerId) -> DomainState:
+        with self._lock_of(server_id) as lock:
             async with lock:
-                await self._arrivals.finish(self._where(spec.server_id))
-                return await self._state(spec.server_id)
+                await self._arrivals.finish(self._where(server_id))
+                return await self._state(server_id)
 
     async def cancel_incoming(self, server_id: ServerId) -> None:
         with self._lock_of(server_id) as lock:
@@ -235,6 +235,10 @@ class LibvirtDriver:
                     self._where(server_id), known, other, bandwidth_mib_s, on_progress
                 )
 
+    async def has_left(self, server_id: ServerId) -> bool:
+        is_marked = self._where(server_id).leaving.exists()
+        return is_marked and await self._connection.power(domain_name(server_id)) is None
+
     async def abort_migration(self, server_id: ServerId) -> None:
         await self._departures.abort(server_id)
 
@@ -251,7 +255,7 @@ class LibvirtDriver:
             if not await self._connection.is_lasting(name):
                 raise DriverError(f"the guest of server {server_id} has not arrived from its other host yet")
             await self._arrivals.settle(where)
-        if where.leaving.exists() and await self._connection.power(name) is None:
+        if await self.has_left(server_id):
             raise DriverError(f"the guest of server {server_id} has left for another host")
 
     async def _run(self, spec: DomainSpec) -> DomainState:

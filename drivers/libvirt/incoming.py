@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from drivers.contract import DomainSpec, Pipe
+from drivers.contract import DomainSpec, Pipe, Power
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.disks import ServerDirectory, ensure_files, read_mark, remove, write_mark
 from drivers.libvirt.domain_xml import domain_name
@@ -100,7 +100,9 @@ class Arrivals:
                 del self._pipes[where.server_id]
 
     async def finish(self, where: ServerDirectory) -> None:
-        if not await self._connection.is_lasting(domain_name(where.server_id)):
+        name = domain_name(where.server_id)
+        has_arrived = await self._connection.is_lasting(name)
+        if not has_arrived or await self._connection.power(name) is Power.PAUSED:  # all but
             raise DriverError(f"the guest of server {where.server_id} has not arrived")
         await self.settle(where)
 

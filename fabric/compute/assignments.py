@@ -50,6 +50,8 @@ class Assignments:
         self.security_groups: tuple[SecurityGroup, ...] = ()
         self.group_addresses: Mapping[str, tuple[str, ...]] = {}
         self.parked: Mapping[ServerId, NodeId] = {}  # kept for a move, by the host that it went to
+        self.arriving_ids: frozenset[ServerId] = frozenset()  # guests that come live, another host's still
+        self.arriving: Mapping[ServerId, AssignedServer] = {}  # those whose turn it is
         self.is_enabled = True
         self.disabled_reason = ""
 
@@ -65,6 +67,10 @@ class Assignments:
     @property
     def servers(self) -> Mapping[ServerId, AssignedServer]:
         return self._servers
+
+    def row(self, server_id: ServerId) -> AssignedServer | None:
+        """Of a server that is here, or comes here."""
+        return self._servers.get(server_id) or self.arriving.get(server_id)
 
     def guest(self, network_id: str, address: str) -> AssignedServer | None:
         """Who has this address on this network. None for strangers and servers being deleted."""
@@ -122,6 +128,8 @@ class Assignments:
         self.security_groups = page.security_groups
         self.group_addresses = page.group_addresses
         self.parked = {each.server_id: each.to_host_id for each in page.parked}
+        self.arriving_ids = frozenset(page.arriving_ids)
+        self.arriving = {each.server.server_id: each for each in page.arriving}
         self.is_enabled = page.is_enabled
         self.disabled_reason = page.disabled_reason
         self._since = page.applied_index

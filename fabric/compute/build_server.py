@@ -98,6 +98,32 @@ class ServerBuilder:
             undo.pop_all()
             return state
 
+    async def receive(self, assigned: AssignedServer) -> bytes:
+        """All is ready for a guest that comes while it runs: what the driver says of that, for its source. On
+        failure nothing of it is left."""
+        server_id = assigned.server.server_id
+        async with AsyncExitStack() as undo:
+            try:
+                undo.push_async_callback(self._notes.forget, server_id)
+                boot = await self._boot_files(assigned)
+                drive = await self._config_drive(assigned)
+                undo.callback(self._pins.release, server_id)
+                undo.push_async_callback(self._network.unplug, server_id)
+                spec = await self._spec(assigned, boot, drive)
+                undo.push_async_callback(self._driver.cancel_incoming, server_id)
+                async with step("domain"):
+                    landing = await unbroken(
+                        self._driver.prepare_incoming(spec), grace_s=self._cancel_grace_s
+                    )
+            except StepFailedError:
+                await self._undo(undo.pop_all(), assigned)
+                raise
+            except BaseException:  # cancelled, or a bug: as in `build`
+                undo.pop_all()
+                raise
+            undo.pop_all()
+            return landing
+
     async def start(self, assigned: AssignedServer) -> DomainState:
         """Boots a server that exists. Failing, it leaves disk and definition as they were."""
         boot = await self._boot_files(assigned)

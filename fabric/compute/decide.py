@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from drivers.contract import DomainState, Power
-from fabric.core.moves.model import MoveOfServer
+from fabric.core.moves.model import MoveOfServer, MoveStatus
 from fabric.core.servers.model import Server
 from fabric.core.servers.states import Desired, PowerState, TaskState, VmState
 
@@ -21,6 +21,9 @@ class Work(StrEnum):
     REPORT = "report"  # the guest moved by itself
     LEAVE = "leave"  # it goes to another host: off, and its disks stay as they are
     ARRIVE = "arrive"  # it comes from another host, with its disks
+    MIGRATE = "migrate"  # it goes to another host while it runs
+    RECEIVE = "receive"  # it is to come while it runs: make ready
+    LAND = "land"  # and has come
     PARK = "park"  # it went to another host: off, whatever its row says there
 
 
@@ -70,7 +73,18 @@ def decide(
         return Work.NONE
     if server.task_state is TaskState.RESIZE_REVERTING and move is not None:
         return Work.START if server.host_id == move.source_host_id else Work.LEAVE
+    if server.task_state is TaskState.MIGRATING:
+        is_to_go = move is not None and move.dest_host_id is not None
+        has_gone = move is not None and move.status == MoveStatus.POST_MIGRATING
+        return Work.MIGRATE if is_to_go and not has_gone else Work.NONE
     return _WORK_OF.get(server.task_state, Work.NONE)
+
+
+def decide_arriving(domain: DomainState | None, *, is_expected: bool) -> Work:
+    """About a guest that comes live and is another host's still: what runs here has arrived."""
+    if domain is not None and domain.power is Power.RUNNING:
+        return Work.LAND
+    return Work.NONE if is_expected else Work.RECEIVE
 
 
 def is_written_off(server: Server) -> bool:

@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from drivers.contract import ComputeDriver, DomainState
@@ -20,6 +20,8 @@ from fabric.compute.carry import DiskCarrier
 from fabric.compute.cpu_monitor import CpuMonitor
 from fabric.compute.disk_service import DiskService
 from fabric.compute.image_cache import Fetch, ImageCache
+from fabric.compute.live_link import LiveLink
+from fabric.compute.live_moves import LiveMoves
 from fabric.compute.metadata.facts import GuestFacts, random_seed
 from fabric.compute.metadata.service import MetadataService
 from fabric.compute.network_keeper import NetworkKeeper
@@ -40,7 +42,7 @@ from fabric.errors import ConfigError, RemoteError
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.clock import Clock
 from fabric.runtime.hard_state import HardState
-from fabric.runtime.host_calls import CACHE_IMAGES, CONSOLE_BYTES_MAX, CONSOLE_LOG, NUDGE
+from fabric.runtime.host_calls import CACHE_IMAGES, CONSOLE_BYTES_MAX, CONSOLE_LOG, MIGRATION, NUDGE
 from netplug.contract import NetPlug
 from proto.codec import Plain
 from proto.errors import DriverError, NetPlugError, Outcome, WireError
@@ -69,6 +71,7 @@ class HostSideConfig:
     open_retry_s: float = 2.0
     prune_s: float = 600.0
     is_cpu_measured: bool = False
+    live_bandwidth_mib_s: int = 0  # of each live migration; 0: no bound
 
     def __post_init__(self) -> None:
         if self.build_concurrency < 0 or self.stop_grace_ms < 0:
@@ -133,6 +136,7 @@ class HostSide:
                 host_topology(driver.capabilities(), self._config.processors, self._config.pci),
             ),
         )
+        self._link = LiveLink(rpc, driver, lambda: self._reconciler.look())
         self._reconciler = self._make_reconciler(state, clock)
         self._is_open = False
         self._closing = asyncio.Event()
@@ -142,6 +146,7 @@ class HostSide:
         rpc.serve(NUDGE, self._serve_nudge)
         rpc.serve(CONSOLE_LOG, self._serve_console_log)
         rpc.serve(CACHE_IMAGES, self._serve_cache_images)
+        rpc.serve(MIGRATION, self._serve_migration)
 
     def _make_reconciler(self, state: HardState, clock: Clock) -> Reconciler:
         config = self._config
@@ -166,6 +171,15 @@ class HostSide:
             stop_grace_ms=config.stop_grace_ms,
             cancel_grace_s=config.cancel_grace_s,
         )
+        reporter = Reporter(state, self._identity.node_id, config.report)
+        self._live = LiveMoves(
+            driver=self._driver,
+            link=self._link,
+            builder=builder,
+            reporter=reporter,
+            clock=clock,
+            bandwidth_mib_s=config.live_bandwidth_mib_s,
+        )
         return Reconciler(
             assignments=self._assignments,
             driver=self._driver,
@@ -173,7 +187,8 @@ class HostSide:
             builder=builder,
             carrier=DiskCarrier(self._rpc, self._driver, self._images),
             acts=acts,
-            reporter=Reporter(state, self._identity.node_id, config.report),
+            live=self._live,
+            reporter=reporter,
             clock=clock,
             config=config.reconcile,
         )
@@ -205,6 +220,7 @@ class HostSide:
             await self._assignments.save()
         except OSError as error:
             log.error("assignments not remembered", extra={"error": str(error)})
+        await self._link.close()
         await self._metadata.close()
         if self._is_open:
             self._is_open = False
@@ -326,6 +342,12 @@ class HostSide:
         self._need_leave(sender)
         self.nudge()
         return {}
+
+    async def _serve_migration(self, sender: NodeId, body: Mapping[str, Plain]) -> Plain:
+        """How far a guest is that is being sent from here; {}: none is."""
+        self._need_leave(sender)
+        progress = self._live.progress(ServerId(str(body.get("server_id"))))
+        return {} if progress is None else asdict(progress)
 
     async def _serve_cache_images(self, sender: NodeId, body: Mapping[str, Plain]) -> Plain:
         self._need_leave(sender)

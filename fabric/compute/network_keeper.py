@@ -67,7 +67,7 @@ class NetworkKeeper:
 
     async def plug(self, server_id: ServerId) -> tuple[PluggedPort, ...]:
         """Wires the server's ports; devices in NIC order. Raises NetPlugError naming what failed."""
-        assigned = self._assignments.servers.get(server_id)
+        assigned = self._assignments.row(server_id)
         if assigned is None:
             raise NetPlugError(f"server {server_id} is not assigned to this host any more")
         if not assigned.ports:
@@ -147,8 +147,8 @@ class NetworkKeeper:
         await self._metadata.keep_only(frozenset(network.network_id for network in plan.networks))
 
     def _rows(self) -> list[AssignedServer]:
-        rows = self._assignments.servers
-        return [rows[server_id] for server_id in sorted(self._members) if server_id in rows]
+        rows = [self._assignments.row(server_id) for server_id in sorted(self._members)]
+        return [row for row in rows if row is not None]
 
     def _networks(self) -> set[str]:
         return {network.network_id for row in self._rows() for network in row.networks}

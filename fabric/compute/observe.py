@@ -13,6 +13,7 @@ from fabric.core.servers.model import Server
 from fabric.errors import CommandRejectedError, FabricError
 from fabric.runtime.hard_state import HardState, derive_request_id
 from proto.commands import Command, encode_command
+from proto.commands.moves import MoveArrived, MoveRunning
 from proto.commands.servers import ServerObserved, ServerRemoved
 from proto.ids import NodeId, RequestId
 
@@ -94,6 +95,21 @@ class Reporter:
             ServerRemoved(server_id=server.server_id, host_id=self._host_id),
             f"removed/{server.action_generation}",
         )
+
+    async def running(self, server: Server, move_id: str) -> None:
+        """Memory of a live move begins to cross. Said once: nothing depends on it."""
+        command = MoveRunning(move_id=move_id, server_id=server.server_id, host_id=self._host_id)
+        try:
+            await self._state.propose(
+                command, request_id=report_request_id(server, command, f"running/{server.action_generation}")
+            )
+        except FabricError as error:
+            log.info("start of a migration not noted", extra={"server": server.server_id, "code": error.code})
+
+    async def arrived(self, server: Server, move_id: str) -> bool:
+        """A live move has ended here. False: the guest is not wanted here any more."""
+        command = MoveArrived(move_id=move_id, server_id=server.server_id, host_id=self._host_id)
+        return await self._report(server, command, f"arrived/{move_id}")
 
     async def _report(self, server: Server, command: Command, part: str) -> bool:
         request_id = report_request_id(server, command, part)

@@ -21,8 +21,9 @@ from fabric.compute.act import ServerActs
 from fabric.compute.assignments import Assignments
 from fabric.compute.build_server import ServerBuilder
 from fabric.compute.carry import DiskCarrier
-from fabric.compute.decide import Work, decide, is_written_off, power_state_of
+from fabric.compute.decide import Work, decide, decide_arriving, is_written_off, power_state_of
 from fabric.compute.errors import StaleAssignmentsError, StepFailedError
+from fabric.compute.live_moves import LiveMoves
 from fabric.compute.network_keeper import NetworkKeeper
 from fabric.compute.observe import Reporter
 from fabric.core.servers.model import AssignedServer
@@ -72,6 +73,7 @@ class Reconciler:
         builder: ServerBuilder,
         carrier: DiskCarrier,
         acts: ServerActs,
+        live: LiveMoves,
         reporter: Reporter,
         clock: Clock,
         config: ReconcileConfig,
@@ -82,6 +84,7 @@ class Reconciler:
         self._builder = builder
         self._carrier = carrier
         self._acts = acts
+        self._live = live
         self._reporter = reporter
         self._clock = clock
         self._config = config
@@ -124,6 +127,11 @@ class Reconciler:
         self._is_pull_wanted = True
         self._wake.set()
 
+    def look(self) -> None:
+        """Guests may have come or gone: ask the driver now."""
+        self._is_look_wanted = True
+        self._wake.set()
+
     async def run(self) -> None:
         """Until cancelled; then waits for host operations under way, within the workers' grace."""
         async with asyncio.TaskGroup() as group:
@@ -149,6 +157,7 @@ class Reconciler:
                 self._plan_due.set()
                 for server_id, assigned in self._assignments.servers.items():
                     self._dispatch(group, server_id, assigned)
+                self._dispatch_arriving(group)
                 for server_id in self._running_though_parked():
                     self._start(group, server_id, None, Work.PARK, 0)
                 if is_fresh:
@@ -227,7 +236,8 @@ class Reconciler:
                 adopt.append(server_id)
         self._network.adopt(adopt)
         self._network.drop(drop)
-        self._network.drop(self._network.members - self._assignments.server_ids - self._workers.keys())
+        kept = self._assignments.server_ids | self._assignments.arriving_ids | self._workers.keys()
+        self._network.drop(self._network.members - kept)
 
     def _dispatch(self, group: asyncio.TaskGroup, server_id: ServerId, assigned: AssignedServer) -> None:
         server = assigned.server
@@ -241,8 +251,18 @@ class Reconciler:
         )
         if work is Work.REPORT and self._told.get(server_id) == (server.generation, power_state_of(domain)):
             return  # said, and the row has not changed: `apply` knows better, or we have not pulled yet
+        if work is Work.MIGRATE:
+            self._live.heed(assigned)
         if work is not Work.NONE:
             self._start(group, server_id, assigned, work, server.action_generation)
+
+    def _dispatch_arriving(self, group: asyncio.TaskGroup) -> None:
+        self._live.expect_only(self._assignments.arriving_ids)
+        for server_id, assigned in self._assignments.arriving.items():
+            domain, is_expected = self._domains.get(server_id), self._live.expects(server_id)
+            work = decide_arriving(domain, is_expected=is_expected)
+            if work is not Work.NONE:
+                self._start(group, server_id, assigned, work, assigned.server.action_generation)
 
     def _start(
         self,
@@ -291,6 +311,8 @@ class Reconciler:
                 await self._take_down(server_id)
                 await self._reporter.removed(assigned.server)
                 self._done[server_id] = worker.generation
+            elif worker.work in (Work.RECEIVE, Work.LAND):
+                await self._take_in(assigned, worker.work)
             elif worker.work is Work.REPORT:
                 domain = self._domains.get(server_id)
                 await self._reporter.moved(assigned.server, domain)
@@ -341,10 +363,25 @@ class Reconciler:
             return
         if worker.work in (Work.BUILD, Work.ARRIVE):
             self._builds.succeeded()
-        self._domains[server.server_id] = state
+        if worker.work is Work.MIGRATE:
+            self._domains.pop(server.server_id, None)
+            self._is_look_wanted = True
+        else:
+            self._domains[server.server_id] = state
         self._touch(server.server_id)
         self._done[server.server_id] = worker.generation
         await self._reporter.done(server, state)
+
+    async def _take_in(self, assigned: AssignedServer, work: Work) -> None:
+        """A guest that comes while it runs. Its source tells of what fails."""
+        server_id = assigned.server.server_id
+        if work is Work.RECEIVE:
+            async with self._prepare_slots:
+                await self._live.receive(assigned)
+        else:
+            self._domains[server_id] = await self._live.land(assigned)
+        self._touch(server_id)
+        self._is_look_wanted = True
 
     async def _perform(self, assigned: AssignedServer, work: Work) -> DomainState:
         server_id = assigned.server.server_id
@@ -353,6 +390,8 @@ class Reconciler:
                 if work is Work.STOP:
                     return await self._acts.stop(server_id)
                 return await self._acts.leave(assigned, self._domains.get(server_id))
+        if work is Work.MIGRATE:
+            return await self._live.leave(assigned)
         async with self._prepare_slots:
             domain = self._domains.get(server_id)
             if work is Work.BUILD:
@@ -388,7 +427,8 @@ class Reconciler:
     def _unknown(self) -> list[ServerId]:
         """Guests of ours that no row assigns to this host. Asked only right after a successful pull."""
         assert self._assignments.is_complete
-        known = self._assignments.server_ids | self._assignments.parked.keys()
+        rows = self._assignments
+        known = rows.server_ids | rows.parked.keys() | rows.arriving_ids
         return [server_id for server_id in self._domains if server_id not in known]
 
     def _running_though_parked(self) -> list[ServerId]:
@@ -414,7 +454,8 @@ class Reconciler:
     async def _forget_notes(self) -> None:
         """Asked only right after a successful pull."""
         try:
-            await self._builder.forget_given_up(self._assignments.server_ids | self._workers.keys())
+            ours = self._assignments.server_ids | self._assignments.arriving_ids | self._workers.keys()
+            await self._builder.forget_given_up(ours)
         except OSError as error:
             log.warning("notes not forgotten", extra={"error": str(error)})
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fabric.core.queries import AppliedEntry
 from fabric.runtime.events import EventLog
 from proto.commands import Command
-from proto.commands.moves import MoveBegin, MoveConfirm, MovePlace, MoveRevert, MoveUnplaceable
+from proto.commands.moves import MoveArrived, MoveBegin, MoveConfirm, MovePlace, MoveRevert, MoveUnplaceable
 from proto.commands.nodes import HostUpdate, NodeAdmit, NodeRemove, NodeRenew, RoleHold
 from proto.commands.servers import (
     ServerAct,
@@ -36,6 +36,7 @@ _OF_SERVERS: dict[type[Command], str] = {
     MoveUnplaceable: "server.move_unplaceable",
     MoveConfirm: "server.move_confirmed",
     MoveRevert: "server.move_reverted",
+    MoveArrived: "server.move_arrived",
 }
 _OF_NODES: dict[type[Command], str] = {
     NodeAdmit: "node.admitted",
@@ -82,7 +83,7 @@ class ControlStory:
         if event is None:
             return
         node = self._node
-        if isinstance(command, ServerPlace | ServerObserved | ServerRemoved | MovePlace):
+        if isinstance(command, ServerPlace | ServerObserved | ServerRemoved | MovePlace | MoveArrived):
             node = self._named(command.host_id)
         fields = {"server": str(command.server_id), "index": str(entry.index)}  # type: ignore[attr-defined]
         self._events.add(event, node, {**fields, **self._told_of_move(command)})

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from fabric.core.networks.queries import GetPort
@@ -21,6 +21,7 @@ from fabric.errors import FabricError, RemoteError
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.hard_state import AppliedEntry, HardState
+from fabric.runtime.hosts import MigrationView
 from proto.codec import Plain
 from proto.commands import Command
 from proto.commands import networks as net
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 CONSOLE_LOG = "host.console_log"
 NUDGE = "host.nudge"
 CACHE_IMAGES = "host.cache_images"
+MIGRATION = "host.migration"
+MIGRATION_TIMEOUT_MS = 2_000
 CONSOLE_BYTES_MAX = 100 * 1024  # what Nova keeps of a console (`MAX_CONSOLE_BYTES`)
 CONSOLE_TIMEOUT_MS = 10_000
 NUDGE_TIMEOUT_MS = 2_000
@@ -78,6 +81,17 @@ class RpcHostCalls:
         if not isinstance(data, bytes) or len(data) > CONSOLE_BYTES_MAX:
             raise RemoteError("fabric.host.bad_answer", "the host's answer is not a console log")
         return tail(data.decode("utf-8", errors="replace"), lines)
+
+    async def migration(self, host_id: NodeId, server_id: ServerId) -> MigrationView | None:
+        """See the contract."""
+        answer = await self._rpc.call(
+            host_id, MIGRATION, {"server_id": server_id}, timeout_ms=MIGRATION_TIMEOUT_MS
+        )
+        if not isinstance(answer, dict) or not answer:
+            return None
+        names = [field.name for field in fields(MigrationView)]
+        numbers = {name: value for name in names if type(value := answer.get(name)) is int}
+        return MigrationView(**numbers)
 
     async def cache_images(self, host_id: NodeId, sources: Sequence[ImageSource]) -> None:
         """See the contract."""

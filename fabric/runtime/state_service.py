@@ -18,6 +18,7 @@ from fabric.runtime.query_wire import query_from_plain
 from fabric.runtime.state_wire import applied_to_plain, request_id_from_plain
 from proto.codec import Plain
 from proto.commands import command_from_plain
+from proto.commands.moves import MoveArrived, MoveRunning
 from proto.commands.nodes import HostRegister, HostUpdate
 from proto.commands.providers import HostOffers
 from proto.commands.servers import ServerObserved, ServerRemoved
@@ -25,6 +26,15 @@ from proto.errors import WireError
 from proto.ids import NodeId, RequestId
 from proto.records import to_wire
 
+_OF_HOSTS = (
+    HostRegister,
+    HostUpdate,
+    HostOffers,
+    ServerObserved,
+    ServerRemoved,
+    MoveRunning,
+    MoveArrived,
+)
 REQUEST_ID_CHARS_MAX = 200
 ASSIGNMENT_BYTES_MAX = 768 * 1024  # of one answer; a frame holds 1 MiB
 
@@ -48,7 +58,7 @@ class StateService:
         name = self._need_member(peer)
         command = command_from_plain(body.get("command"))
         request_id = request_id_from_plain(body, chars_max=REQUEST_ID_CHARS_MAX)
-        if not isinstance(command, HostRegister | HostUpdate | HostOffers | ServerObserved | ServerRemoved):
+        if not isinstance(command, _OF_HOSTS):
             raise CommandRejectedError("forbidden", f"A host may not propose {command.KIND}.")
         if command.host_id != peer:
             raise CommandRejectedError("forbidden", "A host may speak only for itself.")

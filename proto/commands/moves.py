@@ -11,9 +11,10 @@ from proto.ids import Fence, NodeId, RequestId, ServerId, UserId
 @command
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoveBegin(Command):
-    """A server is to leave its host. `kind`: migration, evacuation. The scheduler finds out where to;
-    `host_name`, if given, is the only host that will do. `stays_off`: an evacuated guest is not started.
-    It must have left its host by `deadline_ms`, and from then on arrive within `arrive_ms`.
+    """A server is to leave its host. `kind`: migration, evacuation, live-migration. The scheduler finds out
+    where to; `host_name`, if given, is the only host that will do. `stays_off`: an evacuated guest is not
+    started. It must have left its host, or begun to cross, by `deadline_ms`, and from then on arrive within
+    `arrive_ms`.
 
     Rejected: `not_found`, `bad_state`, `busy`, `conflict` (the server is not on `source_host_id` any more:
     the proposer judged another host)."""
@@ -87,3 +88,55 @@ class MoveRevert(Command):
     request_id: RequestId
     is_dest_gone: bool = False
     deadline_ms: int
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveRunning(Command):
+    """Of a live move, by the host the guest is on: the other one is ready, and memory begins to cross.
+    Rejected: `not_found`, `forbidden` (not that host), `bad_state` (it does not wait for that)."""
+
+    KIND = "move.running"
+    LEVEL = 3
+    move_id: str
+    server_id: ServerId
+    host_id: NodeId
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveArrived(Command):
+    """Of a live move, by the host that it goes to: the guest runs here. That ends it. Rejected: `not_found`,
+    `forbidden` (not that host), `bad_state` (it is over: the guest is not wanted here)."""
+
+    KIND = "move.arrived"
+    LEVEL = 3
+    move_id: str
+    server_id: ServerId
+    host_id: NodeId
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveAbort(Command):
+    """A live move is to end where the guest is now. Before it has a host it ends at once; later its host is
+    asked, and may find that the guest has left. Rejected: `not_found`, `bad_state` (also: no such move)."""
+
+    KIND = "move.abort"
+    LEVEL = 3
+    move_id: str
+    server_id: ServerId
+    request_id: RequestId
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveForce(Command):
+    """A live move whose guest writes faster than can be sent: it is to wait until it has arrived. Rejected:
+    `not_found`, `bad_state` (no such move, or memory does not cross now)."""
+
+    KIND = "move.force"
+    LEVEL = 3
+    move_id: str
+    server_id: ServerId
+    request_id: RequestId

@@ -13,20 +13,22 @@ from sqlalchemy import select
 from drivers.contract import Power
 from fabric.compute.decide import is_written_off, power_state_of
 from fabric.core.membership.model import MemberState
-from fabric.core.moves.model import MoveKind
+from fabric.core.moves.model import Move, MoveKind
+from fabric.core.moves.queries import GetOpenMove
 from fabric.core.servers.model import ServerView
-from fabric.core.servers.states import Desired, VmState
+from fabric.core.servers.states import Desired, TaskState, VmState
 from fabric.errors import FabricError
 from fabric.store.program import PROGRAM
 from fabric.store.tables import level3
-from proto.commands.moves import MoveBegin, MoveConfirm, MoveRevert
+from proto.commands.moves import MoveAbort, MoveBegin, MoveConfirm, MoveForce, MoveRevert
 from proto.ids import NodeId, RequestId, ServerId
 from tests.fixtures import store_world as rows
 from tests.sim.control_nodes import Host
 from tests.sim.control_world import DEADLINE_MS, VERBS, ControlWorld, drawn_uuid
 from tests.sim.stepped_state import SteppedState
 
-MOVE_VERBS = ("migrate", "migrate", "migrate", "confirm", "confirm", "revert", "revert")
+MOVE_VERBS = ("migrate", "migrate", "live", "live", "live", "abort", "force", "confirm", "revert", "revert")
+LIVE_VERBS = {"abort": MoveAbort, "force": MoveForce}
 
 
 class MovesWorld(ControlWorld):
@@ -63,10 +65,15 @@ class MovesWorld(ControlWorld):
     async def _waiting(self, verb: str) -> list[ServerId]:
         """Those that the action is mostly for."""
         states = (VmState.ACTIVE, VmState.STOPPED) if verb == "migrate" else (VmState.RESIZED,)
+        task = None
+        if verb == "live":
+            states = (VmState.ACTIVE,)
+        elif verb in LIVE_VERBS:
+            states, task = tuple(VmState), TaskState.MIGRATING
         return [
             view.server.server_id
             for view in await self._views_if_any()
-            if view.server.vm_state in states and view.server.task_state is None
+            if view.server.vm_state in states and view.server.task_state is task
         ]
 
     async def _move(self, rng: Random, server_id: ServerId, verb: str, number: int) -> None:
@@ -75,13 +82,18 @@ class MovesWorld(ControlWorld):
             return
         request_id = RequestId(f"{verb}-{self._named(server_id)}-{number}-{rng.randrange(1 << 30)}")
         deadline_ms = self.conductor.clock.wall_ms() + DEADLINE_MS
-        command: MoveBegin | MoveConfirm | MoveRevert
-        if verb == "migrate":
+        command: MoveBegin | MoveConfirm | MoveRevert | MoveAbort | MoveForce
+        if verb in LIVE_VERBS:
+            move = await self._open_move(server_id)
+            if move is None:
+                return
+            command = LIVE_VERBS[verb](move_id=move.move_id, server_id=server_id, request_id=request_id)
+        elif verb in ("migrate", "live"):
             wanted = rng.choice([None, None, rng.choice(self.hosts).name])
             command = MoveBegin(
                 move_id=drawn_uuid(rng),
                 server_id=server_id,
-                kind=MoveKind.MIGRATION.value,
+                kind=(MoveKind.LIVE if verb == "live" else MoveKind.MIGRATION).value,
                 source_host_id=source.node_id,
                 user_id=rows.USER,
                 request_id=request_id,
@@ -101,6 +113,15 @@ class MovesWorld(ControlWorld):
         wish = await self.do(command, request_id)
         self.asked[f"{verb} {'done' if wish.is_accepted else wish.rejected}"] += 1
         self.tell(f"{verb} {self._named(server_id)}: {wish.rejected or wish.index}")
+
+    async def _open_move(self, server_id: ServerId) -> Move | None:
+        state = self.conductor.state
+        if state is None:
+            return None
+        try:
+            return await state.read(GetOpenMove(server_id=server_id))
+        except FabricError:
+            return None
 
     async def _evacuate(self, rng: Random, number: int) -> None:
         """Of a host whose machine is off, as everybody knows; one that only seems dead is left alone."""
@@ -173,6 +194,7 @@ class MovesWorld(ControlWorld):
         disk = host.directory / "sim" / server_id / "root.disk"
         held = json.loads(disk.read_text())
         if "user" not in held:
+            assert server_id not in self.written - self.evacuated, f"{self._named(server_id)} lost its disk"
             disk.write_text(json.dumps({**held, "user": server_id}))
             self.written.add(server_id)
 

@@ -6,6 +6,10 @@ the host that it left, so that the way back is open. That is the only second cla
 
     migration    placed -> the guest is stopped -> disks cross -> it runs there -> confirmed, or taken back
     evacuation   placed -> built there from its image; its host is down, and drops its copy when it is back
+    live         placed -> made ready there -> its memory and disks cross while it runs -> it runs there
+
+A live move's guest is on one of the two hosts, and they alone know on which. So the row stays with the host
+that it left until the other one says that it has arrived; whoever wants an end to it asks the first to abort.
 
 Statuses and their order are Nova's (os-migrations); source: its API reference and "Migrate instances".
 """
@@ -25,6 +29,7 @@ class MoveKind(StrEnum):
 
     MIGRATION = "migration"
     EVACUATION = "evacuation"
+    LIVE = "live-migration"
 
 
 class MoveStatus(StrEnum):
@@ -37,6 +42,13 @@ class MoveStatus(StrEnum):
     REVERTED = "reverted"
     DONE = "done"  # of an evacuation
     FAILED = "failed"  # of an evacuation
+    QUEUED = "queued"  # live ones: no host yet
+    PREPARING = "preparing"  # the other host makes room for the guest
+    RUNNING = "running"  # its memory crosses
+    FORCING = "forcing"  # the same, and it is to wait until that is done
+    ABORTING = "aborting"  # the same, and it is to end
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
     ERROR = "error"
 
 
@@ -47,21 +59,33 @@ OPEN = frozenset(
         MoveStatus.MIGRATING,
         MoveStatus.POST_MIGRATING,
         MoveStatus.FINISHED,
+        MoveStatus.QUEUED,
+        MoveStatus.PREPARING,
+        MoveStatus.RUNNING,
+        MoveStatus.FORCING,
+        MoveStatus.ABORTING,
     }
 )
 FIRST_STATUS = {
     MoveKind.MIGRATION: MoveStatus.PRE_MIGRATING,
     MoveKind.EVACUATION: MoveStatus.ACCEPTED,
+    MoveKind.LIVE: MoveStatus.QUEUED,
 }
 FIRST_TASK = {
     MoveKind.MIGRATION: TaskState.RESIZE_PREP,
     MoveKind.EVACUATION: TaskState.REBUILDING,
+    MoveKind.LIVE: TaskState.MIGRATING,
 }
 _MAY_BEGIN: Mapping[MoveKind, frozenset[VmState]] = {
     MoveKind.MIGRATION: frozenset({VmState.ACTIVE, VmState.STOPPED}),
     MoveKind.EVACUATION: frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.ERROR}),
+    MoveKind.LIVE: frozenset({VmState.ACTIVE}),
 }
-_SPOKEN = {MoveKind.MIGRATION: "migrate", MoveKind.EVACUATION: "evacuate"}
+_SPOKEN = {
+    MoveKind.MIGRATION: "migrate",
+    MoveKind.EVACUATION: "evacuate",
+    MoveKind.LIVE: "os-migrateLive",
+}
 WAITS_FOR_HOST = frozenset(FIRST_TASK.values())
 MOVING_TASKS = frozenset(
     {
@@ -72,7 +96,12 @@ MOVING_TASKS = frozenset(
         TaskState.REBUILD_SPAWNING,
     }
 )
-ENDED_BADLY = {MoveKind.MIGRATION: MoveStatus.ERROR, MoveKind.EVACUATION: MoveStatus.FAILED}
+ENDED_BADLY = {
+    MoveKind.MIGRATION: MoveStatus.ERROR,
+    MoveKind.EVACUATION: MoveStatus.FAILED,
+    MoveKind.LIVE: MoveStatus.ERROR,
+}
+SHOWN_AS = {MoveStatus.FORCING: MoveStatus.RUNNING, MoveStatus.ABORTING: MoveStatus.RUNNING}  # Nova's words
 
 
 def cannot_in(kind: MoveKind, server_id: str, state: str) -> str:
@@ -115,6 +144,7 @@ class MoveOfServer:
     kind: MoveKind
     source_host_id: NodeId
     dest_host_id: NodeId | None
+    status: str = ""  # MoveStatus value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,6 +88,8 @@ _NO_HOST: tuple[type[Command], ...] = (
     nodes.NodeRenew,
     nodes.RoleHold,
     nodes.VoterWish,
+    moves.MoveRunning,  # both ends hold what they held
+    moves.MoveForce,
     networks.NetworkCreate,
     networks.NetworkUpdate,
     networks.NetworkDelete,
@@ -177,6 +179,8 @@ _TOUCHED: dict[str, Callable[[AppliedEntry], Touched]] = {
     moves.MoveUnplaceable.KIND: _hosts_of_result,
     moves.MoveConfirm.KIND: _hosts_of_result,
     moves.MoveRevert.KIND: _hosts_of_result,
+    moves.MoveArrived.KIND: _hosts_of_result,
+    moves.MoveAbort.KIND: _hosts_of_result,
     nodes.HostRegister.KIND: _host_of_command,
     nodes.HostUpdate.KIND: _host_of_command,
     nodes.NodeRemove.KIND: _removed_host,

@@ -141,5 +141,7 @@ class HostAssignments:
     security_groups: tuple[SecurityGroup, ...]  # those that ports of this host name, with rules
     group_addresses: Mapping[str, tuple[str, ...]]  # group id -> addresses, for groups that rules name
     parked: tuple[ParkedServer, ...] = ()  # always complete; none of them is in `server_ids`
+    arriving_ids: tuple[ServerId, ...] = ()  # always complete: guests that come live, another host's still
+    arriving: tuple[AssignedServer, ...] = ()  # as many of them as the answer has room for
     is_enabled: bool = True  # False: the host is drained, and takes no new servers
     disabled_reason: str = ""  # why, as the operator said

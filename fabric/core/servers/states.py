@@ -34,6 +34,7 @@ class TaskState(StrEnum):
     RESIZE_REVERTING = "resize_reverting"
     REBUILDING = "rebuilding"  # evacuated: looks for a host,
     REBUILD_SPAWNING = "rebuild_spawning"  # and is built there
+    MIGRATING = "migrating"  # live: runs all the while
 
 
 class Desired(StrEnum):
@@ -109,6 +110,7 @@ _STATUS_OF_TASK: Mapping[TaskState, str] = {  # which show, whatever the vm_stat
     TaskState.RESIZE_REVERTING: "REVERT_RESIZE",
     TaskState.REBUILDING: "REBUILD",
     TaskState.REBUILD_SPAWNING: "REBUILD",
+    TaskState.MIGRATING: "MIGRATING",
 }
 _OF_ERRORS_TOO = frozenset({TaskState.REBUILDING, TaskState.REBUILD_SPAWNING, TaskState.RESIZE_REVERTING})
 

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fabric.core.moves.model import ENDED_BADLY, WAITS_FOR_HOST, MoveKind, MoveStatus
+from fabric.core.moves.model import ENDED_BADLY, MoveKind, MoveStatus
 from fabric.core.servers.states import Desired, PowerState, TaskState, VmState
 from fabric.store.apply.context import ApplyContext, reject
+from fabric.store.apply.live_steps import expired_live, step_of_live
 from fabric.store.apply.move_rows import move_ports, new_work, open_move, write_move
 from fabric.store.apply.server_rows import NO_FAULT, fault
 from fabric.store.prepared import AnyRow
@@ -41,7 +42,7 @@ def step_of_move(
     move = open_move(context, row)
     if move is None or row.desired == Desired.ABSENT.value:
         return None
-    if row.task_state in WAITS_FOR_HOST:
+    if move.dest_host_id is None:
         reject("stale", f"Instance {row.server_id} waits for another host: its own has nothing to do.")
     found = _reported_step(row, move)
     if found is None:
@@ -51,7 +52,7 @@ def step_of_move(
     values = step(context, row, move, said)
     if said is not None:
         return MoveStep(values, {"hosts": ends_of(move), **failed(said)})
-    is_there = values["task_state"] is None or move.kind == MoveKind.EVACUATION.value
+    is_there = values.get("task_state", "") is None or move.kind == MoveKind.EVACUATION.value
     return MoveStep(values, {"hosts": ends_of(move), **({"move": ARRIVED} if is_there else {})})
 
 
@@ -68,6 +69,8 @@ def failed(why: str) -> dict[str, Any]:
 def _reported_step(row: AnyRow, move: AnyRow) -> tuple[_Step, Desired | None] | None:
     """What the host was told to do, and what its guest should be after that. None: anything."""
     status = MoveStatus(move.status)
+    if move.kind == MoveKind.LIVE.value:
+        return step_of_live, None
     if move.kind == MoveKind.EVACUATION.value:
         return _built, Desired.RUNNING
     if status is MoveStatus.MIGRATING:
@@ -120,6 +123,8 @@ def expired_move(context: ApplyContext, row: AnyRow, reason: str) -> MoveStep | 
 
 def _expired(context: ApplyContext, row: AnyRow, move: AnyRow, reason: str) -> dict[str, Any]:
     task = row.task_state
+    if move.kind == MoveKind.LIVE.value:
+        return expired_live(context, row, move, reason)
     if move.kind == MoveKind.EVACUATION.value:
         return _not_evacuated(context, row, move, reason)
     if task in (TaskState.RESIZE_PREP.value, TaskState.RESIZE_MIGRATING.value):

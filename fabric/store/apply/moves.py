@@ -6,6 +6,7 @@ from fabric.core.moves.model import FIRST_STATUS, FIRST_TASK, MoveKind, MoveStat
 from fabric.core.servers.states import Desired, TaskState, VmState
 from fabric.store.apply.context import ApplyContext, Result, reject
 from fabric.store.apply.grants import give_topology
+from fabric.store.apply.live_moves import end_with_its_host
 from fabric.store.apply.lookups import need_host, need_server
 from fabric.store.apply.move_rows import (
     insert_move,
@@ -35,6 +36,7 @@ def begin_move(context: ApplyContext, command: MoveBegin) -> Result:
         reject("invalid", f"There is no kind of move {command.kind}.")
     kind = MoveKind(command.kind)
     row = need_server(context, command.server_id)
+    ends = [] if kind is not MoveKind.EVACUATION else end_with_its_host(context, row)
     _need_movable(context, row, kind)
     if row.host_id != command.source_host_id:
         reject("conflict", f"Instance {row.server_id} is on another host now.")
@@ -63,7 +65,7 @@ def begin_move(context: ApplyContext, command: MoveBegin) -> Result:
     # Work of its own, though the host has none yet: what it says of earlier work is late from now on.
     begun = new_work(row, FIRST_TASK[kind], deadline_ms=command.deadline_ms, request_id=command.request_id)
     write_server(context, row, begun)
-    return {"number": number, "hosts": [source.host_id]}
+    return {"number": number, "hosts": sorted({source.host_id, *ends})}
 
 
 def _need_movable(context: ApplyContext, row: AnyRow, kind: MoveKind) -> None:
@@ -103,6 +105,9 @@ def place_move(context: ApplyContext, command: MovePlace) -> Result:
             deadline_ms=context.time_ms + move.arrive_ms,
         )
         move_ports(context, row.server_id, host.host_id)
+    elif move.kind == MoveKind.LIVE.value:
+        write_move(context, move, MoveStatus.PREPARING, **to, held_host_id=host.host_id)
+        values = new_work(row, TaskState.MIGRATING, deadline_ms=context.time_ms + move.arrive_ms)
     else:
         write_move(context, move, MoveStatus.MIGRATING, **to, held_host_id=host.host_id)
         values = new_work(row, TaskState.RESIZE_MIGRATING)

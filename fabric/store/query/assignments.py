@@ -19,7 +19,7 @@ from fabric.store import tables as t
 from fabric.store.query.among import among, rows_among
 from fabric.store.query.grants import grants_on
 from fabric.store.query.level import level_of
-from fabric.store.query.moves import open_moves, parked_on, told_to_host
+from fabric.store.query.moves import arriving_on, open_moves, parked_on, told_to_host
 from fabric.store.query.networks import groups_of, networks_among, ports_of_servers, subnets_of_networks
 from fabric.store.query.registry import answers
 from fabric.store.query.servers import rows_of_servers, server_of
@@ -50,6 +50,15 @@ _GROUPS_ON = (  # that ports of a host's servers name
     )
     .order_by(t.security_groups.c.created_ms, t.security_groups.c.security_group_id)
 )
+_GROUPS_OF = (  # that ports of these servers name
+    select(t.security_groups)
+    .where(
+        t.security_groups.c.security_group_id.in_(
+            select(_PG.security_group_id).join(t.ports, _P.port_id == _PG.port_id).where(among(_P.device_id))
+        )
+    )
+    .order_by(t.security_groups.c.created_ms, t.security_groups.c.security_group_id)
+)
 _MEMBERS = (
     select(_PG.security_group_id, _I.address)
     .join(t.fixed_ips, _I.port_id == _PG.port_id)
@@ -70,6 +79,11 @@ def _changed(level: int) -> Select[Any]:
     )
 
 
+@cache
+def _of_ids(level: int) -> Select[Any]:
+    return rows_of_servers(level).where(among(_S.server_id)).order_by(_S.server_id)
+
+
 @answers(GetAssignments)
 def get_assignments(connection: Connection, query: GetAssignments) -> HostAssignments:
     applied = connection.execute(_APPLIED).scalar_one()
@@ -78,10 +92,13 @@ def get_assignments(connection: Connection, query: GetAssignments) -> HostAssign
     changed = _changed(level_of(connection))
     rows = connection.execute(changed, {**host, "since_index": query.since_index}).all()
     more, rows = len(rows) > SERVERS_MAX, rows[:SERVERS_MAX]
-    assigned, cut = _fitting(connection, rows, query.bytes_max - ENVELOPE_BYTES - 40 * len(server_ids))
+    arriving_ids = arriving_on(connection, query.host_id)
+    budget = query.bytes_max - ENVELOPE_BYTES - 40 * (len(server_ids) + len(arriving_ids))
+    arriving, taken = _arriving(connection, arriving_ids, budget // 2)
+    assigned, cut = _fitting(connection, rows, budget - taken)
     more = more or cut
     kept = rows[: len(assigned)]
-    groups = _groups_on(connection, query.host_id)
+    groups = _groups_on(connection, query.host_id, arriving_ids)
     registered = connection.execute(_ENABLED, host).one_or_none()
     return HostAssignments(
         host_id=query.host_id,
@@ -94,9 +111,29 @@ def get_assignments(connection: Connection, query: GetAssignments) -> HostAssign
         security_groups=groups,
         group_addresses=_addresses_of(connection, groups),
         parked=parked_on(connection, query.host_id),
+        arriving_ids=tuple(ServerId(each) for each in arriving_ids),
+        arriving=arriving,
         is_enabled=registered is None or registered.enabled is not False,
         disabled_reason="" if registered is None else registered.disabled_reason or "",
     )
+
+
+def _arriving(
+    connection: Connection, server_ids: Sequence[str], budget: int
+) -> tuple[tuple[AssignedServer, ...], int]:
+    """As many as fit, and the bytes that they take. The others' turn comes when these have arrived."""
+    if not server_ids:
+        return (), 0
+    rows = rows_among(connection, _of_ids(level_of(connection)), sorted(server_ids))
+    fitting: list[AssignedServer] = []
+    used = 0
+    for one in _assigned(connection, list(rows)):
+        size = len(pack(to_wire(one), limit=ANSWER_BYTES_LIMIT))
+        if used + size > budget and fitting:
+            break
+        fitting.append(one)
+        used += size
+    return tuple(fitting), used
 
 
 def _fitting(
@@ -200,8 +237,12 @@ class _Images:
         )
 
 
-def _groups_on(connection: Connection, host_id: str) -> tuple[SecurityGroup, ...]:
-    return groups_of(connection, connection.execute(_GROUPS_ON, {"host_id": host_id}).all())
+def _groups_on(connection: Connection, host_id: str, arriving: Sequence[str]) -> tuple[SecurityGroup, ...]:
+    rows = list(connection.execute(_GROUPS_ON, {"host_id": host_id}))
+    known = {row.security_group_id for row in rows}
+    others = rows_among(connection, _GROUPS_OF, sorted(arriving)) if arriving else ()
+    rows += [row for row in others if row.security_group_id not in known]
+    return groups_of(connection, rows)
 
 
 def _addresses_of(connection: Connection, groups: Sequence[SecurityGroup]) -> dict[str, tuple[str, ...]]:

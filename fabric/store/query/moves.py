@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, or_, select
 
 from fabric.core.moves.model import WAITS_FOR_HOST, Move, MoveKind, MoveOfServer, MoveStatus, ParkedServer
 from fabric.core.moves.queries import GetOpenMove, ListMoves, MoveFilter
 from fabric.core.queries import BadFilterError
+from fabric.core.servers.states import Desired
 from fabric.store import tables as t
 from fabric.store.query.among import among, rows_among
 from fabric.store.query.level import is_at
@@ -38,6 +39,18 @@ _PARKED = (  # nothing of them may run on the host: it was left for another, or 
     select(_M.server_id, _M.dest_host_id)
     .join(t.servers, _S.server_id == _M.server_id)
     .where(_M.is_open.is_(True), _M.dest_host_id.is_not(None), _S.host_id != _M.source_host_id)
+)
+
+_ARRIVING = (
+    select(_M.server_id)
+    .join(t.servers, _S.server_id == _M.server_id)
+    .where(
+        _M.dest_host_id == bindparam("host_id"),
+        _M.is_open.is_(True),
+        _M.kind == MoveKind.LIVE.value,
+        _S.desired != Desired.ABSENT.value,
+    )
+    .order_by(_M.server_id)
 )
 
 
@@ -103,7 +116,15 @@ def told_to_host(move: Move) -> MoveOfServer:
         kind=move.kind,
         source_host_id=move.source_host_id,
         dest_host_id=move.dest_host_id,
+        status=move.status.value,
     )
+
+
+def arriving_on(connection: Connection, host_id: str) -> tuple[str, ...]:
+    """Servers whose guests come there live, and are another host's still."""
+    if not is_at(connection, level3.LEVEL):
+        return ()
+    return tuple(connection.execute(_ARRIVING, {"host_id": host_id}).scalars())
 
 
 def parked_on(connection: Connection, host_id: str) -> tuple[ParkedServer, ...]:

@@ -95,13 +95,15 @@ async def test_a_running_guest_moves_and_does_not_notice(two: Pair) -> None:
     other = JoinedHost(two.there, spec.server_id)
     landing = await two.there.prepare_incoming(spec)
     await two.migrate(spec, other, landing)
-    arrived = await two.there.finish_incoming(spec)
+    arrived = await two.there.finish_incoming(spec.server_id)
     assert (arrived.server_id, arrived.power) == (spec.server_id, Power.RUNNING)
-    assert await two.there.finish_incoming(spec) == arrived
+    assert await two.there.finish_incoming(spec.server_id) == arrived
     assert await two.there.ensure_running(spec) == arrived
     assert other.refusals == []
     await other.close()
     assert await power_of(two.here, spec.server_id) is Power.SHUTDOWN  # files without a domain
+    assert await two.here.has_left(spec.server_id)
+    assert not await two.there.has_left(spec.server_id)
     with pytest.raises(DriverError, match="has left"):
         await two.here.ensure_running(spec)
     with pytest.raises(DriverError, match="has left"):
@@ -127,13 +129,13 @@ async def test_it_comes_back_to_where_it_was(two: Pair) -> None:
     before = await two.last_tick(two.here, spec.server_id)
     there = JoinedHost(two.there, spec.server_id)
     await two.migrate(spec, there, await two.there.prepare_incoming(spec))
-    await two.there.finish_incoming(spec)
+    await two.there.finish_incoming(spec.server_id)
     landing = await two.here.prepare_incoming(spec)
     with pytest.raises(DriverError, match="has not arrived"):
         await two.here.ensure_running(spec)
     back = JoinedHost(two.here, spec.server_id)
     await two.there.migrate(spec.server_id, landing, back, bandwidth_mib_s=0, on_progress=two.told.append)
-    arrived = await two.here.finish_incoming(spec)
+    arrived = await two.here.finish_incoming(spec.server_id)
     assert await two.here.ensure_running(spec) == arrived
     if two.is_real:
         await two.until(lambda: two.last_tick(two.here, spec.server_id))
@@ -197,7 +199,7 @@ async def test_a_destination_that_dies_leaves_it_on_the_source(two: Pair) -> Non
     landing = await two.there.prepare_incoming(spec)
     again = JoinedHost(two.there, spec.server_id)
     await two.migrate(spec, again, landing)
-    assert (await two.there.finish_incoming(spec)).power is Power.RUNNING
+    assert (await two.there.finish_incoming(spec.server_id)).power is Power.RUNNING
     await two.there.ensure_absent(spec.server_id)
     await two.here.ensure_absent(spec.server_id)
     await again.close()
@@ -214,7 +216,7 @@ async def test_forced_it_goes_however_slow_the_way(two: Pair) -> None:
     await two.until(two.is_under_way)
     await two.here.force_migration(spec.server_id)
     await moving
-    assert (await two.there.finish_incoming(spec)).power is Power.RUNNING
+    assert (await two.there.finish_incoming(spec.server_id)).power is Power.RUNNING
     await other.close()
 
 
@@ -228,7 +230,7 @@ async def test_what_cannot_be_prepared_or_served(two: Pair) -> None:
         await two.there.serve_incoming(spec.server_id, "memory", far)
     assert pipe.is_closed
     with pytest.raises(DriverError, match="has not arrived"):
-        await two.there.finish_incoming(spec)
+        await two.there.finish_incoming(spec.server_id)
     absent = ServerId(new_uuid())
     other = JoinedHost(two.there, absent)
     landing = await two.there.prepare_incoming(spec)
@@ -252,7 +254,7 @@ async def test_through_two_agents_meshes(two: Pair) -> None:
         landing = await here.landing(far.node_id, spec.server_id)
         other = here.other_host(far.node_id, spec.server_id)
         await two.here.migrate(spec.server_id, landing, other, bandwidth_mib_s=0, on_progress=two.told.append)
-        assert (await two.there.finish_incoming(spec)).power is Power.RUNNING
+        assert (await two.there.finish_incoming(spec.server_id)).power is Power.RUNNING
     finally:
         for link, end in ((here, near), (there, far)):
             await link.close()
@@ -265,7 +267,7 @@ async def test_another_life_of_the_destination_finishes_it(two: Pair) -> None:
     await two.migrate(spec, other, await two.there.prepare_incoming(spec))
     async with opened(two.bed.driver("h2")) as next_life:
         await next_life.cancel_incoming(spec.server_id)  # it has arrived: left alone
-        assert (await next_life.finish_incoming(spec)).power is Power.RUNNING
+        assert (await next_life.finish_incoming(spec.server_id)).power is Power.RUNNING
     await other.close()
 
 
@@ -298,7 +300,7 @@ async def test_where_qemu_runs_as_a_user_of_its_own(guest_image: GuestImage) -> 
             other = JoinedHost(there, spec.server_id)
             landing = await there.prepare_incoming(spec)
             await two.migrate(spec, other, landing)
-            arrived = await there.finish_incoming(spec)
+            arrived = await there.finish_incoming(spec.server_id)
             assert Path(f"/proc/{arrived.pid}").stat().st_uid == pwd.getpwnam(QEMU_USER).pw_uid
             await other.close()
             await here.ensure_absent(spec.server_id)
