@@ -42,10 +42,10 @@ async def migrate(cloud: Cloud, caller: Caller, server_id: str, *, host: str | N
     view = await find(cloud, caller, server_id)
     require_unlocked(caller, view)
     _need_state(view, MoveKind.MIGRATION)
-    hosts = await _hosts(cloud)
+    hosts = await hosts_by_name(cloud)
     if host is not None and host not in hosts:
         raise InvalidError(f"Compute host {host} could not be found.")
-    source = _source(view, hosts)
+    source = source_of(view, hosts)
     if host == source.name:
         raise InvalidError("Cannot migrate to the host where the server exists. Name another, or none.")
     if not is_host_up(cloud, source):
@@ -53,8 +53,8 @@ async def migrate(cloud: Cloud, caller: Caller, server_id: str, *, host: str | N
             f"Compute host {source.name} is down: instance {server_id} cannot be copied from there. If it is "
             "not coming back, evacuate the instance."
         )
-    _need_able(cloud, source)
-    await _begin(cloud, caller, view, source, MoveKind.MIGRATION, host=host)
+    need_able(cloud, source)
+    await begin(cloud, caller, view, source, MoveKind.MIGRATION, host=host)
 
 
 async def evacuate(
@@ -69,16 +69,16 @@ async def evacuate(
     policy.require(caller, "compute:servers:evacuate")
     view = await find(cloud, caller, server_id)
     require_unlocked(caller, view)
-    hosts = await _hosts(cloud)
+    hosts = await hosts_by_name(cloud)
     if host is not None and host not in hosts:
         raise NotFoundError(f"Compute host {host} not found.")
-    source = _source(view, hosts)
+    source = source_of(view, hosts)
     if host == source.name:
         raise InvalidError("The target host can't be the same one.")
     _need_state(view, MoveKind.EVACUATION)
     if is_host_up(cloud, source):
         raise InvalidError(f"Compute service of {source.name} is still in use.")
-    await _begin(cloud, caller, view, source, MoveKind.EVACUATION, host=host, stays_off=stays_off)
+    await begin(cloud, caller, view, source, MoveKind.EVACUATION, host=host, stays_off=stays_off)
 
 
 async def confirm(cloud: Cloud, caller: Caller, server_id: str) -> None:
@@ -97,7 +97,7 @@ async def revert(cloud: Cloud, caller: Caller, server_id: str) -> None:
     policy.require(caller, "compute:servers:action")
     view = await find(cloud, caller, server_id)
     require_unlocked(caller, view)
-    hosts = {each.host_id: each for each in (await _hosts(cloud)).values()}
+    hosts = {each.host_id: each for each in (await hosts_by_name(cloud)).values()}
     move = await cloud.state.read(GetOpenMove(server_id=view.server.server_id))
     dest = None if move is None or move.dest_host_id is None else hosts.get(move.dest_host_id)
     source = None if move is None else hosts.get(move.source_host_id)
@@ -127,14 +127,14 @@ async def list_moves(
 
 
 async def _listed(cloud: Cloud, found: tuple[Move, ...]) -> tuple[ListedMove, ...]:
-    addresses = {host.host_id: host.address for host in (await _hosts(cloud)).values()}
+    addresses = {host.host_id: host.address for host in (await hosts_by_name(cloud)).values()}
     return tuple(
         ListedMove(move=move, dest_address=addresses.get(move.dest_host_id, "") if move.dest_host_id else "")
         for move in found
     )
 
 
-async def _hosts(cloud: Cloud) -> dict[str, Host]:
+async def hosts_by_name(cloud: Cloud) -> dict[str, Host]:
     return {usage.host.name: usage.host for usage in await cloud.state.read(ListHosts())}
 
 
@@ -145,7 +145,7 @@ def _need_state(view: ServerView, kind: MoveKind) -> None:
         raise ConflictError(why_not)
 
 
-def _source(view: ServerView, hosts: dict[str, Host]) -> Host:
+def source_of(view: ServerView, hosts: dict[str, Host]) -> Host:
     server: Server = view.server
     found = hosts.get(server.host_name or "")
     if found is None:
@@ -153,7 +153,7 @@ def _source(view: ServerView, hosts: dict[str, Host]) -> Host:
     return found
 
 
-def _need_able(cloud: Cloud, source: Host) -> None:
+def need_able(cloud: Cloud, source: Host) -> None:
     """A host whose program is from before moves would drop what it is to keep."""
     member = cloud.fleet.member(source.host_id)
     if member is None or not levels_of(member).can(MoveBegin.LEVEL):
@@ -162,7 +162,7 @@ def _need_able(cloud: Cloud, source: Host) -> None:
         )
 
 
-async def _begin(
+async def begin(
     cloud: Cloud,
     caller: Caller,
     view: ServerView,

@@ -63,7 +63,12 @@ RULES: Mapping[str, Role] = {
     "compute:servers:create_forced_host": _ADMIN,
     "compute:servers:migrate": _ADMIN,
     "compute:servers:evacuate": _ADMIN,
+    "compute:servers:migrate_live": _ADMIN,
     "compute:migrations:list": _ADMIN,
+    "compute:server_migrations:list": _ADMIN,
+    "compute:server_migrations:show": _ADMIN,
+    "compute:server_migrations:delete": _ADMIN,
+    "compute:server_migrations:force_complete": _ADMIN,
     "compute:servers:create_requested_destination": _ADMIN,
     **_crud("compute:keypairs", _READ, _READ),  # a user's own, whatever the project
     **_crud("compute:flavors", _READ, _ADMIN),

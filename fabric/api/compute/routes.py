@@ -12,6 +12,7 @@ from fabric.api.compute.handlers import (
     hypervisors,
     keypairs,
     legacy,
+    live_moves,
     moves,
     quotas,
     server_actions,
@@ -37,6 +38,7 @@ from fabric.api.routing import Handler, Route, build_app
 
 _ROOT = "/v2.1"
 _SERVER = f"{_ROOT}/servers/{{server_id}}"
+_MIGRATION = f"{_SERVER}/migrations/{{migration_id}}"
 _FLAVOR = f"{_ROOT}/flavors/{{flavor_id}}"
 _QUOTA = f"{_ROOT}/os-quota-sets/{{project_id}}"
 _QUOTA_CLASS = f"{_ROOT}/os-quota-class-sets/{{name}}"
@@ -65,6 +67,10 @@ _SERVERS: tuple[Route, ...] = (
     Route("GET", f"{_SERVER}/metadata/{{key}}", server_metadata.show),
     Route("PUT", f"{_SERVER}/metadata/{{key}}", server_metadata.set_one, body=server_schemas.META_BODY),
     Route("DELETE", f"{_SERVER}/metadata/{{key}}", server_metadata.remove),
+    Route("GET", f"{_SERVER}/migrations", live_moves.index, since=v(23)),
+    Route("GET", _MIGRATION, live_moves.show, since=v(23)),
+    Route("DELETE", _MIGRATION, live_moves.delete, since=v(24)),
+    Route("POST", f"{_MIGRATION}/action", live_moves.act, since=v(22), body=move_schemas.FORCE_COMPLETE),
     Route("GET", f"{_SERVER}/tags", server_tags.index, since=v(26)),
     Route("PUT", f"{_SERVER}/tags", server_tags.replace, since=v(26), body=server_schemas.TAGS_BODY),
     Route("DELETE", f"{_SERVER}/tags", server_tags.clear, since=v(26)),

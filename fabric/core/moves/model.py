@@ -135,6 +135,10 @@ class Move:
     created_ms: int
     updated_ms: int
 
+    @property
+    def is_open(self) -> bool:
+        return self.status in OPEN
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoveOfServer:

@@ -28,6 +28,7 @@ from fabric.core.servers.states import PowerState
 from fabric.core.voters.levels import LEVELS_LABEL, THIS_PROGRAM
 from fabric.errors import PeerUnreachableError
 from fabric.runtime.clock import SystemClock
+from fabric.runtime.hosts import MigrationView
 from fabric.runtime.shared_table import SharedTable
 from proto.commands import Command
 from proto.commands.catalog import FlavorCreate, ImageActivate, ImageCreate
@@ -114,6 +115,7 @@ class FakeHosts:
     """One console for all servers; `error` is raised instead when set."""
 
     console: str = "one\ntwo\nthree\n"
+    progress: MigrationView | None = None
     error: Exception | None = None
     asked: list[tuple[NodeId, ServerId, int | None]] = field(default_factory=list)
     told: list[tuple[NodeId, list[str]]] = field(default_factory=list)  # to cache which images
@@ -124,6 +126,11 @@ class FakeHosts:
             raise self.error
         kept = self.console.splitlines(keepends=True)
         return "".join(kept if lines is None else kept[max(0, len(kept) - lines) :])
+
+    async def migration(self, host_id: NodeId, server_id: ServerId) -> MigrationView | None:
+        if self.error is not None:
+            raise self.error
+        return self.progress
 
     async def cache_images(self, host_id: NodeId, sources: Sequence[ImageSource]) -> None:
         self.told.append((host_id, [each.image_id for each in sources]))

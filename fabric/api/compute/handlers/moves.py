@@ -8,7 +8,9 @@ from typing import Any
 
 from aiohttp import web
 
+from fabric.api.compute.handlers import live_moves
 from fabric.api.compute.handlers.servers import server_id
+from fabric.api.compute.links import links_of
 from fabric.api.compute.paging import LIMIT_MAX, Paging, next_links, parse_paging
 from fabric.api.compute.schemas import moves as schemas
 from fabric.api.compute.schemas.parameters import as_boolean
@@ -76,6 +78,7 @@ ACTIONS: Mapping[str, Callable[[web.Request, dict[str, Any]], Awaitable[web.Resp
     "confirmResize": _confirm,
     "revertResize": _revert,
     "evacuate": _evacuate,
+    "os-migrateLive": live_moves.migrate_live,
 }
 
 
@@ -100,7 +103,8 @@ async def index(request: web.Request) -> web.Response:
     found = await moves.list_moves(
         cloud(request), caller(request), wanted, limit=paging.limit, marker=paging.marker
     )
-    document: dict[str, Any] = {"migrations": [view.shown(each, version) for each in found]}
+    how = links_of(request)
+    document: dict[str, Any] = {"migrations": [view.shown(each, version, how) for each in found]}
     if version >= v(59):
         links = next_links(request, found, paging, lambda each: each.move.move_id)
         if links:

@@ -25,7 +25,7 @@ _CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")  # terminals an
 NOT_BUILT = frozenset(  # Nova's other actions: known here, so that clients hear why
     """addFixedIp addFloatingIp addSecurityGroup changePassword createBackup createImage
     injectNetworkInfo os-getRDPConsole os-getSPICEConsole os-getSerialConsole
-    os-getVNCConsole os-migrateLive os-resetNetwork os-resetState pause rebuild removeFixedIp
+    os-getVNCConsole os-resetNetwork os-resetState pause rebuild removeFixedIp
     removeFloatingIp removeSecurityGroup rescue resetNetwork resize restore resume shelve
     shelveOffload suspend trigger_crash_dump unpause unrescue unshelve""".split()
 )

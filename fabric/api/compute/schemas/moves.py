@@ -41,6 +41,26 @@ def evacuate(version: Microversion) -> dict[str, Any]:
     return wrapped("evacuate", fields)
 
 
+def migrate_live(version: Microversion) -> dict[str, Any]:
+    """Source: Nova's microversion history, 2.25, 2.30, 2.68."""
+    host: Schema = {"type": ["string", "null"], "minLength": 1, "maxLength": 255}
+    fields: dict[str, Any] = {"host": host, "block_migration": BOOLEAN}
+    if version < v(25):
+        fields["disk_over_commit"] = BOOLEAN
+        return wrapped("os-migrateLive", fields, required=tuple(fields))
+    required = tuple(fields)
+    fields["block_migration"] = {"enum": [*BOOLEAN["enum"], "auto"]}
+    if v(30) <= version < v(68):
+        fields["force"] = BOOLEAN
+    return wrapped("os-migrateLive", fields, required=required)
+
+
+FORCE_COMPLETE: Schema = {
+    "type": "object",
+    "properties": {"force_complete": {"type": "null"}},
+    "required": ["force_complete"],
+    "additionalProperties": False,
+}
 _FILTERS = ("host", "hidden", "status", "source_compute", "instance_uuid", "migration_type")
 _PAGED = (*_FILTERS, "limit", "marker", "changes-since")
 QUERY = (
