@@ -182,7 +182,7 @@ async def begin(
         host_name=host,
         stays_off=stays_off,
         deadline_ms=cloud.clock.wall_ms() + cloud.action_deadline_ms,
-        arrive_ms=cloud.move_deadline_ms if kind is MoveKind.MIGRATION else cloud.build_deadline_ms,
+        arrive_ms=cloud.build_deadline_ms if kind is MoveKind.EVACUATION else cloud.move_deadline_ms,
     )
     try:
         await propose(cloud, command, request_id=caller.request_id)
