@@ -92,6 +92,7 @@ def test_a_move_is_told_from_its_wish_to_its_end() -> None:
         user_id=UserId("u"),
         request_id=RequestId("q"),
         deadline_ms=1,
+        arrive_ms=1,
     )
     of = {**about, "kind": "migration", "from": "h1"}
     assert told(begun) == [("server.move_begun", "me", of)]

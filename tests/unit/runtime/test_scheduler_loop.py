@@ -187,6 +187,7 @@ async def test_a_move_wakes_the_scheduler() -> None:
                 user_id=row.user_id,
                 request_id=row.request_id,
                 deadline_ms=1,
+                arrive_ms=1,
             )
         )
         await state.until(lambda: not state.moves)
