@@ -13,6 +13,7 @@ from tests.mutants.explaining_bugs import EXPLAINING_BUGS
 from tests.mutants.facts_bugs import FACTS_BUGS
 from tests.mutants.level_bugs import LEVEL_BUGS
 from tests.mutants.membership_bugs import MEMBERSHIP_BUGS
+from tests.mutants.moves_bugs import MOVES_BUGS
 from tests.mutants.moving_bugs import MOVING_BUGS
 from tests.mutants.process_bugs import PROCESS_BUGS
 from tests.mutants.raft_bugs import RAFT_BUGS
@@ -381,6 +382,7 @@ CATALOG: tuple[Bug, ...] = (
     *WHEREABOUTS_BUGS,
     *EXPLAINING_BUGS,
     *FACTS_BUGS,
+    *MOVES_BUGS,
     *MOVING_BUGS,
     *SHARED_BUGS,
     *RUNTIME,
