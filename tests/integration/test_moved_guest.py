@@ -24,6 +24,7 @@ def fabric() -> Iterator[Running]:
 
 
 def test_a_guest_takes_its_disk_and_its_address_along(fabric: Running) -> None:
+    """And what is evacuated is made anew from its image, off, and moves as it is."""
     server_id = fabric.create("traveller", availability_zone="nova:h2", key_name="fabric-dev")
     address = fabric.wait_status(server_id, "ACTIVE")["addresses"]["private"][0]["addr"]
     ports_seen(fabric, server_id)
@@ -48,18 +49,18 @@ def test_a_guest_takes_its_disk_and_its_address_along(fabric: Running) -> None:
     eventually(lambda: fabric.cloud().get(down)["services"][0]["state"] == "down", what="h2 down")
     fabric.act(server_id, {"evacuate": {}})  # from 2.95 on it stays off there
     assert fabric.wait_status(server_id, "SHUTOFF")["OS-EXT-SRV-ATTR:host"] == "h1"
-    fabric.act(server_id, {"os-start": None})
-    fabric.wait_status(server_id, "ACTIVE")
-    fabric.until_login("h1", address)
-    made_new = "test -e /root/kept || hostname"
-    assert fabric.in_guest("h1", address, made_new) == "traveller"
     fabric.cli("dev", "start", "h2")
     eventually(lambda: leftovers(fabric, "h2", server_id) == {}, what="nothing left at h2")
 
     migrate(fabric, server_id, to="h2")
     fabric.act(server_id, {"confirmResize": None})
     eventually(lambda: leftovers(fabric, "h1", server_id) == {}, what="nothing left at h1")
+    assert fabric.show(server_id)["status"] == "SHUTOFF"
+    fabric.act(server_id, {"os-start": None})
     assert fabric.wait_status(server_id, "ACTIVE")["OS-EXT-SRV-ATTR:host"] == "h2"
+    fabric.until_login("h2", address)
+    made_anew = "test -e /root/kept || hostname"
+    assert fabric.in_guest("h2", address, made_anew) == "traveller"
     fabric.delete(server_id)
 
 

@@ -117,6 +117,18 @@ async def test_a_server_is_moved_seen_on_its_way_and_confirmed(world: World) -> 
     assert (move["status"], move["source_compute"], move["dest_compute"]) == ("confirmed", "h1", "h2")
 
 
+async def test_servers_are_found_by_where_their_moves_are(world: World) -> None:
+    resting = await moved(world, "resting")
+    going = await world.active(world.alice, "going")
+    await act(world.admin, going, "migrate")
+    back = await moved(world, "back")
+    await act(world.alice, back, "revertResize")
+    for status, expected in (("VERIFY_RESIZE", resting), ("RESIZE", going), ("REVERT_RESIZE", back)):
+        found = (await world.alice.get(f"/servers?status={status}")).json["servers"]
+        assert [server["id"] for server in found] == [expected]
+    assert (await world.alice.get("/servers?status=ACTIVE")).json["servers"] == []
+
+
 async def test_a_move_is_taken_back_by_the_servers_user(world: World) -> None:
     server_id = await moved(world)
     answer = await act(world.alice, server_id, "revertResize")
