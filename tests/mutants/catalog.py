@@ -20,6 +20,7 @@ from tests.mutants.raft_bugs import RAFT_BUGS
 from tests.mutants.runtime_bugs import RUNTIME_BUGS
 from tests.mutants.shared_bugs import SHARED_BUGS
 from tests.mutants.store_bugs import STORE_BUGS
+from tests.mutants.topology_bugs import TOPOLOGY_BUGS
 from tests.mutants.voter_bugs import VOTER_BUGS
 from tests.mutants.whereabouts_bugs import WHEREABOUTS_BUGS
 
@@ -384,6 +385,7 @@ CATALOG: tuple[Bug, ...] = (
     *FACTS_BUGS,
     *MOVES_BUGS,
     *MOVING_BUGS,
+    *TOPOLOGY_BUGS,
     *SHARED_BUGS,
     *RUNTIME,
     *MEMBERSHIP_BUGS,
