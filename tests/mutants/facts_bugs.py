@@ -21,7 +21,7 @@ FACTS_BUGS = (
     bug(
         "weights of room are stretched from the least of the hosts",
         L,
-        "core/placement/choose.py",
+        "core/placement/weigh.py",
         "        if least is not None:\n",
         "        if False:\n",
         CHOICE,

@@ -139,7 +139,7 @@ WHEREABOUTS_BUGS = (
     Bug(
         name="an aggregate's multiplier counts for every host",
         harm=L,
-        file="fabric/core/placement/choose.py",
+        file="fabric/core/placement/weigh.py",
         old="    return np.where(np.isinf(least), default, least)\n",
         new="    return np.full(len(table), least.min())\n",
         tests=("tests/unit/core/placement/test_choose.py",),

@@ -9,15 +9,14 @@ from hashlib import blake2b
 import numpy as np
 
 from fabric.core.placement.filters import HostFilter
-from fabric.core.placement.host_table import Floats, Hashes, HostTable, Ints, Mask
+from fabric.core.placement.host_table import Floats, Hashes, HostTable, Mask
 from fabric.core.placement.policy import Policy
 from fabric.core.placement.request import PlacementRequest
-from fabric.core.placement.weighers import HostWeigher
+from fabric.core.placement.weigh import Places, weigh
 from fabric.core.topology.give import give
 from fabric.core.topology.model import NOTHING_GIVEN, Grant
 from proto.ids import NodeId, ServerId
 
-Places = Ints  # of hosts, ascending
 Masks = Sequence[tuple[HostFilter, Mask]]
 
 
@@ -100,81 +99,7 @@ def passing(masks: Masks, table: HostTable) -> Places:
         all_pass = mask if all_pass is None else all_pass & mask
     if all_pass is None:
         return np.arange(len(table), dtype=np.int64)
-    return np.flatnonzero(all_pass)
-
-
-def weigh(request: PlacementRequest, table: HostTable, policy: Policy, places: Places) -> Floats:
-    """The summed weight of each of these hosts. Each weigher's numbers are stretched to 0..1, so that
-    megabytes do not drown processors: from the weigher's own least and to its own most where it has them,
-    else from and to these hosts'. Source: Nova's `weights.py`."""
-    total: Floats = np.zeros(len(places), dtype=np.float64)
-    if len(places) < 2:
-        return total
-    is_all = len(places) == len(table)
-    weighed = [
-        (weigher, column if is_all else column.take(places), multipliers(table, weigher.setting, multiplier))
-        for weigher, multiplier in policy.weighers
-        if (column := weigher.column(request, table)) is not None
-    ]
-    if not weighed:
-        return total
-    rows: Floats = np.array([raw for _, raw, _ in weighed], dtype=np.float64)  # one call for all: calls cost
-    _stretch(rows, [weigher for weigher, _, _ in weighed])
-    for row, (_, _, factor) in zip(rows, weighed, strict=True):
-        if isinstance(factor, float):
-            if factor != 1.0:
-                row *= factor
-        else:
-            row *= factor.take(places)
-        total += row
-    return total
-
-
-def _stretch(rows: Floats, weighers: Sequence[HostWeigher]) -> None:
-    """Each row to 0..1, in place. Where there is nothing between the ends, 0 is all that is left."""
-    lows, highs = rows.min(axis=1).tolist(), rows.max(axis=1).tolist()
-    for at, weigher in enumerate(weighers):
-        least, most = weigher.minval, weigher.maxval
-        if least is not None:
-            if lows[at] < least:
-                np.maximum(rows[at], least, out=rows[at])
-            lows[at], highs[at] = least, max(highs[at], least)
-        if most is not None:
-            if highs[at] > most:
-                np.minimum(rows[at], most, out=rows[at])
-            highs[at] = most
-    ends: Floats = np.array((lows, [high - low or 1.0 for low, high in zip(lows, highs, strict=True)]))
-    rows -= ends[0, :, np.newaxis]
-    rows /= ends[1, :, np.newaxis]
-
-
-def multipliers(table: HostTable, setting: str, default: float) -> float | Floats:
-    """Of all hosts, or of each: an aggregate may have another one in its metadata, of several the least."""
-    if not table.with_key(setting):
-        return default
-    return table.of_aggregates((setting, default), lambda: _multipliers(table, setting, default))
-
-
-def _multipliers(table: HostTable, setting: str, default: float) -> float | Floats:
-    saying = [
-        (each, value)
-        for each in table.with_key(setting)
-        if (value := _number(each.metadata[setting])) is not None
-    ]
-    if not saying:
-        return default
-    least: Floats = np.full(len(table), np.inf, dtype=np.float64)
-    for aggregate, value in saying:
-        np.minimum(least, value, out=least, where=table.members(aggregate))
-    return np.where(np.isinf(least), default, least)
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if abs(value) < float("inf") else None
+    return all_pass.nonzero()[0]
 
 
 def ranked(request: PlacementRequest, table: HostTable, places: Places, weights: Floats) -> Sequence[int]:
@@ -191,8 +116,8 @@ def _heaviest(places: Places, weights: Floats, count: int) -> tuple[Places, Floa
     if len(places) <= count:
         return places, weights
     last = len(places) - count
-    bound = weights.max() if count == 1 else np.partition(weights, last)[last]
-    kept = np.flatnonzero(weights >= bound)
+    bound = weights[weights.argmax()] if count == 1 else np.partition(weights, last)[last]
+    kept = (weights >= bound).nonzero()[0]
     return places[kept], weights[kept]
 
 

@@ -11,11 +11,12 @@ from itertools import islice, product
 import numpy as np
 
 from fabric.core.placement.changes import Change
-from fabric.core.placement.choose import Masks, choose, fitting, masks_of, passing, ranked, weigh
+from fabric.core.placement.choose import Masks, choose, fitting, masks_of, passing, ranked
 from fabric.core.placement.filters import Refusal
 from fabric.core.placement.host_table import HostTable, Ints
 from fabric.core.placement.policy import Policy
 from fabric.core.placement.request import PlacementRequest
+from fabric.core.placement.weigh import weigh
 
 NEAREST = 8  # hosts for which changes are looked for
 TRIED_MAX = 12  # combinations of changes for each of them

@@ -7,7 +7,7 @@ both cost a few cells. Columns that no request has asked about yet are made when
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Set
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -28,6 +28,10 @@ Column = NDArray[Any]
 T = TypeVar("T")
 
 OWN_CLASSES = (VCPU, MEMORY_MB, DISK_GB)
+# The rows of `figures`: of a resource class, what is free. Those that nearly every policy weighs stand side
+# by side, in the order in which it does, so that one gather serves all of them.
+IO_OPS, BUILD_FAILURES, VERSION, SERVERS = "io_ops", "build_failures", "version", "servers"
+FIGURES = (MEMORY_MB, VCPU, DISK_GB, IO_OPS, BUILD_FAILURES, VERSION, SERVERS)
 COLUMNS_MAX = 256  # made on demand: requests must not fill the memory with theirs
 KINDS_MAX = 1_024
 
@@ -68,12 +72,11 @@ class HostTable:
         assert len(self.place) == len(hosts), "a host stands in the table once"
         count = len(hosts)
         self.can_take: Mask = np.zeros(count, dtype=np.bool_)
-        self.free: dict[str, Ints] = {}  # capacity - used; negative where a ratio was lowered
+        # Whole numbers, which a float has exactly up to 2**53: weighing is done in floats.
+        self.figures: Floats = np.zeros((len(FIGURES), count), dtype=np.float64)
+        self.free: dict[str, Floats] = {}  # capacity - used; negative where a ratio was lowered
         self.room: dict[str, Ints] = {}  # what one more server may take: free, and no larger than the machine
-        self.servers: Ints = np.zeros(count, dtype=np.int64)
-        self.io_ops: Ints = np.zeros(count, dtype=np.int64)
-        self.build_failures: Ints = np.zeros(count, dtype=np.int64)
-        self.version: Ints = np.zeros(count, dtype=np.int64)
+        self._name_figures()
         self.hashes: Hashes = np.zeros(count, dtype=np.uint64)
         self._columns: dict[object, tuple[Column, Callable[[HostFacts], object]]] = {}
         self._of_aggregates: dict[object, Any] = {}
@@ -81,8 +84,14 @@ class HostTable:
         self.around = Surroundings()
         self._with_key: dict[str, list[AggregateFacts]] = {}
         for name in OWN_CLASSES:
-            self.free[name] = np.zeros(count, dtype=np.int64)
             self.room[name] = np.zeros(count, dtype=np.int64)
+
+    def _name_figures(self) -> None:
+        """Its rows by their own names."""
+        rows: dict[str, Floats] = dict(zip(FIGURES, self.figures, strict=True))
+        self.free |= {name: rows[name] for name in OWN_CLASSES}
+        self.io_ops, self.servers = rows[IO_OPS], rows[SERVERS]
+        self.build_failures, self.version = rows[BUILD_FAILURES], rows[VERSION]
 
     def _enter(self, place: int) -> None:
         self.hashes[place] = _hash_of(self.hosts[place].host.host_id)
@@ -136,7 +145,7 @@ class HostTable:
         for name, amount in resources.items():
             if name in self.free:
                 self.free[name][place] -= amount
-                self.room[name][place] = min(self.room[name][place], self.free[name][place])
+                self.room[name][place] = min(int(self.room[name][place]), int(self.free[name][place]))
         self.servers[place] = facts.servers
         self.io_ops[place] = facts.io_ops
         self._write_columns(place)
@@ -175,12 +184,10 @@ class HostTable:
         table.hosts = [self.hosts[place] for place in new]
         table.place = {facts.host.host_id: place for place, facts in enumerate(table.hosts)}
         table.can_take = self.can_take[chosen]
-        table.free = {name: column[chosen] for name, column in self.free.items()}
+        table.figures = self.figures[:, chosen]
+        table.free = {name: column[chosen] for name, column in self.free.items() if name not in OWN_CLASSES}
         table.room = {name: column[chosen] for name, column in self.room.items()}
-        table.servers = self.servers[chosen]
-        table.io_ops = self.io_ops[chosen]
-        table.build_failures = self.build_failures[chosen]
-        table.version = self.version[chosen]
+        table._name_figures()
         table.hashes = self.hashes[chosen]
         table._columns = {key: (column[chosen], make) for key, (column, make) in self._columns.items()}
         table._of_aggregates = {}
@@ -198,10 +205,10 @@ class HostTable:
         """Of all hosts, which shares nothing that changes."""
         table = copy.copy(self)
         table.hosts = list(self.hosts)
-        for name in ("can_take", "servers", "io_ops", "build_failures", "version"):
-            setattr(table, name, getattr(self, name).copy())
-        table.free = {name: column.copy() for name, column in self.free.items()}
+        table.can_take, table.figures = self.can_take.copy(), self.figures.copy()
+        table.free = {name: column.copy() for name, column in self.free.items() if name not in OWN_CLASSES}
         table.room = {name: column.copy() for name, column in self.room.items()}
+        table._name_figures()
         table._columns = {key: (column.copy(), make) for key, (column, make) in self._columns.items()}
         table._of_aggregates, table._kinds = dict(self._of_aggregates), set(self._kinds)
         table.group_counts = {group: dict(counts) for group, counts in self.group_counts.items()}
@@ -224,7 +231,7 @@ class HostTable:
             column[place] = make(facts)
 
     def _add_class(self, name: str) -> None:
-        self.free[name] = np.zeros(len(self.hosts), dtype=np.int64)
+        self.free[name] = np.zeros(len(self.hosts), dtype=np.float64)
         self.room[name] = np.zeros(len(self.hosts), dtype=np.int64)
         for place in range(len(self.hosts)):
             self._write_class(name, place)
@@ -286,6 +293,10 @@ class HostTable:
     def with_key(self, key: str) -> Sequence[AggregateFacts]:
         """The aggregates whose metadata has it."""
         return self._with_key.get(key, ())
+
+    def has_any_key(self, keys: Set[str]) -> bool:
+        """Whether any aggregate's metadata has one of them."""
+        return not self._with_key.keys().isdisjoint(keys)
 
     def of_aggregates(self, key: object, make: Callable[[], T]) -> T:
         """What follows from the aggregates and who is in them alone, made once. `key` must not be a

@@ -13,6 +13,7 @@ from typing import TypeVar
 from fabric.core.placement.filters import ALWAYS, DEFAULT_FILTERS, FILTERS, HostFilter, MakeFilter
 from fabric.core.placement.settings import PlacementSettings
 from fabric.core.placement.weighers import WEIGHERS, HostWeigher, MakeWeigher
+from fabric.core.placement.weighers.runs import Run, runs_of
 
 T = TypeVar("T")
 
@@ -25,6 +26,10 @@ class Policy:
 
     filters: tuple[HostFilter, ...]
     weighers: tuple[tuple[HostWeigher, float], ...]
+    runs: tuple[Run, ...] = field(init=False, repr=False, compare=False)  # of the weighers
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "runs", runs_of(self.weighers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import numpy as np
 from fabric.core.placement.changes import Change, other_host
 from fabric.core.placement.filters.contract import Refusal
 from fabric.core.placement.host_facts import HostFacts
-from fabric.core.placement.host_table import HostTable, Ints, Mask
+from fabric.core.placement.host_table import Floats, HostTable, Ints, Mask
 from fabric.core.placement.request import PlacementRequest
 
 
@@ -18,7 +18,7 @@ class LoadFilter:
     """Below a limit. `key`: of aggregates' metadata, whose least value counts instead; None: not asked."""
 
     def __init__(
-        self, name: str, limit: int, key: str | None, column: Callable[[HostTable], Ints], unit: str
+        self, name: str, limit: int, key: str | None, column: Callable[[HostTable], Floats], unit: str
     ) -> None:
         self.name = name
         self._limit = limit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from fabric.core.placement.host_table import Floats, HostTable, Ints
+from fabric.core.placement.host_table import Floats, HostTable, Ints, Mask
 from fabric.core.placement.request import PlacementRequest
 
 
@@ -19,6 +19,6 @@ class HostWeigher(Protocol):
     minval: float | None
     maxval: float | None
 
-    def column(self, request: PlacementRequest, table: HostTable) -> Ints | Floats | None:
+    def column(self, request: PlacementRequest, table: HostTable) -> Ints | Floats | Mask | None:
         """Of each host. None: it makes no difference for this request."""
         ...

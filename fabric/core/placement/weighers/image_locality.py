@@ -3,7 +3,9 @@ Ours: Nova has none."""
 
 from __future__ import annotations
 
-from fabric.core.placement.host_table import HostTable, Ints
+import numpy as np
+
+from fabric.core.placement.host_table import HostTable, Mask
 from fabric.core.placement.host_word import is_among, short_address
 from fabric.core.placement.request import PlacementRequest
 
@@ -17,7 +19,7 @@ class ImageLocalityWeigher:
     minval: float | None = None
     maxval: float | None = None
 
-    def column(self, request: PlacementRequest, table: HostTable) -> Ints | None:
+    def column(self, request: PlacementRequest, table: HostTable) -> Mask | None:
         if not request.image_id:
             return None
         image_id, short = request.image_id, short_address(request.image_sha256)
@@ -25,4 +27,4 @@ class ImageLocalityWeigher:
             ("holds", image_id, short),
             lambda facts: image_id in facts.images or is_among(facts.cached, short),
         )
-        return held.astype("int64") if held.any() else None
+        return held if np.count_nonzero(held) else None

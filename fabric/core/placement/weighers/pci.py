@@ -21,7 +21,7 @@ class PCIWeigher:
 
     def column(self, request: PlacementRequest, table: HostTable) -> Ints | None:
         free: Ints = table.column("pci free", _free, int)
-        if not free.any():
+        if not np.count_nonzero(free):
             return None
         few: Ints = DEVICES_MAX - np.minimum(free, DEVICES_MAX - 1)
         return few

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fabric.core.placement.choose import choose, choose_batch, fitting, ranked, rendezvous, weigh
+from fabric.core.placement.choose import choose, choose_batch, fitting, ranked, rendezvous
 from fabric.core.placement.filters import DEFAULT_FILTERS
 from fabric.core.placement.host_table import COLUMNS_MAX, HostTable
 from fabric.core.placement.host_word import packed
@@ -15,6 +15,7 @@ from fabric.core.placement.no_host import no_host
 from fabric.core.placement.policy import Parts, Policy, policy_of
 from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.settings import PlacementSettings
+from fabric.core.placement.weigh import weigh
 from fabric.core.placement.weighers import WEIGHERS
 from fabric.core.server_groups.model import GroupPolicy
 from proto.ids import ImageId

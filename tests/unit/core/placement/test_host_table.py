@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fabric.core.placement.choose import choose, claim, fitting, masks_of, ranked, weigh
+from fabric.core.placement.choose import choose, claim, fitting, masks_of, ranked
 from fabric.core.placement.explain import first_refusals, nearest
 from fabric.core.placement.host_facts import Surroundings
 from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.inventory import Inventory
 from fabric.core.placement.policy import Policy, policy_of
 from fabric.core.placement.settings import PlacementSettings
+from fabric.core.placement.weigh import weigh
 from fabric.core.server_groups.model import GroupPolicy
 from tests.fixtures.placement_rows import aggregate, facts, group, members, request, table
 
