@@ -27,6 +27,22 @@ FACTS_BUGS = (
         CHOICE,
     ),
     bug(
+        "weights that are stretched together all begin at 0",
+        L,
+        "core/placement/weigh.py",
+        "            np.subtract(rows[row], low, out=rows[row])\n",
+        "            pass\n",
+        "tests/property/test_weigh.py",
+    ),
+    bug(
+        "a server without a disk is kept off hosts that gave away too much of it",
+        L,
+        "core/placement/filters/resource.py",
+        "np.array(amount if amount > 0 else floor, ",
+        "np.array(amount, ",
+        "tests/property/test_placement.py",
+    ),
+    bug(
         "a new scheduler does not hear that a host fails its builds",
         L,
         "runtime/host_view.py",

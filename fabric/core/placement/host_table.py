@@ -7,7 +7,7 @@ both cost a few cells. Columns that no request has asked about yet are made when
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -204,8 +204,8 @@ class HostTable:
     def copy(self) -> HostTable:
         """Of all hosts, which shares nothing that changes."""
         table = copy.copy(self)
-        table.hosts = list(self.hosts)
-        table.can_take, table.figures = self.can_take.copy(), self.figures.copy()
+        table.can_take, table.hosts = self.can_take.copy(), list(self.hosts)
+        table.figures = self.figures.copy()
         table.free = {name: column.copy() for name, column in self.free.items() if name not in OWN_CLASSES}
         table.room = {name: column.copy() for name, column in self.room.items()}
         table._name_figures()
@@ -286,6 +286,13 @@ class HostTable:
         """Of cells and devices, a HostRoom each."""
         return self.column("room", lambda facts: facts.room)
 
+    def in_any(self, aggregates: Iterable[AggregateFacts]) -> Mask:
+        """Where a host is in one of them."""
+        found: Mask = np.zeros(len(self.hosts), dtype=np.bool_)
+        for each in aggregates:
+            found |= self.members(each)
+        return found
+
     def members(self, aggregate: AggregateFacts) -> Mask:
         key = ("aggregate", aggregate.aggregate_id)
         return self.mask(key, lambda facts: facts.host.host_id in aggregate.host_ids)
@@ -294,16 +301,20 @@ class HostTable:
         """The aggregates whose metadata has it."""
         return self._with_key.get(key, ())
 
-    def has_any_key(self, keys: Set[str]) -> bool:
+    def has_any_key(self, keys: Iterable[str]) -> bool:
         """Whether any aggregate's metadata has one of them."""
         return not self._with_key.keys().isdisjoint(keys)
 
     def of_aggregates(self, key: object, make: Callable[[], T]) -> T:
-        """What follows from the aggregates and who is in them alone, made once. `key` must not be a
-        request's: what is made is kept until aggregates change."""
-        if key not in self._of_aggregates:
-            self._of_aggregates[key] = make()
-        found: T = self._of_aggregates[key]
+        """What follows from `key`, the aggregates and who is in them alone: made once, kept until aggregates
+        change, the same in copies of the table, and not to be written to."""
+        found: T | None = self._of_aggregates.get(key)
+        if found is None:
+            if len(self._of_aggregates) >= COLUMNS_MAX:
+                self._of_aggregates.clear()
+            found = self._of_aggregates[key] = make()
+            if isinstance(found, np.ndarray):
+                found.flags.writeable = False
         return found
 
     def in_zone(self, zone: str) -> Mask:

@@ -72,6 +72,7 @@ def packed(sha256s: Iterable[str]) -> bytes:
     return b"".join(sorted({short_address(each) for each in sha256s})[:IMAGES_MAX])
 
 
+@lru_cache(maxsize=1_024)
 def short_address(sha256: str) -> bytes:
     """Empty for what is no content address."""
     return b"" if _SHA256.fullmatch(sha256) is None else bytes.fromhex(sha256[: 2 * ADDRESS_BYTES])

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from fabric.core.placement.filters import ALWAYS, DEFAULT_FILTERS, FILTERS, HostFilter, MakeFilter
+from fabric.core.placement.filters.contract import Asked
+from fabric.core.placement.filters.resource import asked_together
 from fabric.core.placement.settings import PlacementSettings
 from fabric.core.placement.weighers import WEIGHERS, HostWeigher, MakeWeigher
 from fabric.core.placement.weighers.runs import Run, runs_of
@@ -27,8 +29,10 @@ class Policy:
     filters: tuple[HostFilter, ...]
     weighers: tuple[tuple[HostWeigher, float], ...]
     runs: tuple[Run, ...] = field(init=False, repr=False, compare=False)  # of the weighers
+    asked: tuple[Asked, ...] = field(init=False, repr=False, compare=False)  # pass whom the filters pass
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "asked", asked_together(self.filters))
         object.__setattr__(self, "runs", runs_of(self.weighers))
 
 

@@ -64,10 +64,14 @@ class ResourceRequest:
 
     def required(self) -> frozenset[str]:
         """By any group: a host is one provider, and gives all of them."""
+        if not self.numbered:
+            return self.unsuffixed.required
         return self.unsuffixed.required.union(*(group.required for group in self.numbered.values()))
 
     def forbidden(self) -> frozenset[str]:
         """By any group, likewise."""
+        if not self.numbered:
+            return self.unsuffixed.forbidden
         return self.unsuffixed.forbidden.union(*(group.forbidden for group in self.numbered.values()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -23,13 +24,16 @@ def weigh(request: PlacementRequest, table: HostTable, policy: Policy, places: P
     rows, stack = _rows(request, table, policy, places)
     if not len(rows):
         return np.zeros(len(places), dtype=np.float64)
-    _stretch(rows, stack)
     if table.has_any_key(stack.settings):
+        _stretch(rows, stack, stack.ones)
         for row, (weigher, multiplier) in zip(rows, stack.weighers, strict=True):
             factor = multipliers(table, weigher.setting, multiplier)
             row *= factor if isinstance(factor, float) else factor.take(places)
     else:
-        rows *= stack.multipliers
+        _stretch(rows, stack, stack.signs)
+        for at, factor in stack.factors:
+            row = rows[at]
+            row *= factor
     total: Floats = np.add.reduce(rows, axis=0, initial=0.0)
     return total
 
@@ -57,7 +61,7 @@ def _rows(
         if is_all:
             rows[at:end] = column
         elif run.rows is None:
-            rows[at] = column.take(places)
+            rows[at] = column[places]
         else:  # no place is outside, so that nothing is clipped; told so, numpy writes where it is to
             column.take(places, axis=1, out=rows[at:end], mode="clip")
         at = end
@@ -69,23 +73,25 @@ def _stack(runs: tuple[Run, ...]) -> Stack:
     return stack_of(runs)
 
 
-def _stretch(rows: Floats, stack: Stack) -> None:
-    """Each row to 0..1, in place. Where there is nothing between the ends, 0 is all that is left."""
+def _stretch(rows: Floats, stack: Stack, signs: Sequence[float]) -> None:
+    """Each row to 0..1, or to 0..-1, in place. Where there is nothing between the ends, 0 is all that is
+    left."""
     lows: list[float] = np.minimum.reduce(rows, axis=1).tolist()
     highs: list[float] = np.maximum.reduce(rows, axis=1).tolist()
-    for at, least, most in stack.held:
+    spans: list[float] = []
+    for row, (low, high, (least, most), sign) in enumerate(zip(lows, highs, stack.ends, signs, strict=True)):
         if least is not None:
-            if lows[at] < least:
-                np.maximum(rows[at], least, out=rows[at])
-            lows[at], highs[at] = least, max(highs[at], least)
+            if low < least:
+                np.maximum(rows[row], least, out=rows[row])
+            low, high = least, (high if high > least else least)
         if most is not None:
-            if highs[at] > most:
-                np.minimum(rows[at], most, out=rows[at])
-            highs[at] = most
-    spans = [high - low or 1.0 for low, high in zip(lows, highs, strict=True)]
-    ends: Floats = np.array((lows, spans), dtype=np.float64)[:, :, np.newaxis]
-    rows -= ends[0]
-    rows /= ends[1]
+            if high > most:
+                np.minimum(rows[row], most, out=rows[row])
+            high = most
+        if low:  # few do not begin at 0
+            np.subtract(rows[row], low, out=rows[row])
+        spans.append(sign * (high - low or 1.0))
+    rows /= np.array(spans, dtype=np.float64)[:, np.newaxis]
 
 
 def multipliers(table: HostTable, setting: str, default: float) -> float | Floats:

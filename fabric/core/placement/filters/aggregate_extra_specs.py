@@ -28,14 +28,8 @@ class AggregateInstanceExtraSpecsFilter:
         return bool(_wanted(request))
 
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
-        passing: Mask = np.ones(len(table), dtype=np.bool_)
-        for _, name, value in _wanted(request):
-            having: Mask = np.zeros(len(table), dtype=np.bool_)
-            for aggregate in table.with_key(name):
-                if _says(aggregate, name, value):
-                    having |= table.members(aggregate)
-            passing &= having
-        return passing
+        masks = [_having(table, name, value) for _, name, value in _wanted(request)]
+        return masks[0] if len(masks) == 1 else np.logical_and.reduce(masks)
 
     def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
         metadata = table.metadata_of(place)
@@ -80,12 +74,22 @@ class AggregateInstanceExtraSpecsFilter:
                 )
 
 
+def _having(table: HostTable, name: str, value: str) -> Mask:
+    """Where an aggregate says it."""
+    return table.of_aggregates(
+        (SCOPE, name, value),
+        lambda: table.in_any(each for each in table.with_key(name) if _says(each, name, value)),
+    )
+
+
 def _says(aggregate: AggregateFacts, name: str, value: str) -> bool:
     return any(matches(each, value) for each in aggregate.values(name))
 
 
 def _wanted(request: PlacementRequest) -> list[tuple[str, str, str]]:
     """(extra spec, metadata key, value)."""
+    if not request.flavor.extra_specs:
+        return []
     return [
         (key, key.removeprefix(SCOPE), value)
         for key, value in sorted(request.flavor.extra_specs.items())

@@ -17,19 +17,15 @@ class AggregateImagePropertiesIsolation:
     name = "AggregateImagePropertiesIsolation"
 
     def applies(self, request: PlacementRequest, table: HostTable) -> bool:
-        return any(table.with_key(name) for name in request.image_properties)
+        return table.has_any_key(request.image_properties)
 
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
-        passing: Mask = np.ones(len(table), dtype=np.bool_)
-        for name, value in request.image_properties.items():
-            saying: Mask = np.zeros(len(table), dtype=np.bool_)
-            agreeing: Mask = np.zeros(len(table), dtype=np.bool_)
-            for aggregate in table.with_key(name):
-                saying |= table.members(aggregate)
-                if value in aggregate.values(name):
-                    agreeing |= table.members(aggregate)
-            passing &= ~saying | agreeing
-        return passing
+        masks = [
+            _agreeing(table, name, value)
+            for name, value in request.image_properties.items()
+            if table.with_key(name)
+        ]
+        return masks[0] if len(masks) == 1 else np.logical_and.reduce(masks)
 
     def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
         metadata = table.metadata_of(place)
@@ -59,3 +55,12 @@ class AggregateImagePropertiesIsolation:
                 yield other_aggregate(
                     f"aggregate {aggregate.name} had {words}", aggregate, said, metadata=metadata
                 )
+
+
+def _agreeing(table: HostTable, name: str, value: str) -> Mask:
+    """Where no aggregate says anything of the property, or one says this."""
+    saying = table.with_key(name)
+    return table.of_aggregates(
+        ("image property", name, value),
+        lambda: ~table.in_any(saying) | table.in_any(each for each in saying if value in each.values(name)),
+    )

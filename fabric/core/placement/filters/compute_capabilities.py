@@ -71,6 +71,8 @@ class ComputeCapabilitiesFilter:
 
 def _wanted(request: PlacementRequest) -> list[tuple[str, str, str]]:
     """(extra spec, capability, value)."""
+    if not request.flavor.extra_specs:
+        return []
     return [
         (key, key.removeprefix(SCOPE), value)
         for key, value in sorted(request.flavor.extra_specs.items())

@@ -28,10 +28,8 @@ class Refusal:
     remark: str = ""
 
 
-class HostFilter(Protocol):
-    """Pure: the answer is of the request and the table alone."""
-
-    name: str
+class Asked(Protocol):
+    """Who passes, and no words about it. Pure: the answer is of the request and the table alone."""
 
     def applies(self, request: PlacementRequest, table: HostTable) -> bool:
         """False: every host passes, and nobody looks."""
@@ -40,6 +38,10 @@ class HostFilter(Protocol):
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
         """Of each host. The mask may be the table's own: it must not be written to."""
         ...
+
+
+class HostFilter(Asked, Protocol):
+    name: str
 
     def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
         """Of a host that does not pass."""

@@ -26,7 +26,7 @@ class ImagePropertiesFilter:
     name = "ImagePropertiesFilter"
 
     def applies(self, request: PlacementRequest, table: HostTable) -> bool:
-        return any(name in request.image_properties for name in _NEEDS)
+        return not _NEEDED.isdisjoint(request.image_properties)
 
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
         kept = tuple((name, request.image_properties.get(name)) for name in _NEEDS)
@@ -45,6 +45,7 @@ class ImagePropertiesFilter:
 
 
 _NEEDS = (*ARCHITECTURE, *HYPERVISOR, VERSION, VERSION_OLD, *MODE)
+_NEEDED = frozenset(_NEEDS)
 
 
 def _wrong(request: PlacementRequest, facts: HostFacts) -> list[tuple[str, str]]:

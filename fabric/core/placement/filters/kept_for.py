@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
+from dataclasses import dataclass, field
 
 from fabric.core.placement.host_facts import AggregateFacts
-from fabric.core.placement.host_table import HostTable, Mask
+from fabric.core.placement.host_table import COLUMNS_MAX, HostTable, Mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +15,20 @@ class KeptFor:
 
     others: Mask
     aggregates: tuple[tuple[AggregateFacts, frozenset[str]], ...]
+    listed: frozenset[str]  # by any of them
+    taking: dict[str, Mask] = field(default_factory=dict)  # of those listed, as far as they were asked about
 
     def takes(self, name: str, table: HostTable) -> Mask:
-        passing = self.others
-        for aggregate, listed in self.aggregates:
-            if name in listed:
-                passing = passing | table.members(aggregate)
-        return passing
+        """Not to be written to."""
+        if name not in self.listed:
+            return self.others
+        taking = self.taking.get(name)
+        if taking is None:
+            if len(self.taking) >= COLUMNS_MAX:
+                self.taking.clear()
+            own = table.in_any(aggregate for aggregate, listed in self.aggregates if name in listed)
+            taking = self.taking[name] = self.others | own
+        return taking
 
 
 def kept_for(
@@ -36,7 +41,5 @@ def kept_for(
 def _kept_for(table: HostTable, listed_by: Callable[[AggregateFacts], frozenset[str] | None]) -> KeptFor:
     found = [(each, listed_by(each)) for each in table.around.aggregates]
     aggregates = tuple((each, listed) for each, listed in found if listed is not None)
-    others: Mask = np.ones(len(table), dtype=np.bool_)
-    for aggregate, _ in aggregates:
-        others &= ~table.members(aggregate)
-    return KeptFor(others, aggregates)
+    others = ~table.in_any(aggregate for aggregate, _ in aggregates)
+    return KeptFor(others, aggregates, frozenset[str]().union(*(listed for _, listed in aggregates)))

@@ -6,15 +6,16 @@ itself: it must fit the real machine, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
 from fabric.core.placement.changes import Change, ask_otherwise, other_flavor, other_host, without_extra_specs
-from fabric.core.placement.filters.contract import Refusal
+from fabric.core.placement.filters.contract import Asked, HostFilter, Refusal
 from fabric.core.placement.host_facts import HostFacts
-from fabric.core.placement.host_table import OWN_CLASSES, HostTable, Mask
+from fabric.core.placement.host_table import OWN_CLASSES, HostTable, Ints, Mask
 from fabric.core.placement.inventory import Inventory
 from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.resources import (
@@ -59,6 +60,29 @@ class ResourceFilter:
 
     def cures(self, request: PlacementRequest, table: HostTable, place: int) -> Iterable[Change]:
         return _cures(self._class, self._needed(request), request, table, place)
+
+
+class OwnResources:
+    """RamFilter, CoreFilter and DiskFilter as one, for those who need not know which of them refuses."""
+
+    def applies(self, request: PlacementRequest, table: HostTable) -> bool:
+        return True
+
+    def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
+        needed = request.resources.unsuffixed.resources
+        vcpus, memory_mb, disk_gb = _least(
+            needed.get(VCPU, 0), needed.get(MEMORY_MB, 0), needed.get(DISK_GB, 0)
+        )
+        room = table.room
+        return (room[VCPU] >= vcpus) & (room[MEMORY_MB] >= memory_mb) & (room[DISK_GB] >= disk_gb)
+
+
+@lru_cache(maxsize=1_024)
+def _least(*needed: int) -> tuple[Ints, ...]:
+    """As arrays without a dimension, with which a column is compared in half the time that a number takes. Of
+    what is not needed there may be less than nothing, where a ratio was lowered."""
+    floor = np.iinfo(np.int64).min
+    return tuple(np.array(amount if amount > 0 else floor, dtype=np.int64) for amount in needed)
 
 
 class OtherResourcesFilter:
@@ -202,6 +226,14 @@ def _grown(facts: HostFacts, name: str, needed: int, missing: int) -> HostFacts:
     return replace(facts, used=used, host=host)
 
 
+own_resources = OwnResources()
 core_filter = ResourceFilter("CoreFilter", VCPU)
 ram_filter = ResourceFilter("RamFilter", MEMORY_MB)
 disk_filter = ResourceFilter("DiskFilter", DISK_GB)
+
+
+def asked_together(filters: Sequence[HostFilter]) -> tuple[Asked, ...]:
+    """Who passes the same hosts, with fewer questions."""
+    three = (ram_filter, core_filter, disk_filter)
+    others = tuple(each for each in filters if each not in three)
+    return (own_resources, *others) if len(others) == len(filters) - len(three) else tuple(filters)

@@ -24,12 +24,9 @@ class TraitsFilter:
         return bool(request.resources.required() or request.resources.forbidden())
 
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
-        passing: Mask = np.ones(len(table), dtype=np.bool_)
-        for trait in request.resources.required():
-            passing &= _has(table, trait)
-        for trait in request.resources.forbidden():
-            passing &= ~_has(table, trait)
-        return passing
+        masks = [_has(table, trait) for trait in request.resources.required()]
+        masks += [~_has(table, trait) for trait in request.resources.forbidden()]
+        return masks[0] if len(masks) == 1 else np.logical_and.reduce(masks)
 
     def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
         missing, unwanted = self._wrong(request, table, place)

@@ -26,12 +26,15 @@ class Run:
 @dataclass(frozen=True, slots=True)
 class Stack:
     """What is the same for all requests that the same runs have a say on: of rows, one a weigher.
-    `held`: (row, `minval`, `maxval`) of those that have either."""
+    `ends`: their `minval`, `maxval`. A multiplier of -1 is a sign, which costs nothing. `factors`: (row,
+    multiplier) of those that are neither this nor 1, as numbers of numpy's own, which it takes sooner."""
 
     weighers: tuple[Weighted, ...]
     settings: frozenset[str]
-    multipliers: Floats  # one column
-    held: tuple[tuple[int, float | None, float | None], ...]
+    ones: tuple[float, ...]
+    signs: tuple[float, ...]
+    factors: tuple[tuple[int, Floats], ...]
+    ends: tuple[tuple[float | None, float | None], ...]
 
 
 def runs_of(weighers: Sequence[Weighted]) -> tuple[Run, ...]:
@@ -61,10 +64,12 @@ def stack_of(runs: Sequence[Run]) -> Stack:
     return Stack(
         weighers=weighers,
         settings=frozenset(weigher.setting for weigher, _ in weighers),
-        multipliers=np.array([multiplier for _, multiplier in weighers], dtype=np.float64)[:, np.newaxis],
-        held=tuple(
-            (row, weigher.minval, weigher.maxval)
-            for row, (weigher, _) in enumerate(weighers)
-            if weigher.minval is not None or weigher.maxval is not None
+        ones=(1.0,) * len(weighers),
+        signs=tuple(-1.0 if multiplier == -1 else 1.0 for _, multiplier in weighers),
+        factors=tuple(
+            (row, np.array(multiplier, dtype=np.float64))
+            for row, (_, multiplier) in enumerate(weighers)
+            if abs(multiplier) != 1
         ),
+        ends=tuple((weigher.minval, weigher.maxval) for weigher, _ in weighers),
     )
