@@ -204,6 +204,7 @@ def main() -> None:
     parser.add_argument("--joins", type=int, default=200)
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an agent that is installed is compiled
     report = {
         "bench": "join",
         "commit": commit(),

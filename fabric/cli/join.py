@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from fabric.cli.config import config_option
 from fabric.cli.init import load_or_write, node_facts
+from fabric.compiled_methods import is_none_kept
 from fabric.config import DEFAULT_PATH
 from fabric.errors import ConfigError
 from proto.errors import WireError
@@ -50,3 +51,5 @@ def join(context: click.Context, token: str, path: Path) -> None:
     identity = asyncio.run(ask_to_join(config.state_dir, node_facts(config), parsed, SystemClock()))
     click.echo(f"joined as {config.node_name} ({identity.node_id})", err=True)
     click.echo(f"next: start `fabric agent --config {path}`", err=True)
+    if is_none_kept():  # the agent's first start finds what it needs, then, and is as quick as later ones
+        import fabric.agent  # noqa: F401

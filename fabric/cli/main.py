@@ -8,6 +8,7 @@ import click
 
 from fabric import __version__
 from fabric.cli.lazy_group import LazyGroup
+from fabric.compiled_methods import keep_compiled
 from fabric.errors import FabricError, Outcome
 
 COMMANDS = (
@@ -58,6 +59,7 @@ def cli() -> None:
 
 def main() -> None:
     """Exit 0: done, 1: refused or failed, 2: misused."""
+    keep_compiled()
     try:
         code = cli(prog_name="fabric", standalone_mode=False)
     except click.exceptions.Abort:
