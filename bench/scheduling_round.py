@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import os
 import platform
@@ -40,6 +39,7 @@ from bench._server_creates import create
 from bench._spread import commit, spread_ms
 from fabric.core.queries import Applied
 from fabric.runtime.clock import SystemClock
+from fabric.runtime.collection import settle
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.scheduler_loop import SchedulerLoop
 from fabric.store.engine import Engine
@@ -106,8 +106,7 @@ async def measure(hosts: int, servers: int, creates: int, burst: int) -> dict[st
             await state.propose(huge, request_id=new_request_id())
             world = World(state, furnished)
             watched, fence = cast(HardState, world.watched), furnished.fence
-            gc.collect()
-            gc.freeze()  # what furnishing left: an agent has no such million of objects to look through
+            settle()  # as an agent does; what furnishing left is set aside with the rest
             scheduler = SchedulerLoop(watched, furnished.fleet, lambda: fence, SystemClock())
             work = asyncio.create_task(scheduler.run(), name=SCHEDULER)
             try:

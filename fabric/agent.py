@@ -49,6 +49,7 @@ from fabric.runtime.addresses import default_address, endpoint_of
 from fabric.runtime.blob_store import FileBlobStore
 from fabric.runtime.blob_transfer import BlobFetcher, serve_blobs
 from fabric.runtime.clock import SystemClock
+from fabric.runtime.collection import settle
 from fabric.runtime.events import EventLog
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.membership_loop import MembershipLoop
@@ -82,7 +83,8 @@ class Agent:
     `config_dir`: where the configuration came from; what lies beside it counts, too. Raises ConfigError for
     a provider.yaml that cannot be.
 
-    `on_stopping` is called once when a stop begins, `on_impatience` at each signal after that."""
+    `on_ready` is called once it has started, `on_stopping` once when a stop begins, `on_impatience` at each
+    signal after that."""
 
     def __init__(
         self,
@@ -90,6 +92,7 @@ class Agent:
         *,
         api_fd: int | None = None,
         config_dir: Path | None = None,
+        on_ready: Callable[[], None] = lambda: None,
         on_stopping: Callable[[], None] = lambda: None,
         on_impatience: Callable[[], None] = lambda: None,
     ) -> None:
@@ -99,6 +102,7 @@ class Agent:
 
             scheduler_policy(config.scheduler)
         self._api_fd = api_fd
+        self._on_ready = on_ready
         self._on_stopping = on_stopping
         self._on_impatience = on_impatience
         self._clock = SystemClock()
@@ -140,6 +144,7 @@ class Agent:
                 if await self._started_before(stopping, stack):
                     log.info("agent ready", extra={"node": self._config.node_name, "id": self._fleet.me})
                     self._manager.tell(READY)
+                    self._on_ready()
                     await self._stop.wait()
                 log.info("agent stopping", extra={"node": self._config.node_name})
                 if not self.begins_anew:  # else the service manager would wait for an end that never comes
@@ -391,6 +396,7 @@ async def run_agent(config: Config, *, api_fd: int | None = None, config_dir: Pa
         config,
         config_dir=config_dir,
         api_fd=None if api_fd is None else os.dup(api_fd),  # the next life needs it, too
+        on_ready=settle,
         on_stopping=arm,
         on_impatience=lambda: end_at_once("a second signal"),
     )

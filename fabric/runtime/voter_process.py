@@ -36,6 +36,7 @@ from fabric.mesh.switchboard import Switchboard
 from fabric.runtime import logs
 from fabric.runtime import voter_words as words
 from fabric.runtime.clock import SystemClock
+from fabric.runtime.collection import settle
 from fabric.runtime.digest_watch import RowsDifferError
 from fabric.runtime.log_service import LogService
 from fabric.runtime.voter_channel import Body, VoterChannel
@@ -85,6 +86,7 @@ async def run_voter_process(descriptor: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # whole groups are told; the agent says when to end
         signal.signal(number, signal.SIG_IGN)
     end_with_parent()
+    settle()
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=descriptor))
     await VoterProcess(reader, writer, begin=_begin).run()
 
