@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fabric.core.placement.choose import claim, fitting
 from fabric.core.placement.host_facts import AggregateFacts
-from fabric.core.placement.host_table import FIGURES, HostTable
+from fabric.core.placement.host_table import FIGURES, OWN_CLASSES, HostTable
+from fabric.core.placement.inventory import Inventory
 from fabric.core.placement.policy import Policy, policy_of
 from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.settings import PlacementSettings
@@ -89,6 +90,24 @@ def test_weighers_asked_together_weigh_what_each_would_alone(seed: int) -> None:
             assert together == one_by_one(asked, table, policy, places.tolist()), policy
         if len(table):
             claim(asked, rng.choice(table.hosts).host.host_id, table)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 1 << 32))
+def test_what_is_free_of_a_host_is_what_its_inventories_leave(seed: int) -> None:
+    rng = Random(seed)
+    drawn = Drawn(seed)
+    table = drawn_table(rng, drawn)
+    table.room_of("CUSTOM_GPU")
+    for each in drawn.hosts:
+        table.put(replace(each, used={"VCPU": rng.randrange(99), "MEMORY_MB": rng.randrange(9_999)}))
+    for at in (table, HostTable(table.hosts, table.around)):
+        for name in (*OWN_CLASSES, "CUSTOM_GPU"):
+            room = at.room_of(name)
+            for place, facts in enumerate(at.hosts):
+                has, used = facts.inventory(name) or Inventory(total=0), facts.used.get(name, 0)
+                assert at.free[name][place] == has.capacity - used
+                assert room[place] == min(has.capacity - used, has.max_unit)
 
 
 @settings(max_examples=50, deadline=None)

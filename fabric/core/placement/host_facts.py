@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from fabric.core.membership.model import MemberState
 from fabric.core.nodes.model import Host, HostUsage
 from fabric.core.placement.inventory import Inventory
-from fabric.core.placement.resources import DISK_GB, MEMORY_MB, PCPU, VCPU
+from fabric.core.placement.resources import AMOUNT_MAX, DISK_GB, MEMORY_MB, PCPU, VCPU
 from fabric.core.topology.facts import NOTHING_TOLD, Told
 from fabric.core.topology.model import NOTHING_GIVEN, Grant
 from fabric.core.topology.room import HostRoom, room_of
@@ -61,6 +61,21 @@ class HostFacts:
         if name == DISK_GB:
             return Inventory(total=host.disk_gb, ratio_milli=host.disk_ratio_milli)
         return self.offered.get(name)
+
+    def own_room(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """Of memory, processors and disk: what is free, and what of it one server may take. That is what
+        `inventory` says of them, in a fifth of the time: tables are made of 10,000 hosts."""
+        host, used = self.host, self.used
+        memory_mb = max(0, host.memory_mb - host.reserved_memory_mb) * host.memory_ratio_milli // 1_000
+        memory_mb -= used.get(MEMORY_MB, 0)
+        vcpus = max(0, host.vcpus) * host.cpu_ratio_milli // 1_000 - used.get(VCPU, 0)
+        disk_gb = max(0, host.disk_gb) * host.disk_ratio_milli // 1_000 - used.get(DISK_GB, 0)
+        most = (
+            min(memory_mb, max(0, host.memory_mb)),
+            min(vcpus, max(0, host.vcpus)),
+            min(disk_gb, AMOUNT_MAX),
+        )
+        return (memory_mb, vcpus, disk_gb), most
 
     @property
     def room(self) -> HostRoom:

@@ -31,7 +31,8 @@ OWN_CLASSES = (VCPU, MEMORY_MB, DISK_GB)
 # The rows of `figures`: of a resource class, what is free. Those that nearly every policy weighs stand side
 # by side, in the order in which it does, so that one gather serves all of them.
 IO_OPS, BUILD_FAILURES, VERSION, SERVERS = "io_ops", "build_failures", "version", "servers"
-FIGURES = (MEMORY_MB, VCPU, DISK_GB, IO_OPS, BUILD_FAILURES, VERSION, SERVERS)
+_ROOM = (MEMORY_MB, VCPU, DISK_GB)  # as `HostFacts.own_room` has them
+FIGURES = (*_ROOM, IO_OPS, BUILD_FAILURES, VERSION, SERVERS)
 COLUMNS_MAX = 256  # made on demand: requests must not fill the memory with theirs
 KINDS_MAX = 1_024
 
@@ -41,8 +42,7 @@ class HostTable:
 
     def __init__(self, hosts: Iterable[HostFacts], around: Surroundings | None = None) -> None:
         self._begin(list(hosts))
-        for place in range(len(self.hosts)):
-            self._enter(place)
+        self._enter(0, len(self.hosts))
         self.surround(around or Surroundings())
 
     @classmethod
@@ -58,10 +58,9 @@ class HostTable:
             if len(taken) % step == 0:
                 yield
         table._begin(taken)
-        for place in range(len(taken)):
-            table._enter(place)
-            if place % step == step - 1:
-                yield
+        for first in range(0, len(taken), step):
+            table._enter(first, min(first + step, len(taken)))
+            yield
         table.surround(around)
         return table
 
@@ -93,9 +92,18 @@ class HostTable:
         self.io_ops, self.servers = rows[IO_OPS], rows[SERVERS]
         self.build_failures, self.version = rows[BUILD_FAILURES], rows[VERSION]
 
-    def _enter(self, place: int) -> None:
-        self.hashes[place] = _hash_of(self.hosts[place].host.host_id)
-        self._write(place)
+    def _enter(self, first: int, end: int) -> None:
+        """Hosts at these places, at once: to write a cell takes longer than to work out what is in it."""
+        if first == end:
+            return
+        hosts = self.hosts[first:end]
+        self.hashes[first:end] = [_hash_of(facts.host.host_id) for facts in hosts]
+        self.can_take[first:end] = [facts.can_take for facts in hosts]
+        free, room = zip(*[facts.own_room() for facts in hosts], strict=True)
+        figures = [(*own, *_loads(facts)) for own, facts in zip(free, hosts, strict=True)]
+        self.figures[:, first:end] = np.array(figures, dtype=np.float64).T
+        for name, column in zip(_ROOM, np.array(room, dtype=np.int64).T, strict=True):
+            self.room[name][first:end] = column
 
     def __len__(self) -> int:
         return len(self.hosts)
@@ -218,12 +226,13 @@ class HostTable:
     def _write(self, place: int) -> None:
         facts = self.hosts[place]
         self.can_take[place] = facts.can_take
-        self.servers[place] = facts.servers
-        self.io_ops[place] = facts.io_ops
-        self.build_failures[place] = facts.build_failures
-        self.version[place] = facts.host.hypervisor_version
-        for name in self.free:
-            self._write_class(name, place)
+        free, room = facts.own_room()
+        self.figures[:, place] = (*free, *_loads(facts))
+        for name, most in zip(_ROOM, room, strict=True):
+            self.room[name][place] = most
+        for name in self.room:
+            if name not in OWN_CLASSES:
+                self._write_class(name, place)
 
     def _write_columns(self, place: int) -> None:
         facts = self.hosts[place]
@@ -333,6 +342,11 @@ class HostTable:
                 for key in each.metadata:
                     found.setdefault(key, set()).update(each.values(key))
         return found
+
+
+def _loads(facts: HostFacts) -> tuple[int, int, int, int]:
+    """FIGURES after the resource classes."""
+    return facts.io_ops, facts.build_failures, facts.host.hypervisor_version, facts.servers
 
 
 def _hash_of(host_id: str) -> int:
