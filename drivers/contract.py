@@ -243,6 +243,12 @@ class ComputeDriver(Protocol):
         runs is an error."""
         ...
 
+    async def export_root(self, server_id: ServerId, target: Path) -> int:
+        """Writes the root disk with all that it is built on to `target`, as one qcow2 that refers to no other
+        file; what is there already is written over. Gives how large its guest sees it, in bytes. The guest
+        must be off: one that runs is an error."""
+        ...
+
     async def take_disk(self, spec: DomainSpec, name: str, fill: FillFile) -> None:
         """The disk of that name is there, brought from another host: `fill` writes a fresh file, which gets
         its name once it is whole; the root disk is then an overlay on this host's `spec.root`. One that is

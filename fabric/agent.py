@@ -202,10 +202,10 @@ class Agent:
         remote = RemoteState(self._rpc, lambda: conductor_of(self._fleet), self._clock)
         async with contextlib.AsyncExitStack() as hosting:
             if first_a_host:
-                await self._start_host(hosting, remote, fetcher)
+                await self._start_host(hosting, remote, blobs, fetcher)
             await self._start_control(stack, remote, blobs, fetcher)
             if self._config.node.host and self._host is None:
-                await self._start_host(hosting, remote, fetcher)
+                await self._start_host(hosting, remote, blobs, fetcher)
             stack.push_async_callback(hosting.pop_all().aclose)
         self._ready = True
 
@@ -321,7 +321,11 @@ class Agent:
         self._fleet.publish(labels=self._labels)
 
     async def _start_host(
-        self, stack: contextlib.AsyncExitStack, state: HardState, fetcher: BlobFetcher
+        self,
+        stack: contextlib.AsyncExitStack,
+        state: HardState,
+        blobs: FileBlobStore,
+        fetcher: BlobFetcher,
     ) -> None:
         config = self._config
         self._plug = make_plug(config)
@@ -331,6 +335,7 @@ class Agent:
             driver=make_driver(config),
             plug=self._plug,
             fetch=lambda source: fetcher.fetch(source.sha256, source.size_bytes, source.node_id),
+            keep=blobs.put,
             directory=self._directory / "host",
             identity=HostIdentity(
                 node_id=self._identity.node_id,

@@ -30,6 +30,7 @@ from drivers.contract import (
 from drivers.libvirt import console
 from drivers.libvirt.connection import Connection
 from drivers.libvirt.cpu_traits import traits_of_this_machine
+from drivers.libvirt.disk_export import export_root
 from drivers.libvirt.disks import (
     ServerDirectory,
     check_disks,
@@ -171,10 +172,14 @@ class LibvirtDriver:
     async def disks(self, server_id: ServerId) -> tuple[DiskFile, ...]:
         with self._lock_of(server_id) as lock:
             async with lock:
-                power = await self._connection.power(domain_name(server_id))
-                if power is not None and power is not Power.SHUTDOWN:
-                    raise DriverError(f"server {server_id} is not off: its disks change")
+                await self._need_off(server_id)
                 return await asyncio.to_thread(disk_files, self._where(server_id))
+
+    async def export_root(self, server_id: ServerId, target: Path) -> int:
+        with self._lock_of(server_id) as lock:
+            async with lock:
+                await self._need_off(server_id)
+                return await export_root(self._where(server_id), target)
 
     async def take_disk(self, spec: DomainSpec, name: str, fill: FillFile) -> None:
         with self._lock_of(spec.server_id) as lock:
@@ -286,6 +291,11 @@ class LibvirtDriver:
             if await self._connection.power(name) is None:
                 return
         raise DriverError(f"domain {name} came back {REMOVE_TRIES_MAX} times while it was removed")
+
+    async def _need_off(self, server_id: ServerId) -> None:
+        power = await self._connection.power(domain_name(server_id))
+        if power is not None and power is not Power.SHUTDOWN:
+            raise DriverError(f"server {server_id} is not off: its disks change")
 
     async def _stop(self, server_id: ServerId, grace_ms: int) -> None:
         name = domain_name(server_id)

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from drivers.contract import ComputeDriver, DomainSpec, DomainState, Power
@@ -185,19 +186,32 @@ class ServerBuilder:
         """What the guest was made from while that is there, else what its image is now."""
         async with step("images"):
             noted = (await self._notes.read(assigned.server.server_id)).boot
+            if assigned.is_from_shelf:
+                noted = await self._of_this_shelf(assigned, noted)
             if noted is not None and await asyncio.to_thread(_all_present, noted):
                 return noted
-            if assigned.image is None and carrier is not None:
-                return await carrier.base(assigned)
-            if assigned.image is None:
-                raise ImageError(f"image {assigned.server.image_id} does not exist any more")
-            sources = (assigned.image, assigned.kernel, assigned.ramdisk)
-            kind = base_format(assigned.image)
-            paths = [await self._images.ensure(each) if each is not None else None for each in sources]
-            assert paths[0] is not None
-            return BootFiles(
-                base_path=paths[0], base_format=kind, kernel_path=paths[1], ramdisk_path=paths[2]
-            )
+            base = None if carrier is None else await carrier.base(assigned)
+            if base is None:
+                base = await self._from_image(assigned)
+            kernels = (assigned.kernel, assigned.ramdisk)
+            paths = [await self._images.ensure(each) if each is not None else None for each in kernels]
+            return replace(base, kernel_path=paths[0], ramdisk_path=paths[1])
+
+    async def _from_image(self, assigned: AssignedServer) -> BootFiles:
+        if assigned.image is None:
+            raise ImageError(f"image {assigned.server.image_id} does not exist any more")
+        kind = base_format(assigned.image)
+        return BootFiles(base_path=await self._images.ensure(assigned.image), base_format=kind)
+
+    async def _of_this_shelf(self, assigned: AssignedServer, noted: BootFiles | None) -> BootFiles | None:
+        """What is here of a server that is built from what it was shelved to, if that is from this building.
+        Files of a former stay, which this host missed the end of, would bring back an older disk: they go."""
+        if assigned.image is None:
+            raise ImageError("the image that it was shelved to does not exist any more")
+        if noted is not None and noted.base_path == self._images.path_of(assigned.image):
+            return noted
+        await unbroken(self._driver.ensure_absent(assigned.server.server_id), grace_s=self._cancel_grace_s)
+        return None
 
     async def _config_drive(self, assigned: AssignedServer) -> bytes | None:
         if not assigned.server.config_drive:

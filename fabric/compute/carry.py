@@ -43,6 +43,7 @@ class _Listing:
     sizes: Mapping[str, int]  # bytes, by name
     base_sha256: str
     base_format: str
+    has_kernel: bool
 
 
 class DiskCarrier:
@@ -65,12 +66,15 @@ class DiskCarrier:
 
                 await self._driver.take_disk(spec, name, fill)
 
-    async def base(self, assigned: AssignedServer) -> BootFiles:
-        """What its root disk is built on, though the fabric has no such image any more. Raises as `bring`,
-        and ImageError where the other host cannot give it."""
-        source = _source(assigned)
+    async def base(self, assigned: AssignedServer) -> BootFiles | None:
+        """What its root disk is built on, where that is not its image: because the fabric has none any more,
+        or because it was shelved once. None: it is. Raises as `bring`, and ImageError where the other host
+        cannot give it."""
+        source, image = _source(assigned), assigned.image
         listing = await self._list(source, assigned)
-        if listing.base_format not in FORMATS:
+        if image is not None and listing.base_sha256 in ("", image.sha256):
+            return None
+        if listing.base_format not in FORMATS or (image is None and listing.has_kernel):
             raise ImageError(
                 f"image {assigned.server.image_id} does not exist any more, and the other host lacks it"
             )
@@ -126,7 +130,7 @@ def _listing(answer: Any) -> _Listing:
     """What the other host said, checked. Raises DiskNotBroughtError."""
     try:
         sizes = {str(disk["name"]): disk["size_bytes"] for disk in answer["disks"]}
-        sha256, kind = answer["base_sha256"], answer["base_format"]
+        sha256, kind, has_kernel = answer["base_sha256"], answer["base_format"], answer["has_kernel"]
     except (KeyError, TypeError) as error:
         raise DiskNotBroughtError("the other host's list of disks cannot be read") from error
     bounded = all(type(size) is int and 0 <= size <= SIZE_MAX for size in sizes.values())
@@ -134,7 +138,7 @@ def _listing(answer: Any) -> _Listing:
         raise DiskNotBroughtError("the other host's list of disks cannot be read")
     if DISKS[0] not in sizes:
         raise DiskNotBroughtError("the other host has no root disk of it")
-    return _Listing(sizes=sizes, base_sha256=sha256, base_format=kind)
+    return _Listing(sizes=sizes, base_sha256=sha256, base_format=kind, has_kernel=has_kernel is True)
 
 
 def _write(file: Any, at: int, data: memoryview) -> None:

@@ -19,11 +19,12 @@ class Work(StrEnum):
     REMOVE = "remove"  # the user deleted it: take it down and say so
     DISCARD = "discard"  # nothing of it should be here: take it down
     REPORT = "report"  # the guest moved by itself
-    LEAVE = "leave"  # it goes to another host: off, and its disks stay as they are
+    LEAVE = "leave"  # it goes to another host, or is shelved: off, and its disks stay as they are
     ARRIVE = "arrive"  # it comes from another host, with its disks
     MIGRATE = "migrate"  # it goes to another host while it runs
     RECEIVE = "receive"  # it is to come while it runs: make ready
     LAND = "land"  # and has come
+    SAVE = "save"  # it is shelved: its disk becomes an image
     PARK = "park"  # it went to another host: off, whatever its row says there
 
 
@@ -36,6 +37,8 @@ _WORK_OF: dict[TaskState, Work] = {
     TaskState.RESIZE_MIGRATING: Work.LEAVE,
     TaskState.RESIZE_FINISH: Work.ARRIVE,
     TaskState.REBUILD_SPAWNING: Work.BUILD,
+    TaskState.SHELVING: Work.LEAVE,
+    TaskState.SHELVING_IMAGE_UPLOADING: Work.SAVE,
 }
 
 _POWER_STATE: dict[Power, PowerState] = {

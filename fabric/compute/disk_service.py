@@ -41,17 +41,17 @@ class DiskService:
         rpc.serve_stream(DISK_READ, self._read)
 
     async def _list(self, sender: NodeId, body: Mapping[str, Plain]) -> Plain:
-        """`{disks: [{name, size_bytes}], base_sha256, base_format}`; "" where nobody knows the base."""
+        """`{disks: [{name, size_bytes}], base_sha256, base_format, has_kernel}`; "" where nobody knows the
+        base. `has_kernel`: its kernel is an image of its own, which does not go along."""
         server_id = self._need_leave(sender, body)
         disks = await self._disks(server_id)
         boot = (await self._notes.read(server_id)).boot
-        if boot is not None and boot.kernel_path is not None:
-            boot = None  # its kernel is an image of its own, which does not go along
         found: list[Plain] = [{"name": disk.name, "size_bytes": disk.size_bytes} for disk in disks]
         return {
             "disks": found,
             "base_sha256": "" if boot is None else Path(boot.base_path).name,
             "base_format": "" if boot is None else boot.base_format,
+            "has_kernel": boot is not None and boot.kernel_path is not None,
         }
 
     async def _read(self, sender: NodeId, body: Mapping[str, Plain]) -> AsyncIterator[bytes]:

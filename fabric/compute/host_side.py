@@ -32,6 +32,7 @@ from fabric.compute.pin_keeper import PinKeeper
 from fabric.compute.precache import Precacher
 from fabric.compute.processors import HostProcessors
 from fabric.compute.reconcile import ReconcileConfig, Reconciler
+from fabric.compute.save_root import KeepBlob, RootSaver
 from fabric.compute.supplement import Supplement
 from fabric.compute.topology_offer import host_topology
 from fabric.core.membership.model import Capacity
@@ -89,6 +90,7 @@ class HostSide:
         driver: ComputeDriver,
         plug: NetPlug,
         fetch: Fetch,
+        keep: KeepBlob,
         directory: Path,
         identity: HostIdentity,
         clock: Clock,
@@ -137,7 +139,8 @@ class HostSide:
             ),
         )
         self._link = LiveLink(rpc, driver, lambda: self._reconciler.look())
-        self._reconciler = self._make_reconciler(state, clock)
+        saver = RootSaver(driver, keep, directory / "saved")
+        self._reconciler = self._make_reconciler(state, clock, saver)
         self._is_open = False
         self._closing = asyncio.Event()
         self._ended = asyncio.Event()
@@ -148,7 +151,7 @@ class HostSide:
         rpc.serve(CACHE_IMAGES, self._serve_cache_images)
         rpc.serve(MIGRATION, self._serve_migration)
 
-    def _make_reconciler(self, state: HardState, clock: Clock) -> Reconciler:
+    def _make_reconciler(self, state: HardState, clock: Clock, saver: RootSaver) -> Reconciler:
         config = self._config
         pins = PinKeeper(self._driver, config.processors)
         builder = ServerBuilder(
@@ -188,6 +191,7 @@ class HostSide:
             carrier=DiskCarrier(self._rpc, self._driver, self._images),
             acts=acts,
             live=self._live,
+            saver=saver,
             reporter=reporter,
             clock=clock,
             config=config.reconcile,

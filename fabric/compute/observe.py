@@ -9,12 +9,14 @@ from hashlib import blake2b
 
 from drivers.contract import DomainState
 from fabric.compute.decide import power_state_of
+from fabric.compute.save_root import SavedRoot
 from fabric.core.servers.model import Server
 from fabric.errors import CommandRejectedError, FabricError
 from fabric.runtime.hard_state import HardState, derive_request_id
 from proto.commands import Command, encode_command
 from proto.commands.moves import MoveArrived, MoveRunning
 from proto.commands.servers import ServerObserved, ServerRemoved
+from proto.commands.shelving import ServerShelved
 from proto.ids import NodeId, RequestId
 
 log = logging.getLogger(__name__)
@@ -87,6 +89,23 @@ class Reporter:
                 power_state=power_state_of(domain).value,
             ),
             f"moved/{server.generation}",
+        )
+
+    async def shelved(self, server: Server, root: SavedRoot) -> bool:
+        """Its disk is an image, in this node's hands."""
+        return await self._report(
+            server,
+            ServerShelved(
+                server_id=server.server_id,
+                host_id=self._host_id,
+                generation=server.action_generation,
+                size_bytes=root.blob.size_bytes,
+                virtual_bytes=root.virtual_bytes,
+                md5=root.blob.md5,
+                sha256=root.blob.sha256,
+                sha512=root.blob.sha512,
+            ),
+            f"shelved/{server.action_generation}",
         )
 
     async def removed(self, server: Server) -> bool:

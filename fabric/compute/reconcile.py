@@ -26,6 +26,7 @@ from fabric.compute.errors import StaleAssignmentsError, StepFailedError
 from fabric.compute.live_moves import LiveMoves
 from fabric.compute.network_keeper import NetworkKeeper
 from fabric.compute.observe import Reporter
+from fabric.compute.save_root import RootSaver, SavedRoot
 from fabric.core.servers.model import AssignedServer
 from fabric.core.servers.states import Desired, PowerState
 from fabric.runtime.build_failures import FailuresInARow
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 class ReconcileConfig:
     prepare_concurrency: int = 32  # builds that fetch, wire or boot; how many boot is the builder's bound
     act_concurrency: int = 16  # stops and take-downs mostly wait for the guest
+    save_concurrency: int = 2  # disks that are made images of: each keeps a disk of the host busy
     resync_ms: int = 10_000  # rows are pulled at least so often
     watch_ms: int = 2_000  # the driver is asked at least so often: guests move by themselves
     heal_ms: int = 10_000  # the network plan is applied afresh at least so often
@@ -74,6 +76,7 @@ class Reconciler:
         carrier: DiskCarrier,
         acts: ServerActs,
         live: LiveMoves,
+        saver: RootSaver,
         reporter: Reporter,
         clock: Clock,
         config: ReconcileConfig,
@@ -85,6 +88,7 @@ class Reconciler:
         self._carrier = carrier
         self._acts = acts
         self._live = live
+        self._saver = saver
         self._reporter = reporter
         self._clock = clock
         self._config = config
@@ -92,6 +96,7 @@ class Reconciler:
         self._plan_due = asyncio.Event()
         self._prepare_slots = asyncio.Semaphore(config.prepare_concurrency)
         self._act_slots = asyncio.Semaphore(config.act_concurrency)
+        self._save_slots = asyncio.Semaphore(config.save_concurrency)
         self._domains: dict[ServerId, DomainState] = {}
         self._listed_ms: int | None = None
         self._touched: dict[ServerId, int] = {}  # when a worker last changed something, by `_touch_count`
@@ -333,7 +338,7 @@ class Reconciler:
         server: while nobody answers, StepFailedError. The conductor's deadline ends the waiting."""
         server = assigned.server
         try:
-            state = await self._perform(assigned, worker.work)
+            done = await self._perform(assigned, worker.work)
         except StepFailedError as error:
             if isinstance(error.cause, HypervisorAwayError):
                 raise
@@ -361,16 +366,19 @@ class Reconciler:
                 left_nothing=error.left_nothing,
             )
             return
+        self._done[server.server_id] = worker.generation
+        if isinstance(done, SavedRoot):
+            await self._reporter.shelved(server, done)
+            return
         if worker.work in (Work.BUILD, Work.ARRIVE):
             self._builds.succeeded()
         if worker.work is Work.MIGRATE:
             self._domains.pop(server.server_id, None)
             self._is_look_wanted = True
         else:
-            self._domains[server.server_id] = state
+            self._domains[server.server_id] = done
         self._touch(server.server_id)
-        self._done[server.server_id] = worker.generation
-        await self._reporter.done(server, state)
+        await self._reporter.done(server, done)
 
     async def _take_in(self, assigned: AssignedServer, work: Work) -> None:
         """A guest that comes while it runs. Its source tells of what fails."""
@@ -383,7 +391,7 @@ class Reconciler:
         self._touch(server_id)
         self._is_look_wanted = True
 
-    async def _perform(self, assigned: AssignedServer, work: Work) -> DomainState:
+    async def _perform(self, assigned: AssignedServer, work: Work) -> DomainState | SavedRoot:
         server_id = assigned.server.server_id
         if work in (Work.STOP, Work.LEAVE):
             async with self._act_slots:
@@ -392,6 +400,9 @@ class Reconciler:
                 return await self._acts.leave(assigned, self._domains.get(server_id))
         if work is Work.MIGRATE:
             return await self._live.leave(assigned)
+        if work is Work.SAVE:
+            async with self._save_slots:
+                return await self._saver.save(server_id)
         async with self._prepare_slots:
             domain = self._domains.get(server_id)
             if work is Work.BUILD:

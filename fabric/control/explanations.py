@@ -21,6 +21,7 @@ from fabric.core.catalog.model import Flavor
 from fabric.core.catalog.queries import ListFlavors
 from fabric.core.images.model import Image, ImageStatus
 from fabric.core.images.queries import GetImage, ImageFilter, ListImages
+from fabric.core.placement.busy import is_busy
 from fabric.core.placement.choose import choose, claim
 from fabric.core.placement.explain import Explanation
 from fabric.core.placement.explain import explain as explain_by
@@ -33,7 +34,6 @@ from fabric.core.server_groups.model import GroupPolicy, ServerGroup
 from fabric.core.server_groups.queries import GetServerGroup
 from fabric.core.servers.model import FlavorSnapshot, Server
 from fabric.core.servers.queries import ListServers, ServerFilter
-from fabric.core.servers.states import VmState
 from fabric.runtime.host_view import read_table
 from proto.ids import FlavorId, ImageId, LogIndex, ProjectId, ServerGroupId, ServerId, is_uuid
 
@@ -175,7 +175,7 @@ async def _kept_without(cloud: Cloud, server: Server, request: PlacementRequest)
             request.resources.total(),
             server_id=server.server_id,
             group_id=None if request.group is None else request.group.group_id,
-            is_building=server.vm_state is VmState.BUILDING,
+            is_building=is_busy(server.vm_state, server.task_state),
         )
     return table
 

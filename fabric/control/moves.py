@@ -20,6 +20,7 @@ from fabric.core.nodes.model import Host
 from fabric.core.nodes.queries import ListHosts
 from fabric.core.queries import BadFilterError
 from fabric.core.servers.model import Server, ServerView
+from fabric.core.servers.states import VmState
 from fabric.errors import CommandRejectedError
 from fabric.runtime.level_watch import levels_of
 from proto.commands.moves import MoveBegin, MoveConfirm, MoveRevert
@@ -72,6 +73,8 @@ async def evacuate(
     hosts = await hosts_by_name(cloud)
     if host is not None and host not in hosts:
         raise NotFoundError(f"Compute host {host} not found.")
+    if view.server.vm_state is VmState.SHELVED_OFFLOADED:
+        _need_state(view, MoveKind.EVACUATION)  # it has no host to be judged
     source = source_of(view, hosts)
     if host == source.name:
         raise InvalidError("The target host can't be the same one.")

@@ -19,6 +19,7 @@ from proto.commands.servers import (
     ServerRemoved,
     ServerUnplaceable,
 )
+from proto.commands.shelving import ServerShelve, ServerShelved, ServerUnshelve
 from proto.ids import NodeId
 
 NameOf = Callable[[NodeId], str | None]
@@ -37,7 +38,11 @@ _OF_SERVERS: dict[type[Command], str] = {
     MoveConfirm: "server.move_confirmed",
     MoveRevert: "server.move_reverted",
     MoveArrived: "server.move_arrived",
+    ServerShelve: "server.shelve",
+    ServerShelved: "server.shelved",
+    ServerUnshelve: "server.unshelve",
 }
+_BY_HOSTS = (ServerPlace, ServerObserved, ServerRemoved, ServerShelved, MovePlace, MoveArrived)
 _OF_NODES: dict[type[Command], str] = {
     NodeAdmit: "node.admitted",
     NodeRenew: "node.certified",
@@ -83,10 +88,10 @@ class ControlStory:
         if event is None:
             return
         node = self._node
-        if isinstance(command, ServerPlace | ServerObserved | ServerRemoved | MovePlace | MoveArrived):
+        if isinstance(command, _BY_HOSTS):
             node = self._named(command.host_id)
         fields = {"server": str(command.server_id), "index": str(entry.index)}  # type: ignore[attr-defined]
-        self._events.add(event, node, {**fields, **self._told_of_move(command)})
+        self._events.add(event, node, {**fields, **self._told_of_move(command), **_told_why(command)})
         came_to = entry.applied.result.get("move")
         if came_to is not None:
             why = entry.applied.result.get("why")
@@ -95,13 +100,23 @@ class ControlStory:
             )
 
     def _told_of_move(self, command: Command) -> dict[str, str]:
-        if isinstance(command, MoveBegin):
-            to = {} if command.host_name is None else {"to": command.host_name}
-            return {"kind": command.kind, "from": self._named(command.source_host_id), **to}
-        return {"reason": command.message} if isinstance(command, MoveUnplaceable) else {}
+        if not isinstance(command, MoveBegin):
+            return {}
+        to = {} if command.host_name is None else {"to": command.host_name}
+        return {"kind": command.kind, "from": self._named(command.source_host_id), **to}
 
     def _named(self, node_id: NodeId) -> str:
         return self._name_of(node_id) or node_id
+
+
+def _told_why(command: Command) -> dict[str, str]:
+    """What went wrong, as whoever saw it said."""
+    if isinstance(command, MoveUnplaceable | ServerUnplaceable):
+        return {"reason": command.message}
+    if isinstance(command, ServerExpire):
+        return {"reason": command.reason}
+    failed = command.fault_message if isinstance(command, ServerObserved) else None
+    return {} if failed is None else {"reason": failed}
 
 
 def told_of_drain(command: HostUpdate) -> tuple[str, str]:

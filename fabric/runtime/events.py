@@ -28,7 +28,8 @@ _VERBS = {  # of each noun; whoever adds an event adds it here, or it cannot be 
     "rotated undrained",
     "role": "granted",
     "server": "create delete expired move_arrived move_begun move_confirmed move_failed move_placed "
-    "move_reverted move_unplaceable observed placed reboot_hard reboot_soft removed start stop unplaceable",
+    "move_reverted move_unplaceable observed placed reboot_hard reboot_soft removed shelve shelved start "
+    "stop unplaceable unshelve",
     "voter": "set_back",
     "voters": "changed halted",
 }

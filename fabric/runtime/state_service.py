@@ -22,6 +22,7 @@ from proto.commands.moves import MoveArrived, MoveRunning
 from proto.commands.nodes import HostRegister, HostUpdate
 from proto.commands.providers import HostOffers
 from proto.commands.servers import ServerObserved, ServerRemoved
+from proto.commands.shelving import ServerShelved
 from proto.errors import WireError
 from proto.ids import NodeId, RequestId
 from proto.records import to_wire
@@ -32,6 +33,7 @@ _OF_HOSTS = (
     HostOffers,
     ServerObserved,
     ServerRemoved,
+    ServerShelved,
     MoveRunning,
     MoveArrived,
 )

@@ -41,6 +41,7 @@ DOMAINS = (
     "quotas",
     "server_groups",
     "servers",
+    "shelving",
 )  # files beside this one
 _REGISTRY: dict[str, type[Command]] = {}
 C = TypeVar("C", bound=type[Command])

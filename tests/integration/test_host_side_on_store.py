@@ -19,6 +19,7 @@ from fabric.core.membership.model import MemberState
 from fabric.core.servers.model import ImageSource, Server
 from fabric.core.servers.queries import GetServer
 from fabric.core.servers.states import PowerState, VmState
+from fabric.runtime.blob_store import FileBlobStore
 from fabric.runtime.clock import SystemClock
 from fabric.runtime.host_calls import HostNudger
 from fabric.runtime.reaper import Reaper, ReaperConfig
@@ -71,6 +72,7 @@ class Cloud:
             driver=driver,
             plug=plug,
             fetch=fetch,
+            keep=FileBlobStore(self.directory / "kept").put,
             directory=self.directory / "host",
             identity=HostIdentity(node_id=NODE, name="host-a", address="127.0.0.1", zone="nova", version="0"),
             clock=SystemClock(),

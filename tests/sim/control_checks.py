@@ -87,6 +87,8 @@ async def servers_are_at_rest(world: ControlWorld) -> None:
             assert server.desired is Desired.RUNNING, server
         elif server.vm_state is VmState.STOPPED:
             assert server.desired is Desired.STOPPED, server
+        elif server.vm_state is VmState.SHELVED_OFFLOADED:
+            assert server.host_id is None, server
         else:
             assert server.vm_state is VmState.ERROR, server
             assert server.fault is not None, server

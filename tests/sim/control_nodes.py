@@ -19,8 +19,10 @@ from fabric.compute.supplement import Supplement
 from fabric.core.membership.record import node_id_of
 from fabric.core.servers.model import ImageSource
 from fabric.core.topology.pci_config import PciConfig
+from fabric.errors import PeerUnreachableError
 from fabric.mesh.rpc import MeshRpc
 from fabric.mesh.switchboard import Switchboard
+from fabric.runtime.blob_store import FileBlobStore
 from fabric.runtime.host_calls import HostNudger
 from fabric.runtime.reaper import Reaper
 from fabric.runtime.remote_state import RemoteState
@@ -204,6 +206,7 @@ class Host(SimNode):
         self.devices: tuple[PciDevice, ...] = ()
         self.pci = PciConfig()
         self._seed = seed
+        self.peers: Mapping[NodeId, Host] = {}  # who may hold images
         self.is_off = False  # the machine has no power, and so no guest
         self.side: HostSide | None = None
 
@@ -238,6 +241,7 @@ class Host(SimNode):
             driver=self.driver(),
             plug=self.plug(),
             fetch=self._fetch,
+            keep=FileBlobStore(self.directory / "kept").put,
             directory=self.directory / "host",
             identity=HostIdentity(
                 node_id=self.node_id, name=self.name, address="127.0.0.1", zone="nova", version="0"
@@ -258,6 +262,11 @@ class Host(SimNode):
 
     async def _fetch(self, source: ImageSource) -> str:
         await asyncio.sleep(FETCH_S)
+        holder = self.peers.get(source.node_id)
+        if holder is not None:  # one that a server was shelved to
+            if holder.process is None:
+                raise PeerUnreachableError(f"{holder.name} does not answer")
+            return str(holder.directory / "kept" / source.sha256[:2] / source.sha256)
         path = self.directory / f"blob-{source.sha256}"
         path.write_bytes(b"image")
         return str(path)

@@ -9,6 +9,7 @@ from fabric.core.moves.model import Move
 from fabric.core.placement.resources import ResourceRequest, resource_request
 from fabric.core.server_groups.model import GroupPolicy
 from fabric.core.servers.model import FlavorSnapshot, Server
+from fabric.core.servers.shelved import Shelved
 from fabric.core.topology.wish import TopologyError, TopologyWish, wish_of
 from proto.ids import ImageId, NodeId, ProjectId, RequestId, ServerId
 
@@ -80,20 +81,23 @@ def request_of(
     ignored_hosts: frozenset[NodeId] = frozenset(),
     failures: tuple[tuple[str, str], ...] = (),
     move: Move | None = None,
+    shelved: Shelved | None = None,
 ) -> PlacementRequest:
     """Of a server's row, and of what stands beside it. One that moves goes anywhere but where it is; the host
-    that its create may have asked for does not bind it."""
+    that its create may have asked for does not bind it, nor one that was shelved, which is built from its own
+    image."""
     if move is not None:
         ignored_hosts |= {move.source_host_id}
+    host_name = server.host_wanted if shelved is None else shelved.host_wanted
     return PlacementRequest(
         server_id=server.server_id,
         project_id=server.project_id,
         flavor=server.flavor,
-        image_id=server.image_id,
+        image_id=server.image_id if shelved is None else shelved.image_id,
         image_sha256=image_sha256,
         image_properties=image_properties or {},
         zone=server.zone_wanted,
-        host_name=server.host_wanted if move is None else move.host_wanted,
+        host_name=host_name if move is None else move.host_wanted,
         hints=hints or {},
         group=group,
         ignored_hosts=ignored_hosts,

@@ -25,6 +25,7 @@ from proto.commands import (
     quotas,
     server_groups,
     servers,
+    shelving,
 )
 from proto.ids import ImageId, NodeId
 
@@ -48,6 +49,7 @@ _NO_HOST: tuple[type[Command], ...] = (
     servers.ServerCreate,  # it has no host yet
     servers.ServerCreateHinted,
     servers.ServerUnplaceable,  # nor ever
+    shelving.ServerUnshelve,
     servers.ServerUpdate,
     server_groups.ServerGroupCreate,  # members are read with each look
     server_groups.ServerGroupDelete,
@@ -174,6 +176,8 @@ _TOUCHED: dict[str, Callable[[AppliedEntry], Touched]] = {
     servers.ServerRemoved.KIND: _host_of_command,
     servers.ServerAct.KIND: _with_others(_host_of_result),
     servers.ServerExpire.KIND: _with_others(_host_of_result),
+    shelving.ServerShelve.KIND: _hosts_of_result,
+    shelving.ServerShelved.KIND: _host_of_command,  # it holds the image, too
     moves.MoveBegin.KIND: _hosts_of_result,
     moves.MovePlace.KIND: _hosts_of_result,
     moves.MoveUnplaceable.KIND: _hosts_of_result,

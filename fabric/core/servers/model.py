@@ -122,6 +122,7 @@ class AssignedServer:
     ramdisk: ImageSource | None = None  # image property ramdisk_id
     kernel_args: str = ""  # image property os_command_line
     move: MoveOfServer | None = None  # one that is not over
+    is_from_shelf: bool = False  # `image` is what it was: nothing that lies here of former times counts
     image_properties: Mapping[str, str] = field(default_factory=dict)
     grant: Grant | None = None  # of the host's cells and devices; None: nothing
 

@@ -16,6 +16,7 @@ class VmState(StrEnum):
     STOPPED = "stopped"
     ERROR = "error"
     RESIZED = "resized"  # moved, and its user has yet to confirm or take back
+    SHELVED_OFFLOADED = "shelved_offloaded"  # an image is all there is of it; no host has it
 
 
 class TaskState(StrEnum):
@@ -35,6 +36,9 @@ class TaskState(StrEnum):
     REBUILDING = "rebuilding"  # evacuated: looks for a host,
     REBUILD_SPAWNING = "rebuild_spawning"  # and is built there
     MIGRATING = "migrating"  # live: runs all the while
+    SHELVING = "shelving"  # is stopped,
+    SHELVING_IMAGE_UPLOADING = "shelving_image_uploading"  # and its disk becomes an image
+    UNSHELVING = "unshelving"  # looks for a host; there it is `spawning` again
 
 
 class Desired(StrEnum):
@@ -70,10 +74,11 @@ class Verb(StrEnum):
 
 LEGAL: Mapping[VmState, frozenset[VmState]] = {  # the only way a server may move; deleted = row gone
     VmState.BUILDING: frozenset({VmState.ACTIVE, VmState.ERROR}),
-    VmState.ACTIVE: frozenset({VmState.STOPPED, VmState.ERROR, VmState.RESIZED}),
-    VmState.STOPPED: frozenset({VmState.ACTIVE, VmState.ERROR, VmState.RESIZED}),
-    VmState.ERROR: frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.RESIZED}),
+    VmState.ACTIVE: frozenset({VmState.STOPPED, VmState.ERROR, VmState.RESIZED, VmState.SHELVED_OFFLOADED}),
+    VmState.STOPPED: frozenset({VmState.ACTIVE, VmState.ERROR, VmState.RESIZED, VmState.SHELVED_OFFLOADED}),
+    VmState.ERROR: frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.RESIZED, VmState.SHELVED_OFFLOADED}),
     VmState.RESIZED: frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.ERROR}),
+    VmState.SHELVED_OFFLOADED: frozenset({VmState.ACTIVE, VmState.ERROR}),
 }
 
 ALLOWED: Mapping[Verb, frozenset[VmState]] = {  # vm_states in which a user may ask for it
@@ -127,4 +132,5 @@ def api_status(vm_state: VmState, task_state: TaskState | None) -> str:
         VmState.STOPPED: "SHUTOFF",
         VmState.ERROR: "ERROR",
         VmState.RESIZED: "VERIFY_RESIZE",
+        VmState.SHELVED_OFFLOADED: "SHELVED_OFFLOADED",
     }[vm_state]

@@ -22,6 +22,7 @@ from fabric.store.apply import (
     servers_act,
     servers_create,
     servers_host,
+    shelving,
 )
 from fabric.store.apply.entry import Entry, Outcome, advance, apply_group
 
@@ -51,4 +52,5 @@ __all__ = [
     "servers_act",
     "servers_create",
     "servers_host",
+    "shelving",
 ]

@@ -36,6 +36,14 @@ def to_be_tried_elsewhere(context: ApplyContext, row: AnyRow, message: str) -> d
         return None
     if row.desired != Desired.RUNNING.value or row.host_wanted is not None or not context.is_at(level2.LEVEL):
         return None
+    return tried_elsewhere(context, row, message, TaskState.SCHEDULING)
+
+
+def tried_elsewhere(
+    context: ApplyContext, row: AnyRow, message: str, task: TaskState
+) -> dict[str, Any] | None:
+    """It waits for another host, in that task. None: there is none left that it could go to, or it has been
+    tried often enough."""
     tried = {"server_id": row.server_id}
     others = {**tried, "host_id": row.host_id}
     if context.number(_COUNT, tried) + 1 >= TRIES_MAX or not context.number(_OTHERS, others):
@@ -45,7 +53,7 @@ def to_be_tried_elsewhere(context: ApplyContext, row: AnyRow, message: str) -> d
         write_port(context, port, host_id=None, status=DOWN)
     return {
         "host_id": None,
-        "task_state": TaskState.SCHEDULING.value,
+        "task_state": task.value,
         "power_state": PowerState.NOSTATE.value,
     }
 

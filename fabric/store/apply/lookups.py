@@ -86,6 +86,10 @@ def need_server(context: ApplyContext, server_id: str) -> AnyRow:
     return row
 
 
+def image_if_any(context: ApplyContext, image_id: str) -> AnyRow | None:
+    return context.row(_IMAGE, {"id": image_id})
+
+
 def is_image(context: ApplyContext, image_id: str) -> bool:
     return context.exists(_IMAGE, {"id": image_id})
 

@@ -15,12 +15,18 @@ from fabric.store.apply.registry import handles
 from fabric.store.apply.room import need_room
 from fabric.store.apply.server_groups import need_policy
 from fabric.store.apply.server_rows import fault, need_generation, remove_server, write_server
+from fabric.store.apply.shelve_steps import back_to_shelf, expired_shelving
+from fabric.store.apply.shelved_rows import forget_shelved, shelved
 from fabric.store.prepared import AnyRow, kept
 from proto.commands.servers import ServerAct, ServerExpire, ServerPlace, ServerUnplaceable
 
 SCHEDULER = "scheduler"
 
 _SPOKEN = {Verb.REBOOT_SOFT: "reboot", Verb.REBOOT_HARD: "reboot"}  # what Nova calls the action
+_WAITING = (
+    (VmState.BUILDING.value, TaskState.SCHEDULING.value),
+    (VmState.SHELVED_OFFLOADED.value, TaskState.UNSHELVING.value),
+)
 _GRANT = kept(single(select(t.role_grants.c.fence).where(t.role_grants.c.role == bindparam("role"))))
 
 
@@ -53,6 +59,9 @@ def fail_placement(context: ApplyContext, command: ServerUnplaceable) -> Result:
     need_fence(context, command.fence)
     row = need_server(context, command.server_id)
     _need_unplaced(row, command.read_generation)
+    if row.task_state == TaskState.UNSHELVING.value:
+        write_server(context, row, back_to_shelf(context, row, command.message, command.details))
+        return {}
     failed = {"vm_state": VmState.ERROR.value, "task_state": None, "deadline_ms": None}
     write_server(context, row, {**failed, **fault(context, command.message, command.details)})
     return {}
@@ -68,13 +77,16 @@ def act_on_server(context: ApplyContext, command: ServerAct) -> Result:
     row = need_server(context, command.server_id)
     if verb is Verb.DELETE:
         if row.host_id is None:
+            holders = forget_shelved(context, row)
             remove_server(context, row.server_id)
-            return {"removed": True, "host_id": None}
+            gone = {"removed": True, "host_id": None}
+            return {**gone, "hosts": holders} if holders else gone
         if row.task_state == TaskState.DELETING.value:
             return {"removed": False, "host_id": row.host_id}
         other = end_move_of(context, row)
+        others = [*forget_shelved(context, row), *([] if other is None else [other])]
     else:
-        other = None
+        others = []
         _need_allowed(context, row, verb)
     generation = int(row.generation) + 1
     write_server(
@@ -89,7 +101,7 @@ def act_on_server(context: ApplyContext, command: ServerAct) -> Result:
         },
     )
     done = {"removed": False, "host_id": row.host_id, "generation": generation}
-    return done if other is None else {**done, "hosts": [other]}
+    return {**done, "hosts": others} if others else done
 
 
 def _need_allowed(context: ApplyContext, row: AnyRow, verb: Verb) -> None:
@@ -117,6 +129,12 @@ def _need_allowed(context: ApplyContext, row: AnyRow, verb: Verb) -> None:
             f"Cannot '{spoken}' instance {row.server_id}: its move failed half-way. Take it back first "
             "(`revertResize`).",
         )
+    if verb is Verb.STOP and shelved(context, row) is not None:
+        reject(
+            "bad_state",
+            f"Cannot '{spoken}' instance {row.server_id}: its unshelving failed half-way. Reboot it hard "
+            "first, which builds it from its image.",
+        )
 
 
 @handles(ServerExpire, lambda command: command.server_id)
@@ -133,6 +151,10 @@ def expire_server(context: ApplyContext, command: ServerExpire) -> Result:
     if moved is not None:
         write_server(context, row, moved.values)
         return {"removed": False, "host_id": row.host_id, **moved.result}
+    shelving = expired_shelving(context, row, command.reason)
+    if shelving is not None:
+        write_server(context, row, shelving)
+        return {"removed": False, "host_id": row.host_id}
     failed = {"vm_state": VmState.ERROR.value, "task_state": None, "deadline_ms": None}
     write_server(context, row, {**failed, **fault(context, command.reason)})
     return {"removed": False, "host_id": row.host_id}
@@ -152,6 +174,5 @@ def need_fence(context: ApplyContext, fence: int) -> None:
 
 def _need_unplaced(row: AnyRow, read_generation: int) -> None:
     need_generation(row, read_generation)
-    waiting = row.vm_state == VmState.BUILDING.value and row.host_id is None
-    if not waiting or row.task_state != TaskState.SCHEDULING.value:
+    if row.host_id is not None or (row.vm_state, row.task_state) not in _WAITING:
         reject("bad_state", f"Instance {row.server_id} is not waiting for a host.")

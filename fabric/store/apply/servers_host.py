@@ -11,6 +11,8 @@ from fabric.store.apply.lookups import need_server
 from fabric.store.apply.move_steps import step_of_move
 from fabric.store.apply.registry import handles
 from fabric.store.apply.server_rows import NO_FAULT, fault, remove_server, set_port_status, write_server
+from fabric.store.apply.shelve_steps import step_of_shelving
+from fabric.store.apply.shelved_rows import forget_shelved
 from fabric.store.prepared import AnyRow
 from proto.commands.servers import ServerObserved, ServerRemoved
 
@@ -40,7 +42,12 @@ def observe_server(context: ApplyContext, command: ServerObserved) -> Result:
             values, told = moved.values, moved.result
         else:
             values = _work_ended(context, command, row, power)
-    return {**_write_changes(context, row, power, values), **told}
+    result = {**_write_changes(context, row, power, values), **told}
+    if values.get("vm_state") != VmState.ACTIVE.value:
+        return result
+    holders = forget_shelved(context, row)  # a guest was built from it, and runs
+    ends: Any = result.get("hosts", ())
+    return {**result, "hosts": sorted({*ends, *holders})} if holders else result
 
 
 @handles(ServerRemoved, lambda command: command.server_id)
@@ -62,6 +69,9 @@ def _work_ended(
     context: ApplyContext, command: ServerObserved, row: AnyRow, power: PowerState
 ) -> dict[str, Any]:
     """The work the host was given is done, or failed. Also told again later, after a restart."""
+    shelving = step_of_shelving(context, command, row, power)
+    if shelving is not None:
+        return shelving
     if command.fault_message is not None:
         elsewhere = None
         if command.left_nothing:
@@ -76,7 +86,7 @@ def _work_ended(
             return {**rest, "vm_state": VmState.STOPPED.value, **NO_FAULT}
         return _failed(context, "The host reports that the guest still runs after it was to be stopped.")
     if power in RUNS:
-        if row.vm_state == VmState.BUILDING.value:
+        if row.vm_state in (VmState.BUILDING.value, VmState.SHELVED_OFFLOADED.value):
             forget_failed_builds(context, row.server_id)
         return {**rest, "vm_state": VmState.ACTIVE.value, **NO_FAULT, **_first_launch(context, row)}
     if row.task_state is None and row.vm_state != VmState.ERROR.value:
@@ -87,7 +97,8 @@ def _work_ended(
 
 
 def _first_launch(context: ApplyContext, row: AnyRow) -> dict[str, Any]:
-    launched = context.time_ms if row.launched_ms is None else row.launched_ms
+    is_anew = row.launched_ms is None or row.vm_state == VmState.SHELVED_OFFLOADED.value
+    launched = context.time_ms if is_anew else row.launched_ms
     return {"launched_ms": launched, "admin_pass": None}
 
 

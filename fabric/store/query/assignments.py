@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,6 +15,7 @@ from fabric.core.moves.model import MOVING_TASKS
 from fabric.core.networks.model import SecurityGroup, Subnet
 from fabric.core.servers.model import AssignedServer, HostAssignments, ImageSource, NetworkForHost, Server
 from fabric.core.servers.queries import GetAssignments
+from fabric.core.servers.shelved import Shelved
 from fabric.core.servers.states import VmState
 from fabric.store import tables as t
 from fabric.store.query.among import among, rows_among
@@ -23,8 +25,9 @@ from fabric.store.query.moves import arriving_on, open_moves, parked_on, told_to
 from fabric.store.query.networks import groups_of, networks_among, ports_of_servers, subnets_of_networks
 from fabric.store.query.registry import answers
 from fabric.store.query.servers import rows_of_servers, server_of
+from fabric.store.query.shelved import saved_among
 from proto.codec import pack
-from proto.ids import ServerId
+from proto.ids import ImageId, ServerId
 from proto.records import to_wire
 
 ENVELOPE_BYTES = 16 * 1024  # for the ids, groups and framing around the servers
@@ -161,24 +164,38 @@ def _assigned(connection: Connection, rows: Sequence[Row[Any]]) -> list[Assigned
     servers = [server_of(row) for row in rows]
     ports = ports_of_servers(connection, [server.server_id for server in servers])
     networks = _networks(connection, {port.network_id for listed in ports.values() for port in listed})
-    images = _Images(connection, servers)
+    saved = saved_among(connection, servers)
+    made_of = {server.server_id: _image_of(server, saved) for server in servers}
+    images = _Images(connection, made_of.values())
     moves = open_moves(connection, [server.server_id for server in servers if _may_move(server)])
     grants = grants_on(connection, servers)
     return [
         AssignedServer(
-            server=server,
+            server=_as_new(server) if server.server_id in saved else server,
             ports=tuple(mine := ports.get(server.server_id, [])),
             networks=tuple(networks[key] for key in dict.fromkeys(port.network_id for port in mine)),
-            image=images.source(server.image_id),
-            kernel=images.source(images.property_of(server.image_id, _IMAGE_KERNEL)),
-            ramdisk=images.source(images.property_of(server.image_id, _IMAGE_RAMDISK)),
-            kernel_args=images.property_of(server.image_id, _IMAGE_ARGS) or "",
-            image_properties=images.properties(server.image_id),
+            image=images.source(image_id := made_of[server.server_id]),
+            kernel=images.source(images.property_of(image_id, _IMAGE_KERNEL)),
+            ramdisk=images.source(images.property_of(image_id, _IMAGE_RAMDISK)),
+            kernel_args=images.property_of(image_id, _IMAGE_ARGS) or "",
+            is_from_shelf=server.server_id in saved,
+            image_properties=images.properties(image_id),
             move=told_to_host(moves[server.server_id]) if server.server_id in moves else None,
             grant=grants.get(server.server_id),
         )
         for server in servers
     ]
+
+
+def _image_of(server: Server, saved: Mapping[ServerId, Shelved]) -> ImageId:
+    """What its root disk is to be made of."""
+    return saved[server.server_id].image_id if server.server_id in saved else server.image_id
+
+
+def _as_new(server: Server) -> Server:
+    """One that is built from what it was shelved to never ran, for all that its host is concerned."""
+    is_shelved = server.vm_state is VmState.SHELVED_OFFLOADED
+    return replace(server, launched_ms=None, vm_state=VmState.BUILDING if is_shelved else server.vm_state)
 
 
 def _may_move(server: Server) -> bool:
@@ -204,11 +221,11 @@ def _networks(connection: Connection, network_ids: Iterable[str]) -> dict[str, N
 
 
 class _Images:
-    """The images some servers name, and the kernels and ramdisks those name."""
+    """Some images, and the kernels and ramdisks that they name."""
 
-    def __init__(self, connection: Connection, servers: Sequence[Server]) -> None:
+    def __init__(self, connection: Connection, image_ids: Iterable[str]) -> None:
         self._rows: dict[str, Row[Any]] = {}
-        self._load(connection, {server.image_id for server in servers})
+        self._load(connection, set(image_ids))
         parts = {self.property_of(i, part) for i in self._rows for part in (_IMAGE_KERNEL, _IMAGE_RAMDISK)}
         self._load(connection, {part for part in parts if part} - set(self._rows))
 

@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, or_, select
 
 from fabric.core.aggregates.queries import ListAggregates
-from fabric.core.moves.model import MOVING_TASKS, Move
+from fabric.core.moves.model import Move
 from fabric.core.nodes.queries import ListHosts
+from fabric.core.placement.busy import BUSY_TASKS, is_busy
 from fabric.core.placement.host_facts import AggregateFacts, HostFacts, Surroundings, used_by
 from fabric.core.placement.queries import (
     GetPlacementRequest,
@@ -23,6 +24,8 @@ from fabric.core.placement.request import GroupWish, PlacementRequest, request_o
 from fabric.core.providers.queries import ListHostOffers
 from fabric.core.providers.tree import host_traits
 from fabric.core.server_groups.model import GroupPolicy
+from fabric.core.servers.model import Server
+from fabric.core.servers.shelved import Shelved
 from fabric.core.servers.states import TaskState, VmState
 from fabric.core.topology.facts import NOTHING_TOLD, Told
 from fabric.store import tables as t
@@ -37,6 +40,7 @@ from fabric.store.query.nodes import list_hosts
 from fabric.store.query.providers import list_host_offers
 from fabric.store.query.registry import answers
 from fabric.store.query.servers import row_of_server, rows_of_servers, server_of
+from fabric.store.query.shelved import saved_among
 from fabric.store.tables import level2, level3
 from proto.ids import ImageId, NodeId, ServerId
 
@@ -63,7 +67,7 @@ _BUSY = (
     select(_S.host_id, func.count().label("servers"))
     .where(
         _S.host_id.is_not(None),
-        or_(_S.vm_state == VmState.BUILDING.value, _S.task_state.in_(sorted(MOVING_TASKS))),
+        or_(_S.vm_state == VmState.BUILDING.value, _S.task_state.in_(sorted(BUSY_TASKS))),
     )
     .group_by(_S.host_id)
 )
@@ -84,8 +88,8 @@ _PLACED = select(_S.server_id, _S.host_id).where(_S.host_id.is_not(None), among(
 
 
 @cache
-def _unplaced(level: int) -> Select[Any]:
-    waiting = (_S.task_state == TaskState.SCHEDULING.value, _S.host_id.is_(None))
+def _unplaced(level: int, task: TaskState) -> Select[Any]:
+    waiting = (_S.task_state == task.value, _S.host_id.is_(None))
     return rows_of_servers(level).where(*waiting).order_by(_S.created_ms, _S.server_id)
 
 
@@ -98,11 +102,15 @@ def _servers_among(level: int) -> Select[Any]:
 def list_placement_requests(
     connection: Connection, query: ListPlacementRequests
 ) -> tuple[PlacementRequest, ...]:
-    """Those that move come first: there are few of them, and they hold up a guest that has a user."""
+    """Those that move come first: there are few of them, and they hold up a guest that has a user. Then those
+    that were there before, and then new ones."""
     level = level_of(connection)
     moves = {move.server_id: move for move in waiting_moves(connection, query.limit)}
     found = list(rows_among(connection, _servers_among(level), sorted(moves)))
-    found += connection.execute(_unplaced(level).limit(query.limit - len(found))).all()
+    tasks = (TaskState.UNSHELVING, TaskState.SCHEDULING) if level >= level3.LEVEL else (TaskState.SCHEDULING,)
+    for task in tasks:
+        if len(found) < query.limit:
+            found += connection.execute(_unplaced(level, task).limit(query.limit - len(found))).all()
     return _requests(connection, found, moves)
 
 
@@ -118,7 +126,9 @@ def _requests(
     connection: Connection, rows: Sequence[Row[Any]], moves: Mapping[ServerId, Move] = NO_MOVES
 ) -> tuple[PlacementRequest, ...]:
     servers = [server_of(row) for row in rows]
-    wanted = sorted({server.image_id for server in servers if server.image_id})
+    saved = saved_among(connection, servers)
+    made_of = {server.server_id: _image_of(server, saved) for server in servers}
+    wanted = sorted(set(made_of.values()) - {""})
     images = list(rows_among(connection, _IMAGES, wanted))
     properties = {row.image_id: row.properties for row in images}
     addresses = {row.image_id: row.sha256 or "" for row in images}
@@ -134,8 +144,8 @@ def _requests(
     return tuple(
         request_of(
             server,
-            image_sha256=addresses.get(server.image_id, ""),
-            image_properties=properties.get(server.image_id),
+            image_sha256=addresses.get(made_of[server.server_id], ""),
+            image_properties=properties.get(made_of[server.server_id]),
             hints=hints.get(server.server_id),
             group=groups.get(server.server_id),
             ignored_hosts=frozenset(row.host_id for row in failed.get(server.server_id, ())),
@@ -143,9 +153,14 @@ def _requests(
                 (row.name or row.host_id, row.message) for row in failed.get(server.server_id, ())
             ),
             move=moves.get(server.server_id),
+            shelved=saved.get(server.server_id),
         )
         for server in servers
     )
+
+
+def _image_of(server: Server, saved: Mapping[ServerId, Shelved]) -> ImageId:
+    return saved[server.server_id].image_id if server.server_id in saved else server.image_id
 
 
 def _wish(row: Row[Any]) -> GroupWish:
@@ -203,13 +218,15 @@ def _without(connection: Connection, found: list[HostFacts], server_id: ServerId
     if row is None or row.host_id is None:
         return found
     (request,) = _requests(connection, [row])
-    is_busy = row.vm_state == VmState.BUILDING.value or row.task_state in MOVING_TASKS
+    is_at_work = is_busy(row.vm_state, row.task_state)
     held = [each for each in held_claims(connection, level_of(connection)) if each.server_id == server_id]
     claims_of = claims_at(level_of(connection))
     left = []
     for facts in found:
         if facts.host.host_id == row.host_id:
-            facts = facts.without_claim(request.resources.total(), is_building=is_busy, server_id=server_id)
+            facts = facts.without_claim(
+                request.resources.total(), is_building=is_at_work, server_id=server_id
+            )
         for each in held:
             if each.held_host_id == facts.host.host_id:
                 facts = facts.without_held(claims_of(flavor_of(each)), server_id)

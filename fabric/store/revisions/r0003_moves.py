@@ -1,5 +1,5 @@
-"""Level 3: servers go from host to host, and are given of hosts' NUMA cells and PCI devices. Two tables; no
-row of the levels before changes."""
+"""Level 3: servers go from host to host, are given of hosts' NUMA cells and PCI devices, and are shelved.
+Three tables; no row of the levels before changes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _INT = sa.BigInteger()
 def upgrade(op: Operations) -> None:
     _moves(op)
     _grants(op)
+    _shelved(op)
 
 
 def _moves(op: Operations) -> None:
@@ -57,6 +58,18 @@ def _moves(op: Operations) -> None:
     )
     op.create_index("ix_moves_server_id", "moves", ["server_id", "is_open"])
     op.create_index("ix_moves_held_host_id", "moves", ["held_host_id"])
+
+
+def _shelved(op: Operations) -> None:
+    op.create_table(
+        "shelved_servers",
+        sa.Column("server_id", _TEXT, nullable=False),
+        sa.Column("image_id", _TEXT, nullable=False),
+        sa.Column("user_id", _TEXT, nullable=False),
+        sa.Column("is_saved", sa.Boolean(), nullable=False),
+        sa.Column("host_wanted", _TEXT, nullable=True),
+        sa.PrimaryKeyConstraint("server_id", name="pk_shelved_servers"),
+    )
 
 
 def _grants(op: Operations) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from proto.ids import ServerId, new_uuid
 from tests.fixtures.simulated_hosts import HOST
 
 BASE_BYTES = 8 << 20
+WORD_AT = 1 << 20  # on a disk
 
 
 class Bed(Protocol):
@@ -34,6 +36,14 @@ class Bed(Protocol):
         ...
 
     def root_disk(self, server_id: ServerId) -> Path: ...
+
+    def write(self, server_id: ServerId, word: str) -> None:
+        """As its guest, which is off, would have written it on its root disk."""
+        ...
+
+    def read(self, server_id: ServerId) -> str:
+        """What such a guest would find there."""
+        ...
 
     def process_exists(self, pid: int) -> bool: ...
 
@@ -62,6 +72,15 @@ class SimBed:
 
     def root_disk(self, server_id: ServerId) -> Path:
         return self.directory / server_id / "root.disk"
+
+    def write(self, server_id: ServerId, word: str) -> None:
+        disk = self.root_disk(server_id)
+        disk.write_text(json.dumps({**json.loads(disk.read_text()), "word": word}))
+
+    def read(self, server_id: ServerId) -> str:
+        held = json.loads(self.root_disk(server_id).read_text())
+        found: str = {**json.loads(Path(held["backing"]).read_text()), **held}["word"]
+        return found
 
     def process_exists(self, pid: int) -> bool:
         """Simulated guests have no process: the state files are their process table."""
@@ -110,6 +129,20 @@ class LibvirtBed:
 
     def root_disk(self, server_id: ServerId) -> Path:
         return self.directory / server_id / "root.qcow2"
+
+    def write(self, server_id: ServerId, word: str) -> None:
+        self._qemu_io(server_id, f"write -P {ord(word[0])} {WORD_AT} 512")
+
+    def read(self, server_id: ServerId) -> str:
+        """Whose first letter it is tells of the words that tests use which one."""
+        for word in ("one", "two"):
+            if "verification failed" not in self._qemu_io(server_id, f"read -P {ord(word[0])} {WORD_AT} 512"):
+                return word
+        return ""
+
+    def _qemu_io(self, server_id: ServerId, command: str) -> str:
+        argv = ["qemu-io", "-f", "qcow2", "-c", command, str(self.root_disk(server_id))]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=30).stdout
 
     def process_exists(self, pid: int) -> bool:
         with contextlib.suppress(OSError):
@@ -163,8 +196,6 @@ async def opened(driver: ComputeDriver) -> AsyncIterator[ComputeDriver]:
 
 
 def virtual_bytes(image: Path) -> int:
-    import json
-
     argv = ["qemu-img", "info", "-U", "--output=json", str(image)]
     done = subprocess.run(argv, capture_output=True, check=True, timeout=30)
     return int(json.loads(done.stdout)["virtual-size"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -227,3 +228,28 @@ async def test_many_verbs_at_once_end_where_the_last_one_says(bed: Bed, driver: 
         driver.ensure_absent(spec.server_id),
     )
     assert bed.traces(spec.server_id) == []
+
+
+async def test_an_exported_disk_is_one_file_with_all_that_it_was_built_on(
+    bed: Bed, driver: ComputeDriver, tmp_path: Path
+) -> None:
+    spec = bed.spec()
+    await driver.ensure_running(spec)
+    target = tmp_path / "exported"
+    with pytest.raises(DriverError, match="not off"):
+        await driver.export_root(spec.server_id, target)
+    await driver.ensure_stopped(spec.server_id, grace_ms=0)
+    bed.write(spec.server_id, "one")
+    assert await driver.export_root(spec.server_id, target) == 1 << 30
+    bed.write(spec.server_id, "two")
+    await driver.export_root(spec.server_id, target)  # again: what was there is written over
+    await driver.ensure_absent(spec.server_id)
+    again = bed.spec()
+    again = dataclasses.replace(
+        again, root=dataclasses.replace(again.root, base_path=str(target), base_format="qcow2")
+    )
+    await driver.ensure_running(again)
+    await driver.ensure_stopped(again.server_id, grace_ms=0)
+    assert bed.read(again.server_id) == "two"
+    with pytest.raises(DriverError, match="no disk"):
+        await driver.export_root(spec.server_id, target)

@@ -27,7 +27,7 @@ from fabric.errors import RemoteError
 from proto.codec import Plain
 from proto.ids import NodeId, ServerId
 from tests.fixtures.compute_doubles import RpcDouble
-from tests.fixtures.compute_rows import HOST, assigned, placed, uuid_of
+from tests.fixtures.compute_rows import HOST, assigned, image, placed, uuid_of
 
 SERVER = ServerId(uuid_of("guest"))
 SOURCE = NodeId("5" * 32)
@@ -119,8 +119,23 @@ async def test_what_the_guest_wrote_comes_along_and_its_base_is_this_hosts(hosts
 
 async def test_a_base_that_no_image_names_any_more_comes_along(hosts: Hosts) -> None:
     boot = await hosts.carrier.base(hosts.row)
+    assert boot is not None
     assert Path(boot.base_path).read_bytes() == BASE_BYTES
     assert (Path(boot.base_path).parent, boot.base_format) == (hosts.new / "images", "raw")
+
+
+async def test_only_a_base_that_is_not_its_image_comes_along(hosts: Hosts) -> None:
+    """One that was shelved is built on what it was shelved to, and not on its image."""
+    same = replace(hosts.row, image=replace(image(), sha256=BASE_NAME))
+    assert await hosts.carrier.base(same) is None
+    boot = await hosts.carrier.base(replace(hosts.row, image=image()))
+    assert boot is not None
+    assert Path(boot.base_path).read_bytes() == BASE_BYTES
+    noted = replace(boot, base_path=str(hosts.old / "images" / BASE_NAME), kernel_path="kernel")
+    await hosts.notes.write_boot(SERVER, noted)
+    assert await hosts.carrier.base(replace(hosts.row, image=image())) is not None
+    with pytest.raises(ImageError, match="does not exist any more"):  # nor does its kernel come along
+        await hosts.carrier.base(hosts.row)
 
 
 async def test_a_base_of_other_bytes_is_not_taken(hosts: Hosts) -> None:

@@ -15,6 +15,7 @@ from fabric.compute.observe import ReportConfig
 from fabric.compute.reconcile import ReconcileConfig
 from fabric.core.servers.model import AssignedServer, ImageSource, Server
 from fabric.core.servers.states import PowerState, VmState
+from fabric.runtime.blob_store import FileBlobStore
 from fabric.runtime.clock import SystemClock
 from proto.ids import ServerId
 from tests.fixtures.compute_doubles import DriverDouble, Gate, Machine, PlugDouble, RpcDouble, StateDouble
@@ -103,6 +104,7 @@ class World:
             driver=driver,
             plug=plug,
             fetch=fetch,
+            keep=FileBlobStore(self.directory / "kept").put,
             directory=self.directory / "compute",
             identity=HostIdentity(node_id=HOST, name="h1", address="127.0.0.1", zone="nova", version="0"),
             clock=SystemClock(),

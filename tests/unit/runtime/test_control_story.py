@@ -12,7 +12,15 @@ from fabric.runtime.events import KINDS, EventLog
 from proto.commands import Command
 from proto.commands.moves import MoveBegin, MoveConfirm, MovePlace, MoveRevert, MoveUnplaceable
 from proto.commands.nodes import HostUpdate, NodeRemove, RoleHold, VoterWish
-from proto.commands.servers import ServerAct, ServerCreateHinted, ServerExpire, ServerPlace, ServerRemoved
+from proto.commands.servers import (
+    ServerAct,
+    ServerCreateHinted,
+    ServerExpire,
+    ServerPlace,
+    ServerRemoved,
+    ServerUnplaceable,
+)
+from proto.commands.shelving import ServerShelved, ServerUnshelve
 from proto.ids import Fence, LogIndex, NodeId, RequestId, ServerId, UserId
 from tests.fixtures.mesh_view_double import TwoClocks
 from tests.fixtures.store_world import HOST_B, NODE, node_admit, observed
@@ -66,12 +74,28 @@ def test_a_server_is_told_of_at_its_host_or_else_here() -> None:
     assert told(act) == [("server.reboot_hard", "me", {"server": SERVER, "index": "7"})]
     place = ServerPlace(server_id=SERVER, host_id=NODE, fence=Fence(1), read_generation=1)
     removed = ServerRemoved(server_id=SERVER, host_id=HOST_B)
+    sums = {"md5": "5", "sha256": "2", "sha512": "1"}
+    saved = ServerShelved(
+        server_id=SERVER, host_id=HOST_B, generation=1, size_bytes=1, virtual_bytes=1, **sums
+    )
     for command, event, node in (
         (place, "server.placed", "h1"),
         (observed(SERVER, 1), "server.observed", "h1"),
         (removed, "server.removed", HOST_B),
+        (saved, "server.shelved", HOST_B),
+        (ServerUnshelve(server_id=SERVER, request_id=RequestId("q"), deadline_ms=1), "server.unshelve", "me"),
     ):
         assert told(command) == [(event, node, {"server": SERVER, "index": "7"})]
+
+
+def test_what_did_not_go_well_is_told_with_its_reason() -> None:
+    none = ServerUnplaceable(server_id=SERVER, fence=Fence(1), read_generation=1, message="no host")
+    late = ServerExpire(server_id=SERVER, generation=1, reason="nobody came")
+    for command, reason in ((none, "no host"), (late, "nobody came")):
+        ((_, _, fields),) = told(command)
+        assert fields["reason"] == reason
+    ((_, _, fields),) = told(observed(SERVER, 1, fault_message="broke"))
+    assert fields["reason"] == "broke"
 
 
 def test_a_server_with_hints_is_made_like_any_other() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from fabric.core.identity.queries import GetFabric
 from fabric.core.nodes.queries import ListHosts, ListRoleGrants
 from fabric.core.queries import Query
-from fabric.core.servers.queries import GetAssignments, ListServers
+from fabric.core.servers.queries import GetAssignments, GetServer, ListServers
 from fabric.errors import (
     CommandRejectedError,
     DeadlineExceededError,
@@ -26,14 +27,25 @@ from fabric.runtime.hard_state import HardState
 from fabric.runtime.remote_state import RemoteState
 from fabric.runtime.state_service import StateService
 from fabric.store.lone_voter import lone_voter
+from fabric.store.program import PROGRAM
 from proto.codec import Plain, pack, unpack
 from proto.commands import Command, command_to_plain
 from proto.commands.nodes import HostUpdate
 from proto.commands.providers import HostOffers
 from proto.commands.servers import ServerRemoved
+from proto.commands.shelving import ServerShelve, ServerShelved
 from proto.errors import WireError
-from proto.ids import NodeId, RequestId
-from tests.fixtures.store_world import HOST_A, HOST_B, ManualClock, StoreWorld, host_register, observed
+from proto.ids import ImageId, NodeId, RequestId
+from tests.fixtures.store_world import (
+    DEADLINE_MS,
+    HOST_A,
+    HOST_B,
+    USER,
+    ManualClock,
+    StoreWorld,
+    host_register,
+    observed,
+)
 
 CONDUCTOR = NodeId("c" * 32)
 NAMES = {HOST_A: "host-a", HOST_B: "host-b"}  # by certificate
@@ -120,6 +132,32 @@ async def test_a_host_works_through_the_conductor(world: StoreWorld, remote: Har
     assert await propose(remote, observed(server_id, 2)) is True  # the same request again
     assert remote.applied_index == world.engine.applied_index - 1
     assert await remote.read(ListRoleGrants()) == await world.ask(ListRoleGrants())
+
+
+async def test_a_host_says_of_its_own_servers_that_they_are_shelved(
+    world: StoreWorld, remote: HardState
+) -> None:
+    await world.do(PROGRAM.raise_to(2))
+    await world.do(PROGRAM.raise_to(3))
+    server_id = await world.active("web")
+    await world.do(
+        ServerShelve(
+            server_id=server_id,
+            image_id=ImageId("shelf"),
+            user_id=USER,
+            request_id=RequestId("r"),
+            deadline_ms=DEADLINE_MS,
+        )
+    )
+    await propose(remote, observed(server_id, 4, power_state="shutdown"), "off")
+    fields = {"md5": "5", "sha256": "2" * 64, "sha512": "1", "size_bytes": 1, "virtual_bytes": 1}
+    saved = ServerShelved(server_id=server_id, host_id=HOST_A, generation=5, **fields)
+    with pytest.raises(CommandRejectedError, match="only for itself"):
+        await propose(remote, replace(saved, host_id=HOST_B), "another")
+    assert await propose(remote, saved, "saved") is False
+    view = await world.ask(GetServer(server_id=server_id))
+    assert view is not None
+    assert view.server.host_id is None
 
 
 async def test_a_host_may_drain_itself_and_no_more(world: StoreWorld, remote: HardState) -> None:

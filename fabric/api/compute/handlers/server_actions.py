@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from fabric.api.compute.handlers import moves
+from fabric.api.compute.handlers import moves, shelving
 from fabric.api.compute.handlers.servers import server_id
 from fabric.api.compute.schemas import server_actions as schemas
 from fabric.api.compute.schemas.parameters import as_integer
@@ -26,8 +26,8 @@ NOT_BUILT = frozenset(  # Nova's other actions: known here, so that clients hear
     """addFixedIp addFloatingIp addSecurityGroup changePassword createBackup createImage
     injectNetworkInfo os-getRDPConsole os-getSPICEConsole os-getSerialConsole
     os-getVNCConsole os-resetNetwork os-resetState pause rebuild removeFixedIp
-    removeFloatingIp removeSecurityGroup rescue resetNetwork resize restore resume shelve
-    shelveOffload suspend trigger_crash_dump unpause unrescue unshelve""".split()
+    removeFloatingIp removeSecurityGroup rescue resetNetwork resize restore resume
+    suspend trigger_crash_dump unpause unrescue""".split()
 )
 
 
@@ -104,6 +104,7 @@ async def _console_output(request: web.Request, document: dict[str, Any]) -> web
 
 ACTIONS: Mapping[str, Action] = {
     **moves.ACTIONS,
+    **shelving.ACTIONS,
     "os-start": _start,
     "os-stop": _stop,
     "reboot": _reboot,

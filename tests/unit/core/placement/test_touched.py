@@ -21,7 +21,8 @@ from proto.commands.moves import MoveBegin, MoveConfirm, MovePlace, MoveRevert, 
 from proto.commands.nodes import HostRegister, HostUpdate, NodeRemove
 from proto.commands.providers import HostOffers
 from proto.commands.servers import ServerAct, ServerExpire, ServerObserved, ServerPlace, ServerRemoved
-from proto.ids import Fence, ImageId, LogIndex, NodeId, RequestId, ServerId
+from proto.commands.shelving import ServerShelve, ServerShelved
+from proto.ids import Fence, ImageId, LogIndex, NodeId, RequestId, ServerId, UserId
 
 H, S = NodeId("h" * 32), ServerId("s")
 # What they write is a fact of a host: its row, its offer, what servers claim on it, images, aggregates.
@@ -29,7 +30,7 @@ TOUCHING = {
     ServerPlace, ServerObserved, ServerRemoved, ServerAct, ServerExpire, HostRegister, HostUpdate, NodeRemove,
     HostOffers, ImageActivate, ImageDelete, AggregateCreate, AggregateDelete, AggregateAddHost,
     AggregateRemoveHost, AggregateUpdate, AggregateSetMetadata, LevelRaise,
-    MoveBegin, MovePlace, MoveUnplaceable, MoveConfirm, MoveRevert,
+    MoveBegin, MovePlace, MoveUnplaceable, MoveConfirm, MoveRevert, ServerShelve, ServerShelved,
 }  # fmt: skip
 
 
@@ -73,6 +74,16 @@ def test_an_action_touches_the_host_that_its_result_names() -> None:
     assert told(act, host_id=H) == told(late, host_id=H) == Touched(host_id=H)
     assert told(act, host_id=None) is told(late, host_id=None) is NOTHING
     assert told(act) is ALL  # a result that does not say
+
+
+def test_shelving_touches_the_host_and_later_who_held_the_image() -> None:
+    shelve = ServerShelve(
+        server_id=S, image_id=ImageId("i"), user_id=UserId("u"), request_id=RequestId("r"), deadline_ms=1
+    )
+    assert told(shelve, hosts=[H]) == Touched(others=(H,))
+    sums = {"md5": "5", "sha256": "2", "sha512": "1"}
+    saved = ServerShelved(server_id=S, host_id=H, generation=1, size_bytes=1, virtual_bytes=1, **sums)
+    assert told(saved, image_id="i") == Touched(host_id=H)
 
 
 def test_a_move_touches_both_its_ends() -> None:
