@@ -48,6 +48,9 @@ class Drawn:
         self.group_hosts: dict[str, dict[NodeId, int]] = {
             each.group_id: {i: rng.randint(1, 2) for i in ids if rng.random() < 0.15} for each in self.groups
         }
+        for each in self.groups:
+            if each.policy is GroupPolicy.AFFINITY and rng.random() < 0.8:  # mostly none of it moves
+                self.group_hosts[each.group_id] = dict(list(self.group_hosts[each.group_id].items())[:1])
 
     def _host(self, name: str) -> HostFacts:
         rng = self.rng

@@ -37,7 +37,6 @@ def drawn_table(rng: Random, drawn: Drawn) -> HostTable:
             each,
             host=replace(each.host, hypervisor_version=rng.choice((7_000_000, 8_000_000))),
             servers=rng.randrange(5),
-            pci_free={"gpu": rng.randrange(3)} if rng.random() < 0.3 else {},
             metrics={"heat": rng.random()} if rng.random() < 0.8 else {},
         )
         for each in drawn.hosts

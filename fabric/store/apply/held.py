@@ -20,11 +20,14 @@ _HELD = kept(  # of all hosts: there are as many as moves under way
 )
 
 
+def held(context: ApplyContext) -> Sequence[AnyRow]:
+    """The open moves that have another end. Below level 3 nothing moves."""
+    return context.rows(_HELD) if context.is_at(level3.LEVEL) else ()
+
+
 def held_on(context: ApplyContext, host_id: str) -> Sequence[AnyRow]:
-    """The open moves whose other end that host is. Below level 3 nothing moves."""
-    if not context.is_at(level3.LEVEL):
-        return ()
-    return [row for row in context.rows(_HELD) if row.held_host_id == host_id]
+    """Those whose other end is that host."""
+    return [row for row in held(context) if row.held_host_id == host_id]
 
 
 def with_held(

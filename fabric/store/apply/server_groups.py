@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, case, delete, func, insert, select
 from fabric.core.server_groups.model import GroupPolicy
 from fabric.store import tables as t
 from fabric.store.apply.context import ApplyContext, Result, reject, single
-from fabric.store.apply.held import held_on
+from fabric.store.apply.held import held
 from fabric.store.apply.lookups import need_project
 from fabric.store.apply.quota import (
     UNLIMITED,
@@ -134,7 +134,8 @@ def need_policy(context: ApplyContext, server_id: str, host: AnyRow) -> None:
     asked = {"host_id": host.host_id, "group_id": group.group_id, "server_id": server_id}
     counted = context.row(_PLACED, asked)
     assert counted is not None
-    placed, here = int(counted[0]), int(counted[1]) + _on_their_way(context, server_id, host, group.group_id)
+    on_their_way = _on_their_way(context, server_id, group.group_id)
+    placed, here = int(counted[0]), int(counted[1]) + on_their_way.count(host.host_id)
     if group.policy == GroupPolicy.ANTI_AFFINITY.value:
         most = group.max_server_per_host or DEFAULT_MAX_SERVER_PER_HOST
         if here >= most:
@@ -149,13 +150,20 @@ def need_policy(context: ApplyContext, server_id: str, host: AnyRow) -> None:
             f"Affinity server group policy was violated: compute host {host.name} has none of the {placed} "
             f"placed servers of group {group.group_id}.",
         )
+    elif here < placed + len(on_their_way):
+        reject(
+            "policy_violated",
+            f"Affinity server group policy would be violated: a server of group {group.group_id} is moving, "
+            "and may end on another host. Wait for it, or confirm it.",
+        )
 
 
-def _on_their_way(context: ApplyContext, server_id: str, host: AnyRow, group_id: str) -> int:
-    """Other members of the group that are about to come to this host, or may come back to it."""
-    count = 0
-    for row in held_on(context, host.host_id):
+def _on_their_way(context: ApplyContext, server_id: str, group_id: str) -> list[str]:
+    """To which hosts other members of the group are about to come, or may come back."""
+    hosts = []
+    for row in held(context):
         if row.server_id != server_id:
             group = context.row(_GROUP_OF, {"server_id": row.server_id})
-            count += group is not None and group.group_id == group_id
-    return count
+            if group is not None and group.group_id == group_id:
+                hosts.append(row.held_host_id)
+    return hosts

@@ -27,16 +27,20 @@ class ServerGroupAffinityFilter:
         )
 
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
+        """One of which a member is moving may have it in two places: nobody can be beside both."""
         passing: Mask = np.zeros(len(table), dtype=np.bool_)
-        for place in _others(request, table):
-            passing[place] = True
+        others = _others(request, table)
+        if len(others) == 1:
+            passing[next(iter(others))] = True
         return passing
 
     def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
         return Refusal(
             filter_name=self.name,
             reason="away from the server group",
-            remark="has no member of the server group, whose policy is affinity",
+            remark="has not all members of the server group, whose policy is affinity: one is moving"
+            if place in _others(request, table)
+            else "has no member of the server group, whose policy is affinity",
         )
 
     def cures(self, request: PlacementRequest, table: HostTable, place: int) -> Iterable[Change]:

@@ -433,7 +433,7 @@ def test_one_that_moves_does_not_bind_itself_to_where_it_is() -> None:
     for hosts, expected in (
         (members(bad=1), ["good", "bad"]),
         (members(bad=2), ["bad"]),
-        (members(good=1, bad=2), ["good", "bad"]),
+        (members(good=1, bad=2), []),  # another one is moving, and nobody knows where it will end
         ({}, ["good", "bad"]),
     ):
         around = one(group_hosts=hosts)

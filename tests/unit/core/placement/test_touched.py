@@ -17,7 +17,15 @@ from proto.commands.aggregates import (
 )
 from proto.commands.catalog import ImageActivate, ImageDelete
 from proto.commands.log import LevelRaise
-from proto.commands.moves import MoveBegin, MoveConfirm, MovePlace, MoveRevert, MoveUnplaceable
+from proto.commands.moves import (
+    MoveAbort,
+    MoveArrived,
+    MoveBegin,
+    MoveConfirm,
+    MovePlace,
+    MoveRevert,
+    MoveUnplaceable,
+)
 from proto.commands.nodes import HostRegister, HostUpdate, NodeRemove
 from proto.commands.providers import HostOffers
 from proto.commands.servers import ServerAct, ServerExpire, ServerObserved, ServerPlace, ServerRemoved
@@ -30,7 +38,8 @@ TOUCHING = {
     ServerPlace, ServerObserved, ServerRemoved, ServerAct, ServerExpire, HostRegister, HostUpdate, NodeRemove,
     HostOffers, ImageActivate, ImageDelete, AggregateCreate, AggregateDelete, AggregateAddHost,
     AggregateRemoveHost, AggregateUpdate, AggregateSetMetadata, LevelRaise,
-    MoveBegin, MovePlace, MoveUnplaceable, MoveConfirm, MoveRevert, ServerShelve, ServerShelved,
+    MoveBegin, MovePlace, MoveUnplaceable, MoveConfirm, MoveRevert, MoveArrived, MoveAbort,
+    ServerShelve, ServerShelved,
 }  # fmt: skip
 
 
