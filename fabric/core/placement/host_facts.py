@@ -79,7 +79,7 @@ class HostFacts:
 
     @property
     def room(self) -> HostRoom:
-        """Of its cells and devices. Worked out anew each time: the host table keeps it."""
+        """Of its cells and devices. Worked out anew each time."""
         return room_of(
             self.told.topology,
             self.held.values(),

@@ -7,7 +7,7 @@ both cost a few cells. Columns that no request has asked about yet are made when
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from fabric.core.aggregates.model import ZONE_KEY
 from fabric.core.placement.host_facts import AggregateFacts, HostFacts, Surroundings
 from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
 from fabric.core.topology.model import NOTHING_GIVEN, Grant
+from fabric.core.topology.room import HostRoom
 from proto.ids import NodeId, ServerId
 
 Mask = NDArray[np.bool_]
@@ -291,9 +292,28 @@ class HostTable:
         """Where it holds, kept until facts change."""
         return self.column(key, holds, np.bool_)
 
-    def rooms(self) -> Column:
-        """Of cells and devices, a HostRoom each."""
-        return self.column("room", lambda facts: facts.room)
+    def mask_of_rooms(self, key: object, holds: Callable[[HostRoom], bool]) -> Mask:
+        """As `mask`, of what is said of a host's cells and devices."""
+        return self.mask(key, lambda facts: holds(facts.room))
+
+    def make_mask_of_rooms(
+        self, key: object, holds: Callable[[HostRoom], bool], *, step: int
+    ) -> Iterator[None]:
+        """Has it ready for the next who asks, giving way after each `step` hosts."""
+        if key in self._columns or len(self.hosts) <= step:
+            return
+        column: Mask = np.zeros(len(self.hosts), dtype=np.bool_)
+        self._columns[key] = (column, lambda facts: holds(facts.room))  # what changes meanwhile is written
+        is_made = False
+        try:
+            for place in range(len(self.hosts)):
+                column[place] = holds(self.hosts[place].room)
+                if place % step == step - 1:
+                    yield
+            is_made = True
+        finally:
+            if not is_made:
+                self._columns.pop(key, None)
 
     def in_any(self, aggregates: Iterable[AggregateFacts]) -> Mask:
         """Where a host is in one of them."""

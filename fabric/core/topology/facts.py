@@ -103,6 +103,15 @@ def read_facts(facts: Facts) -> HostTopology:
     return HostTopology(cells=cells, devices=devices)
 
 
+def count_devices(facts: Facts) -> int:
+    """How many there are, without reading them."""
+    pools = facts.get(DEVICES)
+    if not isinstance(pools, list | tuple):
+        return 0
+    told = [each.get("addresses") for each in pools if isinstance(each, Mapping)]
+    return sum(len(addresses) for addresses in told if isinstance(addresses, list | tuple))
+
+
 def with_more_devices(told: Told, more: Mapping[str, int]) -> Told:
     """As if the host had so many more of each alias; anywhere."""
     units = [alias for alias, count in more.items() for _ in range(count)]

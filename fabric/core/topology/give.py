@@ -78,12 +78,13 @@ def _others(choices: Sequence[Sequence[int]]) -> Iterator[tuple[int, ...]]:
 
 def _rank(each: CellRoom, room: HostRoom, wish: TopologyWish) -> tuple[int, ...]:
     """The less the better."""
-    here = [device for device in room.devices if device.cell_id == each.cell.cell_id]
-    if wish.devices:
-        wanted = sum(any(alias in device.aliases for alias in wish.devices) for device in here)
-        nearness = -wanted
-    else:
-        nearness = len(here)
+    nearness = 0
+    for device in room.devices:
+        if device.cell_id == each.cell.cell_id:
+            if not wish.devices:
+                nearness += 1
+            elif any(alias in device.aliases for alias in wish.devices):
+                nearness -= 1
     return nearness, -each.dedicated, -each.shared, -each.sold_mb, each.cell.cell_id
 
 

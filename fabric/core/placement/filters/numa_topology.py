@@ -14,12 +14,12 @@ import numpy as np
 
 from fabric.core.placement.changes import Change, without_extra_specs
 from fabric.core.placement.filters.contract import Refusal
+from fabric.core.placement.filters.room_columns import numa_column
 from fabric.core.placement.host_table import HostTable, Mask
 from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.resources import CPU_POLICY, DEDICATED_MASK
 from fabric.core.topology.give import give, shortage
-from fabric.core.topology.room import HostRoom
-from fabric.core.topology.wish import AFFINITY, PAGES, TopologyWish
+from fabric.core.topology.wish import AFFINITY, PAGES
 
 
 class NUMATopologyFilter:
@@ -33,7 +33,7 @@ class NUMATopologyFilter:
         wish = request.topology
         if wish is None:
             return np.zeros(len(table), dtype=np.bool_)
-        return table.mask(("numa", wish.key), lambda facts: _suits(facts.room, wish))
+        return table.mask_of_rooms(*numa_column(wish))
 
     def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
         wish, reason = request.topology, "NUMA nodes do not fit"
@@ -53,10 +53,3 @@ class NUMATopologyFilter:
         ]
         if about:
             yield without_extra_specs(*about)
-
-
-def _suits(room: HostRoom, wish: TopologyWish) -> bool:
-    """Where devices are short whatever the cells, that is another filter's word."""
-    if give(room, replace(wish, devices={})) is None:
-        return False
-    return not wish.devices or give(room, replace(wish, cells=())) is None or give(room, wish) is not None

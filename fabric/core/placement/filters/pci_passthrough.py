@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from fabric.core.placement.changes import Change, other_host, without_extra_specs
 from fabric.core.placement.filters.contract import Refusal
+from fabric.core.placement.filters.room_columns import pci_column
 from fabric.core.placement.host_table import HostTable, Mask
 from fabric.core.placement.request import PlacementRequest
 from fabric.core.topology.facts import with_more_devices
-from fabric.core.topology.give import give
 from fabric.core.topology.wish import ALIAS
 
 
@@ -23,8 +23,7 @@ class PciPassthroughFilter:
 
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
         assert request.topology is not None
-        wish = replace(request.topology, cells=())
-        return table.mask(("pci", wish.key), lambda facts: give(facts.room, wish) is not None)
+        return table.mask_of_rooms(*pci_column(request.topology))
 
     def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
         assert request.topology is not None

@@ -7,7 +7,7 @@ import numpy as np
 from fabric.core.placement.host_facts import HostFacts
 from fabric.core.placement.host_table import HostTable, Ints
 from fabric.core.placement.request import PlacementRequest
-from fabric.core.topology.facts import DEVICES
+from fabric.core.topology.facts import count_devices
 
 DEVICES_MAX = 100  # above so many there is no shortage. Source: Nova's `scheduler/weights/pci.py`
 
@@ -28,4 +28,6 @@ class PCIWeigher:
 
 
 def _free(facts: HostFacts) -> int:
-    return len(facts.room.devices) if DEVICES in facts.told.facts else 0
+    """By what was told and given, without a look at each device: it only steers."""
+    told = count_devices(facts.told.facts)
+    return max(0, told - sum(len(grant.devices) for grant in facts.held.values())) if told else 0
