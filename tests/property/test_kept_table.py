@@ -23,11 +23,13 @@ from fabric.core.placement.settings import PlacementSettings
 from fabric.core.queries import Applied, AppliedEntry, Consistency, Listener, Query
 from fabric.core.servers.model import Server
 from fabric.core.servers.queries import ListServers
+from fabric.core.topology.facts import write_facts
+from fabric.core.topology.model import Affinity, HostCell, HostDevice, HostTopology
 from fabric.runtime.host_view import around_of, made_table
 from fabric.runtime.kept_table import LOOK_MS, KeptTable
 from fabric.store.apply import Outcome
 from proto.commands import Command
-from proto.commands.catalog import ImageDelete
+from proto.commands.catalog import FlavorUpdate, ImageDelete
 from proto.commands.networks import PortDelete
 from proto.commands.nodes import HostUpdate, JoinTokenCreate, NodeRemove
 from proto.commands.providers import ClassInventory, HostOffers, ResourceClassRename
@@ -41,6 +43,7 @@ from proto.commands.servers import (
 from proto.ids import LogIndex, NodeId, PortId, RequestId, TokenId
 from tests.fixtures.compute_doubles import FleetDouble
 from tests.fixtures.store_world import (
+    FLAVOR,
     START_MS,
     ManualClock,
     host_register,
@@ -58,6 +61,18 @@ JOINING = tuple(NodeId(digit * 32) for digit in "def")
 IMAGES = ("image-1", "image-2")
 TOKEN = TokenId("t" * 32)
 
+WISH = {"hw:numa_nodes": "1", "pci_passthrough:alias": "gpu:1"}
+TOLD = write_facts(  # room for all the servers that there are
+    HostTopology(
+        cells=tuple(HostCell(cell_id=number, memory_mb=1 << 16, shared=64) for number in range(2)),
+        devices=tuple(
+            HostDevice(
+                address=f"0000:80:{number:02x}.0", aliases={"gpu": Affinity.LEGACY}, cell_id=number % 2
+            )
+            for number in range(12)
+        ),
+    )
+)
 some_hosts = st.sampled_from([*sorted(HOSTS), *JOINING])
 images = st.sampled_from(IMAGES)
 few = st.integers(0, 3)
@@ -146,6 +161,9 @@ class KeptTables(MovingMachine):
     def join_more(self) -> None:
         token = JoinTokenCreate(token_id=TOKEN, secret_hash=b"h" * 32, expires_ms=START_MS + 1, uses=99)
         self.do(token)
+        self.do(FlavorUpdate(flavor_id=FLAVOR, extra_specs_set=WISH))
+        for host_id in sorted(HOSTS):
+            self.do(HostOffers(host_id=host_id, facts=TOLD))
 
     @rule(is_looking=st.booleans())
     def look_often(self, is_looking: bool) -> None:
@@ -170,7 +188,9 @@ class KeptTables(MovingMachine):
     @rule(host_id=hosts, total=few, name=st.sampled_from(["CUSTOM_GPU", "CUSTOM_FPGA"]))
     def offer(self, host_id: NodeId, total: int, name: str) -> None:
         inventories = {name: ClassInventory(total=total)} if total else {}
-        self.do(HostOffers(host_id=host_id, inventories=inventories, traits=(f"CUSTOM_T{total}",)))
+        told = TOLD if total else {}
+        offer = HostOffers(host_id=host_id, inventories=inventories, traits=(f"CUSTOM_T{total}",), facts=told)
+        self.do(offer)
         self.do(ResourceClassRename(name="CUSTOM_GPU", to="CUSTOM_FPGA"))
 
     @rule(image_id=images, host_id=hosts)
