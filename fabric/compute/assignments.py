@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fabric.compute.durable_file import read_json, save_json
 from fabric.compute.errors import BadAssignmentsError, DamagedFileError, StaleAssignmentsError
+from fabric.core.moves.model import MoveKind
 from fabric.core.networks.model import SecurityGroup
 from fabric.core.servers.model import AssignedServer, HostAssignments
 from fabric.core.servers.queries import GetAssignments
@@ -76,6 +77,12 @@ class Assignments:
         """Who has this address on this network. None for strangers and servers being deleted."""
         server_id = self._guests.get((network_id, address))
         return self._servers.get(server_id) if server_id is not None else None
+
+    def goes_live_to(self, server_id: ServerId) -> NodeId | None:
+        """The host that a guest of this one is going to while it runs."""
+        assigned = self._servers.get(server_id)
+        move = None if assigned is None else assigned.move
+        return None if move is None or move.kind is not MoveKind.LIVE else move.dest_host_id
 
     async def pull(self) -> None:
         """Takes in what changed, or everything. On any error the map stays as it was.

@@ -46,6 +46,7 @@ class ServerBuilder:
         images: ImageCache,
         notes: Notes,
         pins: PinKeeper,
+        carrier: DiskCarrier,
         make_config_drive: MakeConfigDrive,
         system_version: str,
         cancel_grace_s: float,
@@ -58,6 +59,7 @@ class ServerBuilder:
         self._images = images
         self._notes = notes
         self._pins = pins
+        self._carrier = carrier
         self._make_config_drive = make_config_drive
         self._system_version = system_version
         self._cancel_grace_s = cancel_grace_s
@@ -65,10 +67,10 @@ class ServerBuilder:
         self._given_up: set[ServerId] | None = None  # None: not read yet
 
     async def build(
-        self, assigned: AssignedServer, domain: DomainState | None, *, carrier: DiskCarrier | None = None
+        self, assigned: AssignedServer, domain: DomainState | None, *, is_arriving: bool = False
     ) -> DomainState:
-        """The first boot here. On failure nothing of the server is left (see StepFailedError.step). With a
-        `carrier` it comes from another host, which keeps its disks, and is started only if it is to run."""
+        """The first boot here. On failure nothing of the server is left (see StepFailedError.step). One that
+        `is_arriving` comes from another host, which keeps its disks, and is started only if it is to run."""
         server_id = assigned.server.server_id
         await self._need_not_given_up(assigned)
         async with AsyncExitStack() as undo:
@@ -78,16 +80,17 @@ class ServerBuilder:
                     await self._plug(assigned)  # built already: the report got lost, not the guest
                     undo.pop_all()
                     return domain
-                boot = await self._boot_files(assigned, carrier)
+                boot = await self._boot_files(assigned, is_arriving=is_arriving)
                 drive = await self._config_drive(assigned)
                 undo.callback(self._pins.release, server_id)
                 undo.push_async_callback(self._network.unplug, server_id)
                 spec = await self._spec(assigned, boot, drive)
                 undo.push_async_callback(self._driver.ensure_absent, server_id)
-                if carrier is not None:
+                if is_arriving:
                     async with step("disks"):
-                        await carrier.bring(assigned, spec)
-                state = await self._run(spec) if _is_to_run(assigned, carrier) else _off(server_id)
+                        await self._carrier.bring(assigned, spec)
+                is_to_run = not is_arriving or assigned.server.desired is Desired.RUNNING
+                state = await self._run(spec) if is_to_run else _off(server_id)
             except StepFailedError as error:
                 is_undone = await self._undo(undo.pop_all(), assigned)
                 if is_undone and not isinstance(error.cause, HypervisorAwayError):  # that one is waited for
@@ -106,7 +109,7 @@ class ServerBuilder:
         async with AsyncExitStack() as undo:
             try:
                 undo.push_async_callback(self._notes.forget, server_id)
-                boot = await self._boot_files(assigned)
+                boot = await self._boot_files(assigned, is_arriving=True)
                 drive = await self._config_drive(assigned)
                 undo.callback(self._pins.release, server_id)
                 undo.push_async_callback(self._network.unplug, server_id)
@@ -182,15 +185,16 @@ class ServerBuilder:
             devices=tuple(device.address for device in grant.devices),
         )
 
-    async def _boot_files(self, assigned: AssignedServer, carrier: DiskCarrier | None = None) -> BootFiles:
-        """What the guest was made from while that is there, else what its image is now."""
+    async def _boot_files(self, assigned: AssignedServer, *, is_arriving: bool = False) -> BootFiles:
+        """What the guest was made from while that is there, else what its image is now: unless its disks come
+        from another host, and are built on something else."""
         async with step("images"):
             noted = (await self._notes.read(assigned.server.server_id)).boot
             if assigned.is_from_shelf:
                 noted = await self._of_this_shelf(assigned, noted)
             if noted is not None and await asyncio.to_thread(_all_present, noted):
                 return noted
-            base = None if carrier is None else await carrier.base(assigned)
+            base = await self._carrier.base(assigned) if is_arriving else None
             if base is None:
                 base = await self._from_image(assigned)
             kernels = (assigned.kernel, assigned.ramdisk)
@@ -271,10 +275,6 @@ async def step(name: str) -> AsyncIterator[None]:
         yield
     except (FabricError, OSError, ValueError) as error:
         raise StepFailedError(name, error) from error
-
-
-def _is_to_run(assigned: AssignedServer, carrier: DiskCarrier | None) -> bool:
-    return carrier is None or assigned.server.desired is Desired.RUNNING
 
 
 def _off(server_id: ServerId) -> DomainState:

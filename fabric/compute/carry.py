@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from drivers.contract import ComputeDriver, DomainSpec
-from fabric.compute.disk_service import BASE, DISK_LIST, DISK_READ, OFFSET
+from fabric.compute.disk_service import BASE, DISK_BASE, DISK_LIST, DISK_READ, OFFSET
 from fabric.compute.errors import ImageError
 from fabric.compute.image_cache import ImageCache
 from fabric.compute.notes import BootFiles
@@ -39,10 +39,9 @@ class DiskNotBroughtError(FabricError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Listing:
-    sizes: Mapping[str, int]  # bytes, by name
-    base_sha256: str
-    base_format: str
+class _Base:
+    sha256: str
+    format: str
     has_kernel: bool
 
 
@@ -56,10 +55,10 @@ class DiskCarrier:
         """All its disks are here. Those that are stay as they are. Raises DiskNotBroughtError, RemoteError,
         PeerUnreachableError, DeadlineExceededError, DriverError, OSError."""
         source = _source(assigned)
-        listing = await self._list(source, assigned)
+        sizes = _sizes(await self._ask(source, DISK_LIST, assigned))
         for name in DISKS:
-            if name in listing.sizes:
-                size = listing.sizes[name]
+            if name in sizes:
+                size = sizes[name]
 
                 async def fill(path: Path, name: str = name, size: int = size) -> None:
                     await self._read(source, assigned, name, size, path)
@@ -71,10 +70,10 @@ class DiskCarrier:
         or because it was shelved once. None: it is. Raises as `bring`, and ImageError where the other host
         cannot give it."""
         source, image = _source(assigned), assigned.image
-        listing = await self._list(source, assigned)
-        if image is not None and listing.base_sha256 in ("", image.sha256):
+        base = _base(await self._ask(source, DISK_BASE, assigned))
+        if image is not None and base.sha256 in ("", image.sha256):
             return None
-        if listing.base_format not in FORMATS or (image is None and listing.has_kernel):
+        if base.format not in FORMATS or (image is None and base.has_kernel):
             raise ImageError(
                 f"image {assigned.server.image_id} does not exist any more, and the other host lacks it"
             )
@@ -82,14 +81,14 @@ class DiskCarrier:
         async def fill(path: Path) -> None:
             await self._read(source, assigned, BASE, BASE_BYTES_MAX, path)
 
-        path = await self._images.take(listing.base_sha256, fill)
-        return BootFiles(base_path=path, base_format=listing.base_format)
+        path = await self._images.take(base.sha256, fill)
+        return BootFiles(base_path=path, base_format=base.format)
 
-    async def _list(self, source: NodeId, assigned: AssignedServer) -> _Listing:
+    async def _ask(self, source: NodeId, method: str, assigned: AssignedServer) -> Any:
         body = {"server_id": assigned.server.server_id}
         for wait_s in (*ASK_AGAIN_S, None):
             try:
-                return _listing(await self._rpc.call(source, DISK_LIST, body, timeout_ms=LIST_TIMEOUT_MS))
+                return await self._rpc.call(source, method, body, timeout_ms=LIST_TIMEOUT_MS)
             except RemoteError as error:
                 if wait_s is None or error.remote_code != "fabric.disk.forbidden":
                     raise
@@ -126,19 +125,28 @@ def _source(assigned: AssignedServer) -> NodeId:
     return assigned.move.source_host_id
 
 
-def _listing(answer: Any) -> _Listing:
-    """What the other host said, checked. Raises DiskNotBroughtError."""
+def _sizes(answer: Any) -> Mapping[str, int]:
+    """Bytes by name, as the other host said, checked. Raises DiskNotBroughtError."""
     try:
         sizes = {str(disk["name"]): disk["size_bytes"] for disk in answer["disks"]}
-        sha256, kind, has_kernel = answer["base_sha256"], answer["base_format"], answer["has_kernel"]
     except (KeyError, TypeError) as error:
         raise DiskNotBroughtError("the other host's list of disks cannot be read") from error
-    bounded = all(type(size) is int and 0 <= size <= SIZE_MAX for size in sizes.values())
-    if not bounded or not isinstance(sha256, str) or not isinstance(kind, str):
+    if not all(type(size) is int and 0 <= size <= SIZE_MAX for size in sizes.values()):
         raise DiskNotBroughtError("the other host's list of disks cannot be read")
     if DISKS[0] not in sizes:
         raise DiskNotBroughtError("the other host has no root disk of it")
-    return _Listing(sizes=sizes, base_sha256=sha256, base_format=kind, has_kernel=has_kernel is True)
+    return sizes
+
+
+def _base(answer: Any) -> _Base:
+    """As the other host said, checked. Raises DiskNotBroughtError."""
+    try:
+        sha256, kind, has_kernel = answer["base_sha256"], answer["base_format"], answer["has_kernel"]
+    except (KeyError, TypeError) as error:
+        raise DiskNotBroughtError("what the other host says of the disk's base cannot be read") from error
+    if not (isinstance(sha256, str) and isinstance(kind, str) and isinstance(has_kernel, bool)):
+        raise DiskNotBroughtError("what the other host says of the disk's base cannot be read")
+    return _Base(sha256=sha256, format=kind, has_kernel=has_kernel)
 
 
 def _write(file: Any, at: int, data: memoryview) -> None:

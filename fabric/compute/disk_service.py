@@ -2,6 +2,8 @@
 
 `disk.list {server_id}` says what there is; `disk.read {server_id, name}` streams one. A chunk is an offset of
 eight bytes, big-endian, and data; holes are not sent. The last one is the disk's length and no data.
+`disk.base {server_id}` says what the root disk is built on: also of one that goes while it runs, whose disks
+take another way.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from proto.codec import Plain
 from proto.errors import DriverError
 from proto.ids import NodeId, ServerId, is_uuid
 
+DISK_BASE = "disk.base"
 DISK_LIST = "disk.list"
 DISK_READ = "disk.read"
 CHUNK_BYTES = 256 * 1024  # as of images
@@ -31,32 +34,36 @@ BASE = "base"  # what the root disk is built on, for a host whose fabric has los
 
 
 class DiskService:
-    """Serves both. What a sender may read is in this host's own assignments."""
+    """Serves them. What a sender may read is in this host's own assignments."""
 
     def __init__(self, rpc: Rpc, assignments: Assignments, driver: ComputeDriver, notes: Notes) -> None:
         self._assignments = assignments
         self._driver = driver
         self._notes = notes
+        rpc.serve(DISK_BASE, self._base)
         rpc.serve(DISK_LIST, self._list)
         rpc.serve_stream(DISK_READ, self._read)
 
     async def _list(self, sender: NodeId, body: Mapping[str, Plain]) -> Plain:
-        """`{disks: [{name, size_bytes}], base_sha256, base_format, has_kernel}`; "" where nobody knows the
-        base. `has_kernel`: its kernel is an image of its own, which does not go along."""
-        server_id = self._need_leave(sender, body)
-        disks = await self._disks(server_id)
-        boot = (await self._notes.read(server_id)).boot
+        """`{disks: [{name, size_bytes}]}`."""
+        disks = await self._disks(self._need_leave(sender, body))
         found: list[Plain] = [{"name": disk.name, "size_bytes": disk.size_bytes} for disk in disks]
+        return {"disks": found}
+
+    async def _base(self, sender: NodeId, body: Mapping[str, Plain]) -> Plain:
+        """`{base_sha256, base_format, has_kernel}`; "" where nobody knows. `has_kernel`: its kernel is an
+        image of its own, which does not go along."""
+        boot = (await self._notes.read(self._need_leave(sender, body, base_only=True))).boot
         return {
-            "disks": found,
             "base_sha256": "" if boot is None else Path(boot.base_path).name,
             "base_format": "" if boot is None else boot.base_format,
             "has_kernel": boot is not None and boot.kernel_path is not None,
         }
 
     async def _read(self, sender: NodeId, body: Mapping[str, Plain]) -> AsyncIterator[bytes]:
-        server_id = self._need_leave(sender, body)
-        path = await self._path(server_id, body.get("name"))
+        name = body.get("name")
+        server_id = self._need_leave(sender, body, base_only=name == BASE)
+        path = await self._path(server_id, name)
         try:
             file = await asyncio.to_thread(open, path, "rb", 0)
         except OSError as error:
@@ -86,11 +93,14 @@ class DiskService:
         except DriverError as error:
             raise RemoteError("fabric.driver", str(error), Outcome.NOT_DONE) from error
 
-    def _need_leave(self, sender: NodeId, body: Mapping[str, Plain]) -> ServerId:
+    def _need_leave(self, sender: NodeId, body: Mapping[str, Plain], *, base_only: bool = False) -> ServerId:
         server_id = body.get("server_id")
         if not isinstance(server_id, str) or not is_uuid(server_id):
             raise RemoteError("fabric.disk.invalid", "server_id must be a UUID", Outcome.NOT_DONE)
-        if self._assignments.parked.get(ServerId(server_id)) != sender:
+        goes_to = self._assignments.parked.get(ServerId(server_id))
+        if base_only and goes_to is None:
+            goes_to = self._assignments.goes_live_to(ServerId(server_id))
+        if goes_to != sender:
             # Also while this host has not heard yet: whoever asks tries again.
             raise RemoteError("fabric.disk.forbidden", "That server does not go to you.", Outcome.NOT_DONE)
         return ServerId(server_id)

@@ -20,7 +20,6 @@ from drivers.contract import ComputeDriver, DomainState, Power
 from fabric.compute.act import ServerActs
 from fabric.compute.assignments import Assignments
 from fabric.compute.build_server import ServerBuilder
-from fabric.compute.carry import DiskCarrier
 from fabric.compute.decide import Work, decide, decide_arriving, is_written_off, power_state_of
 from fabric.compute.errors import StaleAssignmentsError, StepFailedError
 from fabric.compute.live_moves import LiveMoves
@@ -73,7 +72,6 @@ class Reconciler:
         driver: ComputeDriver,
         network: NetworkKeeper,
         builder: ServerBuilder,
-        carrier: DiskCarrier,
         acts: ServerActs,
         live: LiveMoves,
         saver: RootSaver,
@@ -85,7 +83,6 @@ class Reconciler:
         self._driver = driver
         self._network = network
         self._builder = builder
-        self._carrier = carrier
         self._acts = acts
         self._live = live
         self._saver = saver
@@ -408,7 +405,7 @@ class Reconciler:
             if work is Work.BUILD:
                 return await self._builder.build(assigned, domain)
             if work is Work.ARRIVE:
-                return await self._builder.build(assigned, domain, carrier=self._carrier)
+                return await self._builder.build(assigned, domain, is_arriving=True)
             if work is Work.START:
                 return await self._acts.start(assigned)
             assert work is Work.REBOOT, work

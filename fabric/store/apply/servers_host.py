@@ -42,7 +42,7 @@ def observe_server(context: ApplyContext, command: ServerObserved) -> Result:
             values, told = moved.values, moved.result
         else:
             values = _work_ended(context, command, row, power)
-    result = {**_write_changes(context, row, power, values), **told}
+    result: dict[str, Any] = {**_write_changes(context, row, power, values), **told}
     if values.get("vm_state") != VmState.ACTIVE.value:
         return result
     holders = forget_shelved(context, row)  # a guest was built from it, and runs

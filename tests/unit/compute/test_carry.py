@@ -17,7 +17,15 @@ from drivers.contract import DomainSpec, RootDisk
 from drivers.sim import SimDriver
 from fabric.compute import carry
 from fabric.compute.carry import DiskCarrier, DiskNotBroughtError
-from fabric.compute.disk_service import BASE, CHUNK_BYTES, DISK_LIST, DISK_READ, OFFSET, DiskService
+from fabric.compute.disk_service import (
+    BASE,
+    CHUNK_BYTES,
+    DISK_BASE,
+    DISK_LIST,
+    DISK_READ,
+    OFFSET,
+    DiskService,
+)
 from fabric.compute.errors import ImageError
 from fabric.compute.image_cache import ImageCache
 from fabric.compute.notes import BootFiles, Notes
@@ -45,7 +53,8 @@ class Hosts:
             (each / "images").mkdir(parents=True)
         self.driver = SimDriver(self.old / "sim")
         self.notes = Notes(self.old / "notes")
-        self.assignments = SimpleNamespace(parked={SERVER: HOST})
+        self.live: dict[ServerId, NodeId] = {}
+        self.assignments = SimpleNamespace(parked={SERVER: HOST}, goes_live_to=self.live.get)
         DiskService(self.rpc, self.assignments, self.driver, self.notes)  # type: ignore[arg-type]
         self.there = SimDriver(self.new / "sim")
         self.images = ImageCache(self.new / "images", self._no_fetch)
@@ -89,11 +98,11 @@ class Hosts:
 
         self.rpc.streams[DISK_READ] = read
 
-    def lists(self, answer: Plain) -> None:
+    def lists(self, answer: Plain, method: str = DISK_LIST) -> None:
         async def listed(sender: NodeId, body: Mapping[str, Plain]) -> Plain:
             return answer
 
-        self.rpc.handlers[DISK_LIST] = listed
+        self.rpc.handlers[method] = listed
 
 
 @pytest.fixture
@@ -199,17 +208,39 @@ async def test_a_disk_that_is_not_whole_is_not_kept(
     "answer",
     [
         {},
-        {"disks": [], "base_sha256": "", "base_format": ""},
-        {"disks": [{"name": "root", "size_bytes": -1}], "base_sha256": "", "base_format": ""},
-        {"disks": [{"name": "root", "size_bytes": True}], "base_sha256": "", "base_format": ""},
-        {"disks": [{"name": "root", "size_bytes": 1}], "base_sha256": 1, "base_format": ""},
-        {"disks": 7, "base_sha256": "", "base_format": ""},
+        {"disks": []},
+        {"disks": [{"name": "root", "size_bytes": -1}]},
+        {"disks": [{"name": "root", "size_bytes": True}]},
+        {"disks": 7},
     ],
 )
 async def test_a_list_that_cannot_be_read_is_refused(hosts: Hosts, answer: Plain) -> None:
     hosts.lists(answer)
     with pytest.raises(DiskNotBroughtError):
         await hosts.carrier.bring(hosts.row, hosts.spec(hosts.new))
+
+
+@pytest.mark.parametrize("answer", [{}, {"base_sha256": 1, "base_format": "raw", "has_kernel": False}, 7])
+async def test_a_base_that_cannot_be_read_is_refused(hosts: Hosts, answer: Plain) -> None:
+    hosts.lists(answer, DISK_BASE)
+    with pytest.raises(DiskNotBroughtError):
+        await hosts.carrier.base(hosts.row)
+
+
+async def test_of_one_that_goes_while_it_runs_only_the_base_is_told_and_read(hosts: Hosts) -> None:
+    """Its own disks go another way, which takes both ends' bases to be the same."""
+    hosts.assignments.parked = {}
+    hosts.live[SERVER] = HOST
+    await hosts.driver.ensure_running(hosts.spec(hosts.old / "images" / BASE_NAME))
+    boot = await hosts.carrier.base(replace(hosts.row, image=image()))
+    assert boot is not None
+    assert Path(boot.base_path).read_bytes() == BASE_BYTES
+    with pytest.raises(RemoteError) as refused:
+        await hosts.carrier.bring(hosts.row, hosts.spec(hosts.new))
+    assert refused.value.remote_code == "fabric.disk.forbidden"
+    hosts.live[SERVER] = SOURCE
+    with pytest.raises(RemoteError):
+        await hosts.carrier.base(hosts.row)
 
 
 async def test_holes_are_not_sent_and_stay_holes(hosts: Hosts, tmp_path: Path) -> None:
