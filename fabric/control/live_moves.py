@@ -43,7 +43,7 @@ async def migrate_live(cloud: Cloud, caller: Caller, server_id: str, *, host: st
     hosts = await hosts_by_name(cloud)
     if host is not None and host not in hosts:
         raise InvalidError(f"Compute host {host} could not be found.")
-    source = source_of(view, hosts)
+    source = source_of(view, hosts, MoveKind.LIVE)
     if host == source.name:
         raise InvalidError(f"Unable to migrate instance ({server_id}) to current host ({host}).")
     for each in (source, *([hosts[host]] if host is not None else [])):

@@ -14,7 +14,7 @@ from fabric.control.errors import ConflictError, InvalidError, NotFoundError
 from fabric.control.propose import propose
 from fabric.control.servers import find, require_unlocked
 from fabric.control.services import is_host_up
-from fabric.core.moves.model import Move, MoveKind, why_not_now
+from fabric.core.moves.model import Move, MoveKind, cannot_in, why_not_now
 from fabric.core.moves.queries import GetOpenMove, ListMoves, MoveFilter
 from fabric.core.nodes.model import Host
 from fabric.core.nodes.queries import ListHosts
@@ -46,7 +46,7 @@ async def migrate(cloud: Cloud, caller: Caller, server_id: str, *, host: str | N
     hosts = await hosts_by_name(cloud)
     if host is not None and host not in hosts:
         raise InvalidError(f"Compute host {host} could not be found.")
-    source = source_of(view, hosts)
+    source = source_of(view, hosts, MoveKind.MIGRATION)
     if host == source.name:
         raise InvalidError("Cannot migrate to the host where the server exists. Name another, or none.")
     if not is_host_up(cloud, source):
@@ -73,9 +73,7 @@ async def evacuate(
     hosts = await hosts_by_name(cloud)
     if host is not None and host not in hosts:
         raise NotFoundError(f"Compute host {host} not found.")
-    if view.server.vm_state is VmState.SHELVED_OFFLOADED:
-        _need_state(view, MoveKind.EVACUATION)  # it has no host to be judged
-    source = source_of(view, hosts)
+    source = source_of(view, hosts, MoveKind.EVACUATION)
     if host == source.name:
         raise InvalidError("The target host can't be the same one.")
     _need_state(view, MoveKind.EVACUATION)
@@ -148,9 +146,11 @@ def _need_state(view: ServerView, kind: MoveKind) -> None:
         raise ConflictError(why_not)
 
 
-def source_of(view: ServerView, hosts: dict[str, Host]) -> Host:
+def source_of(view: ServerView, hosts: dict[str, Host], kind: MoveKind) -> Host:
     server: Server = view.server
     found = hosts.get(server.host_name or "")
+    if found is None and server.vm_state is VmState.SHELVED_OFFLOADED:
+        raise ConflictError(cannot_in(kind, server.server_id, f"vm_state {server.vm_state.value}"))
     if found is None:
         raise ConflictError(f"Instance {server.server_id} is not ready: no host ever had it.")
     return found

@@ -107,6 +107,7 @@ async def test_what_it_refuses_is_said_in_novas_words(world: World) -> None:
         ({"reboot": {"type": "HARD"}}, "reboot"),
         ({"migrate": None}, "migrate"),
         ({"evacuate": {}}, "evacuate"),
+        ({"os-migrateLive": {"host": None, "block_migration": "auto"}}, "os-migrateLive"),
     ):
         answer = await act(world.admin, server_id, body, "2.90")
         words = f"Cannot '{verb}' instance {server_id} while it is in vm_state shelved_offloaded"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from fabric.core.images.model import Image, ImageStatus
@@ -17,9 +18,10 @@ from proto.commands.catalog import ImageDelete, ImageUpdate
 from proto.commands.moves import MoveBegin, MovePlace
 from proto.commands.nodes import HostUpdate
 from proto.commands.quotas import QuotaSet
-from proto.commands.servers import ServerExpire, ServerUnplaceable
+from proto.commands.server_groups import ServerGroupCreate
+from proto.commands.servers import ServerCreateHinted, ServerExpire, ServerUnplaceable
 from proto.commands.shelving import ServerShelve, ServerShelved, ServerUnshelve
-from proto.ids import ImageId, NodeId, RequestId, ServerId
+from proto.ids import ImageId, NodeId, RequestId, ServerGroupId, ServerId
 from tests.fixtures.store_world import (
     DEADLINE_MS,
     HOST_A,
@@ -64,8 +66,8 @@ def unshelve(world: StoreWorld, server_id: ServerId, **changes: Any) -> ServerUn
 
 async def saved(world: StoreWorld, server_id: ServerId, **changes: Any) -> ServerShelved:
     generation = (await get(world, server_id)).action_generation
-    fields = {"server_id": server_id, "host_id": HOST_A, "generation": generation, **BYTES}
-    return ServerShelved(**fields | changes)
+    of = {"server_id": server_id, "host_id": HOST_A, "generation": generation, **BYTES}
+    return ServerShelved(**of | changes)
 
 
 async def report(world: StoreWorld, server_id: ServerId, host_id: NodeId, power: str, **changes: Any) -> Any:
@@ -93,8 +95,8 @@ async def placed(world: StoreWorld, server_id: ServerId, host_id: NodeId) -> Any
 
 async def unplaceable(world: StoreWorld, server_id: ServerId) -> ServerUnplaceable:
     generation = (await get(world, server_id)).generation
-    fields = {"fence": world.fence, "read_generation": generation, "message": "No valid host was found."}
-    return ServerUnplaceable(server_id=server_id, **fields)
+    why = {"fence": world.fence, "read_generation": generation, "message": "No valid host was found."}
+    return ServerUnplaceable(server_id=server_id, **why)
 
 
 async def expire(world: StoreWorld, server_id: ServerId) -> Any:
@@ -291,6 +293,7 @@ def move(world: StoreWorld, server_id: ServerId, kind: str) -> MoveBegin:
         source_host_id=HOST_A,
         user_id=USER,
         request_id=RequestId("move"),
+        arrive_ms=LONG_MS,
         deadline_ms=world.clock.now_ms + LONG_MS,
     )
 
@@ -497,6 +500,31 @@ async def test_lists_find_it_by_status(world: StoreWorld) -> None:
         assert [view.server.server_id for view in found] == [server_id]
     assert await world.ask(ListServers(filter=ServerFilter(statuses=("SHELVED",)))) == ()
     assert len(await world.ask(ListImages(filter=ImageFilter()))) == 2
+
+
+async def test_its_group_holds_for_where_it_comes_back_to(world: StoreWorld) -> None:
+    group_id = ServerGroupId("group")
+    await world.do(
+        ServerGroupCreate(
+            group_id=group_id, project_id=PROJECT, user_id=USER, name="apart", policy="anti-affinity"
+        )
+    )
+    ids = []
+    for name, host_id in (("one", HOST_A), ("two", HOST_B)):
+        made = world.server_create(name)
+        same = {each.name: getattr(made, each.name) for each in fields(made)}
+        await world.do(ServerCreateHinted(**same | {"group_id": group_id}))
+        await placed(world, made.server_id, host_id)
+        await report(world, made.server_id, host_id, "running")
+        ids.append(made.server_id)
+    await off(world, ids[0])
+    await world.do(await saved(world, ids[0]))
+    await world.do(unshelve(world, ids[0]))
+    (asked,) = await waiting(world)
+    assert asked.group is not None
+    generation = (await get(world, ids[0])).generation
+    await world.refuse(world.place(ids[0], HOST_B, read_generation=generation), "policy_violated")
+    await placed(world, ids[0], HOST_A)
 
 
 async def test_a_disabled_host_is_refused_as_for_new_servers(world: StoreWorld) -> None:
