@@ -350,6 +350,7 @@ class Agent:
                 build_concurrency=config.compute.build_concurrency,
                 stop_grace_ms=config.compute.stop_grace_s * 1000,
                 is_cpu_measured="cpu.virt_driver" in config.compute.monitors,
+                live_bandwidth_mib_s=config.compute.migration_bandwidth_mib_s,
                 processors=self._processors,
                 pci=config.pci.read(),
                 supplement=self._provider_config.of(self._identity.node_id, config.node_name),

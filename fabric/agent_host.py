@@ -38,6 +38,7 @@ def make_driver(config: Config) -> ComputeDriver:
             devices=tuple(map(_simulated, config.compute.sim_pci_devices)),
             hostname=config.node_name,
             build_ms=config.compute.sim_build_ms,
+            migrate_ms=config.compute.sim_migrate_ms,
         )
     try:
         from drivers.libvirt.driver import LibvirtDriver  # needs libvirt-python, which sim nodes lack

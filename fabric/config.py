@@ -202,6 +202,9 @@ class ComputeSection:
     move_deadline_s: int = _doc(
         "A server on its way to another host, disks and all, must have arrived within this time.", 3_600
     )
+    migration_bandwidth_mib_s: int = _doc(
+        "A live migration sends no more than this, in MiB/s, of memory and of each disk. 0: all it can.", 0
+    )
     stop_grace_s: int = _doc("How long a guest has to power off by itself before it is forced.", 60)
     provider_config_location: str = _doc(
         "Directory of provider.yaml files: what else this host has to give (CUSTOM_ classes, traits). "
@@ -216,6 +219,7 @@ class ComputeSection:
         },
     )
     sim_build_ms: int = _doc("sim driver: how long a boot takes.", 0)
+    sim_migrate_ms: int = _doc("sim driver: how long a live migration takes.", 0)
     sim_vcpus: int = _doc("sim driver: cores offered.", 64)
     sim_memory_mb: int = _doc("sim driver: memory offered.", 262_144)
     sim_disk_gb: int = _doc("sim driver: disk offered.", 4_096)
@@ -460,7 +464,14 @@ def _check(config: Config) -> None:
     for key in ("build_deadline_s", "action_deadline_s", "move_deadline_s"):
         value = getattr(config.compute, key)
         need(1 <= value <= 86_400, f"compute.{key}: {value} must be between 1 and 86400 seconds")
-    for key in ("build_concurrency", "stop_grace_s", "reserved_memory_mb", "sim_build_ms"):
+    for key in (
+        "build_concurrency",
+        "stop_grace_s",
+        "reserved_memory_mb",
+        "sim_build_ms",
+        "sim_migrate_ms",
+        "migration_bandwidth_mib_s",
+    ):
         need(getattr(config.compute, key) >= 0, f"compute.{key}: must not be negative")
     for key in ("max_io_ops_per_host", "max_instances_per_host"):
         need(getattr(config.scheduler, key) > 0, f"scheduler.{key}: must be above 0")
