@@ -117,9 +117,9 @@ def pins_of(domain: str) -> Pins | None:
         if tune is None:
             return None
         pinned = sorted(tune.iterfind("vcpupin"), key=lambda each: int(each.get("vcpu", "0")))
-        sets = {int(each.get("vcpu", "0")): _cpus(each.get("cpuset", "")) for each in pinned}
+        sets = {int(each.get("vcpu", "0")): cpus_of(each.get("cpuset", "")) for each in pinned}
         emulator = tune.find("emulatorpin")
-        others = set() if emulator is None else set(_cpus(emulator.get("cpuset", "")))
+        others = set() if emulator is None else set(cpus_of(emulator.get("cpuset", "")))
     except (ElementTree.ParseError, ValueError) as error:
         raise DriverError(f"libvirt describes a domain in words that are not known: {error}") from error
     own = {number: cpus[0] for number, cpus in sets.items() if len(cpus) == 1}
@@ -139,7 +139,7 @@ def qemu_owner(capabilities: str) -> tuple[int, int] | None:
     return (user, group) if user >= 0 and group >= 0 else None
 
 
-def _cpus(text: str) -> tuple[int, ...]:
+def cpus_of(text: str) -> tuple[int, ...]:
     """libvirt's "0-2,5", in which "^1" takes one out. Raises ValueError."""
     found: set[int] = set()
     for part in filter(None, text.split(",")):

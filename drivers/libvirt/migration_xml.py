@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
-from drivers.libvirt.domain_xml import METADATA_NAMESPACE
+from drivers.libvirt.domain_xml import METADATA_NAMESPACE, cpus_of
 from proto.errors import DriverError
 
 Element = ElementTree.Element
@@ -19,12 +19,13 @@ Element = ElementTree.Element
 XML_BYTES_MAX = 256 * 1024  # a domain of ours has about 8 KiB
 EMULATOR = "qemu-system-x86_64"
 _KIB = {"b": 0, "bytes": 0, "KiB": 1, "MiB": 1 << 10, "GiB": 1 << 20}  # as libvirt and we write memory
+_LISTS = frozenset({"cpuset", "nodeset"})  # attributes that are lists of numbers
 _PARTITION = "/machine"  # libvirt's own, for all guests
 
 # What is the guest's own affair: whatever is in them names nothing of the host, as long as no path is in it.
 _GUESTS_OWN = frozenset({"features", "cpu", "clock", "pm", "on_poweroff", "on_reboot", "on_crash", "sysinfo"})
-_CHECKED = frozenset({"name", "uuid", "metadata", "memory", "currentMemory", "vcpu", "cputune", "os",
-                      "devices", "resource", "seclabel", "title"})  # fmt: skip
+_CHECKED = frozenset({"name", "uuid", "metadata", "memory", "currentMemory", "vcpu", "cputune", "numatune",
+                      "memoryBacking", "os", "devices", "resource", "seclabel", "title"})  # fmt: skip
 _WORDS_FOR_PEOPLE = frozenset({"title", "sysinfo"})
 _DEVICES = frozenset({"emulator", "disk", "controller", "interface", "serial", "console", "channel", "input",
                       "graphics", "video", "audio", "memballoon", "rng"})  # fmt: skip
@@ -48,7 +49,9 @@ def for_destination(running: str, wanted: str) -> str:
     for tag in ("name", "uuid"):
         if here.findtext(tag) != there.findtext(tag):
             raise DriverError(f"the other host expects another guest: {tag} differs")
-    for tag in ("metadata", "cputune"):
+    if here.find("devices/hostdev") is not None or there.find("devices/hostdev") is not None:
+        raise DriverError("a device of the host is part of the guest, and cannot go along")
+    for tag in ("metadata", "cputune", "numatune", "memoryBacking"):
         _replace(here, there, tag)
     _take_attributes(here, there, "vcpu")
     for tag in ("os/kernel", "os/initrd"):
@@ -87,8 +90,8 @@ def check_incoming(arriving: str, wanted: str) -> None:
         _memory_kib(part) for part in own.iterfind("memory")
     }:
         raise _refused("memory")
-    if [_words(part) for part in _processors(there)] != [_words(part) for part in _processors(own)]:
-        raise _refused("processors")
+    if [_words(part) for part in _placement(there)] != [_words(part) for part in _placement(own)]:
+        raise _refused("processors or cells")
     if any(text != _PARTITION for text in _texts(there, "resource/partition")):
         raise _refused("resource partition")
     if any(label.get("type") != "dynamic" or len(label) for label in there.iterfind("seclabel")):
@@ -240,16 +243,26 @@ def _nic(nic: Element) -> tuple[str, ...]:
     )
 
 
-def _processors(domain: Element) -> Iterator[Element]:
-    """Their number and where they may run; libvirt writes the default placement, we do not."""
+def _placement(domain: Element) -> Iterator[Element]:
+    """How many processors it has, and which of the host's; where its memory is. libvirt writes the default
+    placement, we do not."""
     for vcpu in domain.iterfind("vcpu"):
         vcpu.attrib.pop("placement", None)
         yield vcpu
-    yield from domain.iterfind("cputune/*")
+    for tag in ("cputune", "numatune", "memoryBacking"):
+        for part in domain.iterfind(tag):
+            yield from part.iter()
 
 
-def _words(element: Element) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    return element.tag, (element.text or "").strip(), tuple(sorted(element.attrib.items()))
+def _words(element: Element) -> tuple[str, str, tuple[tuple[str, object], ...]]:
+    """libvirt writes lists of numbers in its own way, "0-1" for "0,1"."""
+    words: dict[str, object] = dict(element.attrib)
+    for name in _LISTS & words.keys():
+        try:
+            words[name] = cpus_of(element.attrib[name])
+        except ValueError as error:
+            raise _refused(name) from error
+    return element.tag, (element.text or "").strip(), tuple(sorted(words.items()))
 
 
 def _memory_kib(element: Element) -> int:

@@ -17,6 +17,8 @@ from fabric.control.servers import find, require_unlocked
 from fabric.control.services import is_host_up
 from fabric.core.moves.model import SHOWN_AS, Move, MoveKind, MoveStatus
 from fabric.core.moves.queries import GetOpenMove, ListMoves, MoveFilter
+from fabric.core.servers.model import ServerView
+from fabric.core.topology.wish import TopologyError, wish_of
 from fabric.errors import DeadlineExceededError, PeerUnreachableError, RemoteError
 from fabric.runtime.hosts import MigrationView
 from proto.commands.moves import MoveAbort, MoveForce
@@ -40,6 +42,7 @@ async def migrate_live(cloud: Cloud, caller: Caller, server_id: str, *, host: st
     policy.require(caller, "compute:servers:migrate_live")
     view = await find(cloud, caller, server_id)
     require_unlocked(caller, view)
+    _need_no_devices(view)
     hosts = await hosts_by_name(cloud)
     if host is not None and host not in hosts:
         raise InvalidError(f"Compute host {host} could not be found.")
@@ -51,6 +54,18 @@ async def migrate_live(cloud: Cloud, caller: Caller, server_id: str, *, host: st
             raise InvalidError(f"Compute service of {each.name} is unavailable at this time.")
         need_able(cloud, each)
     await begin(cloud, caller, view, source, MoveKind.LIVE, host=host)
+
+
+def _need_no_devices(view: ServerView) -> None:
+    try:
+        wish = wish_of(view.server.flavor)
+    except TopologyError:  # nothing that it was given by what its flavor says
+        return
+    if wish is not None and wish.devices:
+        raise InvalidError(
+            f"Instance {view.server.server_id} has PCI devices of its host, which cannot go along while it "
+            "runs: migrate it cold."
+        )
 
 
 async def list_live(cloud: Cloud, caller: Caller, server_id: str) -> tuple[LiveMove, ...]:

@@ -27,7 +27,7 @@ from fabric.store.query.registry import answers
 from fabric.store.query.servers import rows_of_servers, server_of
 from fabric.store.query.shelved import saved_among
 from proto.codec import pack
-from proto.ids import ImageId, ServerId
+from proto.ids import ImageId, NodeId, ServerId
 from proto.records import to_wire
 
 ENVELOPE_BYTES = 16 * 1024  # for the ids, groups and framing around the servers
@@ -97,8 +97,8 @@ def get_assignments(connection: Connection, query: GetAssignments) -> HostAssign
     more, rows = len(rows) > SERVERS_MAX, rows[:SERVERS_MAX]
     arriving_ids = arriving_on(connection, query.host_id)
     budget = query.bytes_max - ENVELOPE_BYTES - 40 * (len(server_ids) + len(arriving_ids))
-    arriving, taken = _arriving(connection, arriving_ids, budget // 2)
-    assigned, cut = _fitting(connection, rows, budget - taken)
+    arriving, taken = _arriving(connection, query.host_id, arriving_ids, budget // 2)
+    assigned, cut = _fitting(connection, query.host_id, rows, budget - taken)
     more = more or cut
     kept = rows[: len(assigned)]
     groups = _groups_on(connection, query.host_id, arriving_ids)
@@ -122,7 +122,7 @@ def get_assignments(connection: Connection, query: GetAssignments) -> HostAssign
 
 
 def _arriving(
-    connection: Connection, server_ids: Sequence[str], budget: int
+    connection: Connection, host_id: NodeId, server_ids: Sequence[str], budget: int
 ) -> tuple[tuple[AssignedServer, ...], int]:
     """As many as fit, and the bytes that they take. The others' turn comes when these have arrived."""
     if not server_ids:
@@ -130,7 +130,7 @@ def _arriving(
     rows = rows_among(connection, _of_ids(level_of(connection)), sorted(server_ids))
     fitting: list[AssignedServer] = []
     used = 0
-    for one in _assigned(connection, list(rows)):
+    for one in _assigned(connection, host_id, list(rows)):
         size = len(pack(to_wire(one), limit=ANSWER_BYTES_LIMIT))
         if used + size > budget and fitting:
             break
@@ -140,11 +140,11 @@ def _arriving(
 
 
 def _fitting(
-    connection: Connection, rows: Sequence[Row[Any]], budget: int
+    connection: Connection, host_id: NodeId, rows: Sequence[Row[Any]], budget: int
 ) -> tuple[tuple[AssignedServer, ...], bool]:
     """As many as fit the budget, but always whole groups of one changed_index, and never none: an
     answer without progress would be asked for ever."""
-    assigned = _assigned(connection, rows)
+    assigned = _assigned(connection, host_id, rows)
     used, fitting = 0, 0
     for at, one in enumerate(assigned):
         used += len(pack(to_wire(one), limit=ANSWER_BYTES_LIMIT))
@@ -160,7 +160,7 @@ def _fitting(
     return tuple(assigned[:fitting]), fitting < len(assigned)
 
 
-def _assigned(connection: Connection, rows: Sequence[Row[Any]]) -> list[AssignedServer]:
+def _assigned(connection: Connection, host_id: NodeId, rows: Sequence[Row[Any]]) -> list[AssignedServer]:
     servers = [server_of(row) for row in rows]
     ports = ports_of_servers(connection, [server.server_id for server in servers])
     networks = _networks(connection, {port.network_id for listed in ports.values() for port in listed})
@@ -168,7 +168,7 @@ def _assigned(connection: Connection, rows: Sequence[Row[Any]]) -> list[Assigned
     made_of = {server.server_id: _image_of(server, saved) for server in servers}
     images = _Images(connection, made_of.values())
     moves = open_moves(connection, [server.server_id for server in servers if _may_move(server)])
-    grants = grants_on(connection, servers)
+    grants = grants_on(connection, host_id, servers)
     return [
         AssignedServer(
             server=_as_new(server) if server.server_id in saved else server,

@@ -32,13 +32,13 @@ def grants_on_hosts(connection: Connection, host_ids: Sequence[NodeId]) -> Held 
     return found
 
 
-def grants_on(connection: Connection, servers: Sequence[Server]) -> dict[ServerId, Grant]:
-    """What each has on the host where its row says it is."""
+def grants_on(connection: Connection, host_id: NodeId, servers: Sequence[Server]) -> dict[ServerId, Grant]:
+    """What each has there: on its host, or on the one that it goes to."""
     if not servers or not is_at(connection, level3.LEVEL):
         return {}
-    at = {server.server_id: server.host_id for server in servers}
+    ids = [server.server_id for server in servers]
     return {
         row.server_id: from_wire(Grant, row.given)
-        for row in rows_among(connection, _OF_SERVERS, list(at))
-        if row.host_id == at[row.server_id]
+        for row in rows_among(connection, _OF_SERVERS, ids)
+        if row.host_id == host_id
     }

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from drivers.contract import DomainSpec, Nic, Pins, RootDisk
+from drivers.contract import DomainSpec, GuestNode, Nic, Pins, RootDisk
 from drivers.libvirt.disks import ServerDirectory
 from drivers.libvirt.domain_xml import HostTraits, domain_xml, qemu_owner
 from drivers.libvirt.migration_xml import check_incoming, for_destination
@@ -81,6 +81,29 @@ def test_what_is_the_hosts_is_the_destinations_and_the_rest_stays() -> None:
     assert root.findtext("os/kernel") == "/images/there/kernel"
     assert [pin.get("cpuset") for pin in root.iterfind("cputune/vcpupin")] == ["2", "3"]
     check_incoming(made, description(spec_there, THERE, cache="writeback"))
+
+
+def test_cells_and_shared_processors_are_the_destinations() -> None:
+    def on_cell(cell_id: int, cpus: tuple[int, ...]) -> DomainSpec:
+        node = GuestNode(vcpus=(0, 1), memory_mb=128, cell_id=cell_id, page_kb=2048, cpu_set=cpus)
+        return dataclasses.replace(SPEC, nodes=(node,))
+
+    there = description(on_cell(1, (4, 5, 6)), THERE)
+    made = for_destination(running(on_cell(0, (0, 1))), there)
+    root = ElementTree.fromstring(made)
+    assert [each.get("nodeset") for each in root.iterfind("numatune/memnode")] == ["1"]
+    check_incoming(made.replace('cpuset="4,5,6"', 'cpuset="4-6"'), there)  # as libvirt writes it
+    for bad in ('cpuset="4-7"', 'cpuset="x"'):
+        with pytest.raises(DriverError, match="not asked for"):
+            check_incoming(made.replace('cpuset="4,5,6"', bad), there)
+    with pytest.raises(DriverError, match="cells"):
+        check_incoming(made.replace('nodeset="1"', 'nodeset="0"'), there)
+
+
+def test_one_with_a_device_of_the_host_stays() -> None:
+    spec = dataclasses.replace(SPEC, devices=("0000:81:00.0",))
+    with pytest.raises(DriverError, match="cannot go along"):
+        for_destination(running(spec), description(spec, THERE))
 
 
 def test_pins_are_left_behind() -> None:
