@@ -1,5 +1,5 @@
-"""Proposals of moves that would make hosts as busy as each other. Moving itself is not there yet: nothing
-here changes anything."""
+"""Proposals of moves that would make hosts as busy as each other. Nothing here changes anything: whoever
+agrees asks for each move."""
 
 from __future__ import annotations
 
