@@ -19,6 +19,8 @@ from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.settings import PlacementSettings
 from fabric.core.placement.weigh import weigh
 from fabric.core.placement.weighers import WEIGHERS
+from fabric.core.topology.facts import NOTHING_TOLD
+from tests.fixtures.placement_rows import told
 from tests.property.test_placement import Drawn
 
 POLICY = policy_of(PlacementSettings())
@@ -37,6 +39,7 @@ def drawn_table(rng: Random, drawn: Drawn) -> HostTable:
             each,
             host=replace(each.host, hypervisor_version=rng.choice((7_000_000, 8_000_000))),
             servers=rng.randrange(5),
+            told=told(gpu=rng.randrange(3)) if rng.random() < 0.3 else NOTHING_TOLD,
             metrics={"heat": rng.random()} if rng.random() < 0.8 else {},
         )
         for each in drawn.hosts
