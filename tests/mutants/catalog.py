@@ -14,6 +14,7 @@ from tests.mutants.facts_bugs import FACTS_BUGS
 from tests.mutants.level_bugs import LEVEL_BUGS
 from tests.mutants.membership_bugs import MEMBERSHIP_BUGS
 from tests.mutants.moves_bugs import MOVES_BUGS
+from tests.mutants.shelving_bugs import SHELVING_BUGS
 from tests.mutants.moving_bugs import MOVING_BUGS
 from tests.mutants.process_bugs import PROCESS_BUGS
 from tests.mutants.raft_bugs import RAFT_BUGS
@@ -384,6 +385,7 @@ CATALOG: tuple[Bug, ...] = (
     *EXPLAINING_BUGS,
     *FACTS_BUGS,
     *MOVES_BUGS,
+    *SHELVING_BUGS,
     *MOVING_BUGS,
     *TOPOLOGY_BUGS,
     *SHARED_BUGS,

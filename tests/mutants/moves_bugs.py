@@ -56,8 +56,8 @@ MOVES_BUGS = (
         "any host may read the disks of a server that leaves",
         S,
         "compute/disk_service.py",
-        "        if self._assignments.parked.get(ServerId(server_id)) != sender:\n",
-        "        if ServerId(server_id) not in self._assignments.parked:\n",
+        "        if goes_to != sender:\n",
+        "        if goes_to is None:\n",
         DISKS,
     ),
     bug(
