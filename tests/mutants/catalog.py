@@ -14,12 +14,12 @@ from tests.mutants.facts_bugs import FACTS_BUGS
 from tests.mutants.level_bugs import LEVEL_BUGS
 from tests.mutants.membership_bugs import MEMBERSHIP_BUGS
 from tests.mutants.moves_bugs import MOVES_BUGS
-from tests.mutants.shelving_bugs import SHELVING_BUGS
 from tests.mutants.moving_bugs import MOVING_BUGS
 from tests.mutants.process_bugs import PROCESS_BUGS
 from tests.mutants.raft_bugs import RAFT_BUGS
 from tests.mutants.runtime_bugs import RUNTIME_BUGS
 from tests.mutants.shared_bugs import SHARED_BUGS
+from tests.mutants.shelving_bugs import SHELVING_BUGS
 from tests.mutants.store_bugs import STORE_BUGS
 from tests.mutants.topology_bugs import TOPOLOGY_BUGS
 from tests.mutants.voter_bugs import VOTER_BUGS
