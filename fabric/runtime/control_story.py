@@ -7,7 +7,16 @@ from collections.abc import Callable
 from fabric.core.queries import AppliedEntry
 from fabric.runtime.events import EventLog
 from proto.commands import Command
-from proto.commands.moves import MoveArrived, MoveBegin, MoveConfirm, MovePlace, MoveRevert, MoveUnplaceable
+from proto.commands.moves import (
+    MoveAbort,
+    MoveArrived,
+    MoveBegin,
+    MoveConfirm,
+    MoveForce,
+    MovePlace,
+    MoveRevert,
+    MoveUnplaceable,
+)
 from proto.commands.nodes import HostUpdate, NodeAdmit, NodeRemove, NodeRenew, RoleHold
 from proto.commands.servers import (
     ServerAct,
@@ -38,6 +47,8 @@ _OF_SERVERS: dict[type[Command], str] = {
     MoveConfirm: "server.move_confirmed",
     MoveRevert: "server.move_reverted",
     MoveArrived: "server.move_arrived",
+    MoveAbort: "server.move_abort",
+    MoveForce: "server.move_force",
     ServerShelve: "server.shelve",
     ServerShelved: "server.shelved",
     ServerUnshelve: "server.unshelve",
