@@ -184,8 +184,9 @@ def _aggregates(rng: Random, hosts: tuple[FleetHost, ...]) -> tuple[FleetAggrega
 
 
 def _group(rng: Random, number: int, hosts: tuple[FleetHost, ...]) -> FleetGroup:
-    members = {str(_id(rng)): rng.choice(hosts).name for _ in range(rng.randrange(12))}
     policy = POLICIES[number % len(POLICIES)]
+    homes = [rng.choice(hosts)] if policy == "affinity" else hosts  # as its policy has it
+    members = {str(_id(rng)): rng.choice(homes).name for _ in range(rng.randrange(12))}
     most = rng.choice((1, 1, 2)) if policy == "anti-affinity" else 1
     return FleetGroup(id=str(_id(rng)), policy=policy, most_on_a_host=most, members=members)
 
