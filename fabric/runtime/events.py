@@ -27,9 +27,9 @@ _VERBS = {  # of each noun; whoever adds an event adds it here, or it cannot be 
     "node": "admitted certified cloned connected drained entrusted expelled isolated not_admitted removed "
     "rotated undrained",
     "role": "granted",
-    "server": "create delete expired move_arrived move_begun move_confirmed move_failed move_placed "
-    "move_reverted move_unplaceable observed placed reboot_hard reboot_soft removed shelve shelved start "
-    "stop unplaceable unshelve",
+    "server": "create delete expired move_abort move_arrived move_begun move_confirmed move_failed "
+    "move_force move_placed move_reverted move_unplaceable observed placed reboot_hard reboot_soft removed "
+    "shelve shelved start stop unplaceable unshelve",
     "voter": "set_back",
     "voters": "changed halted",
 }

@@ -10,7 +10,15 @@ from fabric.core.queries import Applied, AppliedEntry
 from fabric.runtime.control_story import ControlStory
 from fabric.runtime.events import KINDS, EventLog
 from proto.commands import Command
-from proto.commands.moves import MoveBegin, MoveConfirm, MovePlace, MoveRevert, MoveUnplaceable
+from proto.commands.moves import (
+    MoveAbort,
+    MoveBegin,
+    MoveConfirm,
+    MoveForce,
+    MovePlace,
+    MoveRevert,
+    MoveUnplaceable,
+)
 from proto.commands.nodes import HostUpdate, NodeRemove, RoleHold, VoterWish
 from proto.commands.servers import (
     ServerAct,
@@ -129,6 +137,9 @@ def test_a_move_is_told_from_its_wish_to_its_end() -> None:
     assert told(confirm) == [("server.move_confirmed", "me", about)]
     revert = MoveRevert(server_id=SERVER, request_id=RequestId("q"), deadline_ms=1)
     assert told(revert) == [("server.move_reverted", "me", about)]
+    wish = {"move_id": "m", "server_id": SERVER, "request_id": RequestId("q")}
+    for kind, event in ((MoveAbort, "abort"), (MoveForce, "force")):
+        assert told(kind(**wish)) == [(f"server.move_{event}", "me", about)]  # type: ignore[arg-type]
 
 
 def test_what_comes_of_a_move_is_told_with_what_the_host_said() -> None:
