@@ -200,7 +200,9 @@ class ComputeSection:
     build_deadline_s: int = _doc("A server must leave BUILD within this time, or it ends in ERROR.", 600)
     action_deadline_s: int = _doc("Start, stop, reboot and delete must end within this time.", 180)
     move_deadline_s: int = _doc(
-        "A server on its way to another host, disks and all, must have arrived within this time.", 3_600
+        "A server on its way to another host, disks and all, must have arrived within this time; one that is "
+        "shelved must be an image within it.",
+        3_600,
     )
     migration_bandwidth_mib_s: int = _doc(
         "A live migration sends no more than this, in MiB/s, of memory and of each disk. 0: all it can.", 0

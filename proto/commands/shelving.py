@@ -30,7 +30,7 @@ class ServerShelved(Command):
     """By the host: the root disk's image lies whole in its blob store. Makes the image, active and held by
     the host, and lets the server go from there. Rejected: `forbidden` (not this host's server), `stale` (the
     server has newer work), `bad_state` (it is not being shelved), `conflict` (there is such an image),
-    `not_found`."""
+    `invalid` (sums or sizes that no file has), `not_found`."""
 
     KIND = "server.shelved"
     LEVEL = 3

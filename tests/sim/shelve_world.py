@@ -22,7 +22,7 @@ from tests.sim.control_nodes import Host
 from tests.sim.control_world import DEADLINE_MS, VERBS, drawn_uuid
 from tests.sim.moves_world import MovesWorld
 
-WISHES = 24
+WISHES = 18  # of each user
 
 
 class ShelveWorld(MovesWorld):

@@ -15,6 +15,8 @@ from fabric.store.apply.shelved_rows import insert_shelved, save_image, shelved,
 from fabric.store.prepared import AnyRow
 from proto.commands.shelving import ServerShelve, ServerShelved, ServerUnshelve
 
+SIZE_MAX = 1 << 50  # bytes
+_HEX = frozenset("0123456789abcdef")
 _MAY_BE_SHELVED = frozenset(state.value for state in MAY_BE_SHELVED)
 
 
@@ -49,6 +51,7 @@ def server_is_saved(context: ApplyContext, command: ServerShelved) -> Result:
         reject("bad_state", f"Instance {row.server_id} is not being shelved.")
     if is_image(context, kept.image_id):
         reject("conflict", f"Image ID {kept.image_id} already exists!")
+    _need_whole(command)
     save_image(context, row, kept, command)
     at_rest = {"task_state": None, "deadline_ms": None, **NO_FAULT}
     write_server(context, row, {**at_rest, **off_host(context, row)})
@@ -79,6 +82,15 @@ def unshelve_server(context: ApplyContext, command: ServerUnshelve) -> Result:
         values["zone_wanted"] = command.zone
     write_server(context, row, values)
     return {"unplaced": True}
+
+
+def _need_whole(command: ServerShelved) -> None:
+    """A host may be a stolen one: what it says becomes an image that others fetch by that address."""
+    sums = ((command.md5, 32), (command.sha256, 64), (command.sha512, 128))
+    if not all(len(text) == count and _HEX.issuperset(text) for text, count in sums):
+        reject("invalid", "md5, sha256 and sha512 must be lower-case hexadecimal digests.")
+    if not (0 <= command.size_bytes <= SIZE_MAX and 0 <= command.virtual_bytes <= SIZE_MAX):
+        reject("invalid", f"size_bytes and virtual_bytes must be 0 to {SIZE_MAX}.")
 
 
 def _need_at_rest(row: AnyRow, action: str, states: frozenset[str] | tuple[str, ...]) -> None:

@@ -35,7 +35,8 @@ from tests.fixtures.store_world import (
 )
 
 SHELF = ImageId("shelf-1")
-BYTES = {"size_bytes": 700, "virtual_bytes": 1 << 30, "md5": "5", "sha256": "e" * 64, "sha512": "1"}
+BYTES = {"size_bytes": 700, "virtual_bytes": 1 << 30}
+SUMS = {"md5": "5" * 32, "sha256": "e" * 64, "sha512": "1" * 128}
 LONG_MS = 10 * DEADLINE_MS
 
 
@@ -66,7 +67,7 @@ def unshelve(world: StoreWorld, server_id: ServerId, **changes: Any) -> ServerUn
 
 async def saved(world: StoreWorld, server_id: ServerId, **changes: Any) -> ServerShelved:
     generation = (await get(world, server_id)).action_generation
-    of = {"server_id": server_id, "host_id": HOST_A, "generation": generation, **BYTES}
+    of = {"server_id": server_id, "host_id": HOST_A, "generation": generation, **BYTES, **SUMS}
     return ServerShelved(**of | changes)
 
 
@@ -259,6 +260,8 @@ async def test_only_its_host_says_that_it_is_saved(world: StoreWorld) -> None:
     await report(world, server_id, HOST_A, "shutdown")
     await world.refuse(await saved(world, server_id, host_id=HOST_B), "forbidden")
     await world.refuse(await saved(world, server_id, generation=1), "stale")
+    for lie in ({"sha256": "../" * 20 + "etc/"}, {"md5": "X" * 32}, {"sha512": ""}, {"size_bytes": -1}):
+        await world.refuse(await saved(world, server_id, **lie), "invalid")
     await world.do(await saved(world, server_id))
     await world.refuse(await saved(world, server_id), "forbidden")
 

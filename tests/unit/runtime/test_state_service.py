@@ -150,7 +150,7 @@ async def test_a_host_says_of_its_own_servers_that_they_are_shelved(
         )
     )
     await propose(remote, observed(server_id, 4, power_state="shutdown"), "off")
-    fields = {"md5": "5", "sha256": "2" * 64, "sha512": "1", "size_bytes": 1, "virtual_bytes": 1}
+    fields = {"md5": "5" * 32, "sha256": "2" * 64, "sha512": "1" * 128, "size_bytes": 1, "virtual_bytes": 1}
     saved = ServerShelved(server_id=server_id, host_id=HOST_A, generation=5, **fields)
     with pytest.raises(CommandRejectedError, match="only for itself"):
         await propose(remote, replace(saved, host_id=HOST_B), "another")
