@@ -4,6 +4,7 @@
 # Arguments go to both pytests.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+unset PYTHONDONTWRITEBYTECODE # hundreds of processes start: compiled, as those that are installed are
 
 simulated=$(mktemp)
 trap 'kill "$pid" 2>/dev/null; wait; rm -f "$simulated"' EXIT
