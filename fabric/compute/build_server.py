@@ -64,7 +64,6 @@ class ServerBuilder:
         self._system_version = system_version
         self._cancel_grace_s = cancel_grace_s
         self._boot_slots = boot_slots
-        self._given_up: set[ServerId] | None = None  # None: not read yet
 
     async def build(
         self, assigned: AssignedServer, domain: DomainState | None, *, is_arriving: bool = False
@@ -73,6 +72,8 @@ class ServerBuilder:
         `is_arriving` comes from another host, which keeps its disks, and is started only if it is to run."""
         server_id = assigned.server.server_id
         await self._need_not_given_up(assigned)
+        if await self._end_former_stay(assigned):
+            domain = None
         async with AsyncExitStack() as undo:
             try:
                 undo.push_async_callback(self._notes.forget, server_id)
@@ -106,6 +107,7 @@ class ServerBuilder:
         """All is ready for a guest that comes while it runs: what the driver says of that, for its source. On
         failure nothing of it is left."""
         server_id = assigned.server.server_id
+        await self._end_former_stay(assigned)
         async with AsyncExitStack() as undo:
             try:
                 undo.push_async_callback(self._notes.forget, server_id)
@@ -207,6 +209,20 @@ class ServerBuilder:
         kind = base_format(assigned.image)
         return BootFiles(base_path=await self._images.ensure(assigned.image), base_format=kind)
 
+    async def _end_former_stay(self, assigned: AssignedServer) -> bool:
+        """Of a server that comes by a move: what is here by none or by another one is of a stay whose end
+        this host has missed. It would be taken for what is to come, so it goes, guest and all; whether it did
+        so. That is noted before anything comes in, and what a killed life of this host brought is kept."""
+        move, server_id = assigned.move, assigned.server.server_id
+        if move is None:
+            return False
+        async with step("disks"):
+            if (await self._notes.read(server_id)).move_id == move.move_id:
+                return False
+            await unbroken(self._driver.ensure_absent(server_id), grace_s=self._cancel_grace_s)
+            await self._notes.write_move(server_id, move.move_id)
+        return True
+
     async def _of_this_shelf(self, assigned: AssignedServer, noted: BootFiles | None) -> BootFiles | None:
         """What is here of a server that is built from what it was shelved to, if that is from this building.
         Files of a former stay, which this host missed the end of, would bring back an older disk: they go."""
@@ -244,20 +260,13 @@ class ServerBuilder:
         except OSError as error:
             log.warning("note not written", extra={"server": server.server_id, "error": str(error)})
             return False
-        if self._given_up is not None:
-            self._given_up.add(server.server_id)
         return True
 
-    async def forget_given_up(self, ours: Collection[ServerId]) -> None:
-        """What is noted of builds that were given up, and what those that never ended were given, of servers
-        that are not this host's any more: asked after an answer that names all that are. Raises OSError."""
+    async def forget_others(self, ours: Collection[ServerId]) -> None:
+        """What is noted of servers that have nothing to do here any more, and what builds of theirs that
+        never ended were given: asked after an answer that names all that have. Raises OSError."""
         self._pins.forget_others(ours)
-        if self._given_up is None:  # of earlier lives, too
-            noted = await self._notes.all()
-            self._given_up = {each for each, note in noted.items() if note.given_up_generation}
-        for server_id in sorted(self._given_up.difference(ours)):
-            await self._notes.forget(server_id)
-            self._given_up.discard(server_id)
+        await self._notes.forget_others(ours)
 
     async def _need_not_given_up(self, assigned: AssignedServer) -> None:
         async with step("images"):

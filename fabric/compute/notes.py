@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -35,12 +36,14 @@ class Note:
     boot: BootFiles | None = None
     reboot_generation: int = 0  # the newest reboot that was carried out
     given_up_generation: int = 0  # the newest build that this host has given up, in whatever life
+    move_id: str = ""  # by which it came here; "": it was made here, or never moved
 
 
 class Notes:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._known: dict[ServerId, Note] = {}  # what the files say; one process writes them
+        self._are_all_known = False
 
     async def read(self, server_id: ServerId) -> Note:
         """An empty note when there is none, or it is damaged (which is logged). Raises OSError."""
@@ -68,9 +71,21 @@ class Notes:
         note = await self.read(server_id)
         await self._write(server_id, replace(note, given_up_generation=generation))
 
+    async def write_move(self, server_id: ServerId, move_id: str) -> None:
+        """What is here of it from now on came by that move; what was noted of before is forgotten."""
+        await self._write(server_id, Note(move_id=move_id))
+
     async def forget(self, server_id: ServerId) -> None:
         self._known.pop(server_id, None)
         await asyncio.to_thread(self._path(server_id).unlink, missing_ok=True)
+
+    async def forget_others(self, ours: Collection[ServerId]) -> None:
+        """Notes of all but these, of earlier lives, too. Raises OSError."""
+        if not self._are_all_known:
+            await self.all()
+            self._are_all_known = True
+        for server_id in sorted(self._known.keys() - set(ours)):
+            await self.forget(server_id)
 
     async def all(self) -> dict[ServerId, Note]:
         """Every server with a note."""

@@ -462,8 +462,9 @@ class Reconciler:
     async def _forget_notes(self) -> None:
         """Asked only right after a successful pull."""
         try:
-            ours = self._assignments.server_ids | self._assignments.arriving_ids | self._workers.keys()
-            await self._builder.forget_given_up(ours)
+            rows = self._assignments
+            ours = rows.server_ids | rows.arriving_ids | rows.parked.keys()
+            await self._builder.forget_others(ours | self._workers.keys() | self._domains.keys())
         except OSError as error:
             log.warning("notes not forgotten", extra={"error": str(error)})
 

@@ -61,6 +61,14 @@ MOVES_BUGS = (
         DISKS,
     ),
     bug(
+        "a disk of a former stay is taken for the one that comes",
+        S,
+        "compute/build_server.py",
+        "            if (await self._notes.read(server_id)).move_id == move.move_id:\n",
+        "            if move.move_id:\n",
+        RECONCILE,
+    ),
+    bug(
         "a disk that ended too soon is kept",
         S,
         "compute/carry.py",

@@ -93,7 +93,8 @@ class ShelveWorld(MovesWorld):
     async def views(self) -> list[ServerView]:
         """With one that is an image, as its host sees it: it never ran there."""
         views = await super().views()
-        saved = {row.server_id for row in self.shelf() if row.is_saved}
+        shelf = [] if self.conductor.state is None else self.shelf()  # it crashed meanwhile
+        saved = {row.server_id for row in shelf if row.is_saved}
         return [
             replace(view, server=replace(view.server, launched_ms=None))
             if view.server.server_id in saved

@@ -22,7 +22,7 @@ from proto.commands.servers import ServerObserved
 RUNS = (PowerState.RUNNING, PowerState.PAUSED)
 ARRIVED, FAILED = "arrived", "failed"  # `move` in results
 WHY_CHARS_MAX = 300
-RESTART_MS = 600_000  # for a guest to be started again where it came from
+RESTART_MS = 180_000  # for a guest to be started again where it came from: as long as for a start
 
 _Step = Callable[[ApplyContext, AnyRow, AnyRow, str | None], dict[str, Any]]
 _REST: dict[str, Any] = {"task_state": None, "deadline_ms": None}

@@ -10,7 +10,7 @@ import pytest
 
 from drivers.contract import Power
 from fabric.compute.notes import Note, Notes
-from fabric.core.moves.model import ParkedServer
+from fabric.core.moves.model import MoveKind, MoveOfServer, ParkedServer
 from fabric.core.placement.host_word import CPU_PERCENTS, is_among, short_address
 from fabric.core.servers.states import Desired, PowerState, TaskState, Verb, VmState
 from fabric.errors import RemoteError
@@ -19,7 +19,7 @@ from proto.commands.servers import ServerObserved, ServerRemoved
 from proto.errors import DriverError, HypervisorAwayError, NetPlugError, Outcome
 from proto.ids import NetworkId, NodeId, ServerId
 from tests.fixtures.compute_doubles import Gate
-from tests.fixtures.compute_rows import assigned, group, image, network, placed, port, rule, uuid_of
+from tests.fixtures.compute_rows import HOST, assigned, group, image, network, placed, port, rule, uuid_of
 from tests.unit.compute.world import World
 
 ADDRESS = short_address(image().sha256)
@@ -780,3 +780,25 @@ async def test_a_stolen_host_neither_reads_consoles_nor_nudges(world: World) -> 
                 await life.rpc.handlers[method](thief, body)
             assert caught.value.remote_code == "fabric.host.forbidden"
             assert caught.value.outcome is Outcome.NOT_DONE
+
+
+@pytest.mark.parametrize("task", [TaskState.RESIZE_FINISH, TaskState.REBUILD_SPAWNING])
+@pytest.mark.parametrize("came_by", ["this move", "another", "none"])
+async def test_what_is_here_of_a_former_stay_is_not_taken_for_what_is_to_come(
+    world: World, task: TaskState, came_by: str
+) -> None:
+    """A host that missed that its server went has its old disk, when that comes back. One that was killed
+    while it brought it has what came."""
+    row = placed(task_state=task, vm_state=VmState.ACTIVE, launched_ms=1)
+    notes = Notes(world.directory / "compute" / "servers")
+    world.machine.disks[row.server_id] = "found"
+    if came_by != "none":
+        await notes.write_move(row.server_id, came_by)
+    move = MoveOfServer(
+        move_id="this move", kind=MoveKind.EVACUATION, source_host_id=NodeId("5" * 32), dest_host_id=HOST
+    )
+    world.put(replace(assigned(row), move=move))
+    async with world.life() as life:
+        await world.until(lambda: bool(life.rpc.calls) or row.server_id in world.machine.power)
+        kept = world.machine.disks.get(row.server_id) == "found"
+        assert kept is (came_by == "this move")
