@@ -24,6 +24,7 @@ ARRIVED = b"arrived"
 LANDING = b"sim"
 GUEST_BYTES_MAX = 1 << 20
 STEPS = 20
+STEP_MS_MAX = 1_000  # however slow a migration is, it is told of
 MEMORY_BYTES = 64 << 20  # what every simulated guest has to send
 
 
@@ -151,8 +152,9 @@ class SimMoves:
         self, server_id: ServerId, aborted: asyncio.Event, on_progress: OnProgress
     ) -> None:
         """Takes its time, unless it is forced."""
-        for step in range(STEPS + 1):
-            done = MEMORY_BYTES * step // STEPS
+        steps = max(STEPS, self._migrate_ms // STEP_MS_MAX)
+        for step in range(steps + 1):
+            done = MEMORY_BYTES * step // steps
             on_progress(
                 MigrationProgress(
                     memory_total=MEMORY_BYTES,
@@ -160,8 +162,8 @@ class SimMoves:
                     memory_remaining=MEMORY_BYTES - done,
                 )
             )
-            if self._migrate_ms and step < STEPS and server_id not in self._forced:
-                await asyncio.sleep(self._migrate_ms / STEPS / 1000)
+            if self._migrate_ms and step < steps and server_id not in self._forced:
+                await asyncio.sleep(self._migrate_ms / steps / 1000)
             if aborted.is_set():
                 raise DriverError(f"server {server_id} did not leave: aborted")
 

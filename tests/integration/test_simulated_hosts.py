@@ -115,6 +115,14 @@ def test_up_again_changes_nothing_and_adds_what_is_new(pair: SimulatedHosts) -> 
     pair.run_in("h3", ["ping", "-c", "1", "-W", "5", "10.77.0.1"])
 
 
+def started_at(pid: int) -> str | None:
+    """In ticks since boot; None: there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
 def test_a_spawned_process_is_the_hosts_own(pair: SimulatedHosts, folder: Path) -> None:
     log = folder / "log"
     pid = pair.spawn_in("h1", ["sh", "-c", "echo $NAME; pwd; exec sleep 1000"], log=log,
@@ -124,9 +132,10 @@ def test_a_spawned_process_is_the_hosts_own(pair: SimulatedHosts, folder: Path) 
     assert os.getsid(pid) == pid
     for kind in NAMESPACES:
         assert os.readlink(f"/proc/{pid}/ns/{kind}") == os.readlink(f"/proc/{pair.pid('h1')}/ns/{kind}")
+    started = started_at(pid)
     os.kill(pid, signal.SIGKILL)
     pair.run_in("h1", ["sh", "-c", "while pgrep -x sleep >/dev/null; do :; done"])
-    assert not Path(f"/proc/{pid}").exists()
+    assert started_at(pid) != started  # gone; by now its number may be another's
     assert log.read_text().splitlines()[:2] == ["web", os.getcwd()]
 
 
