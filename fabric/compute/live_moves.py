@@ -18,7 +18,7 @@ from fabric.compute.build_server import ServerBuilder, step
 from fabric.compute.errors import StepFailedError
 from fabric.compute.live_link import LiveLink, MigrationNotPreparedError
 from fabric.compute.observe import Reporter
-from fabric.core.moves.model import MoveKind, MoveOfServer, MoveStatus
+from fabric.core.moves.model import MoveOfServer, MoveStatus
 from fabric.core.servers.model import AssignedServer
 from fabric.errors import DeadlineExceededError, FabricError, Outcome, PeerUnreachableError
 from fabric.runtime.clock import Clock
@@ -217,10 +217,6 @@ class LiveMoves:
             return (await self._driver.finish_incoming(server_id)).power is Power.RUNNING
         except DriverError:
             return False
-
-
-def is_live(move: MoveOfServer | None) -> bool:
-    return move is not None and move.kind is MoveKind.LIVE and move.dest_host_id is not None
 
 
 def _move(assigned: AssignedServer) -> MoveOfServer:

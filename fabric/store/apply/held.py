@@ -16,7 +16,7 @@ _M = level3.moves.c
 _HELD = kept(  # of all hosts: there are as many as moves under way
     select(_M.move_id, _M.server_id, _M.held_host_id, *HELD_SIZES)
     .where(_M.held_host_id.is_not(None))
-    .order_by(_M.move_id)
+    .order_by(_M.held_host_id, _M.move_id)  # as its index has them: ended moves are not looked at
 )
 
 

@@ -18,7 +18,7 @@ _HELD = (
         *HELD_SIZES,
     )
     .where(_M.held_host_id.is_not(None))
-    .order_by(_M.move_id)
+    .order_by(_M.held_host_id, _M.move_id)  # as its index has them: ended moves are not looked at
 )
 
 

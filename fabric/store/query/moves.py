@@ -35,16 +35,21 @@ _WAITING = (
     .order_by(_M.number)
 )
 _OPEN_OF = select(*_COLUMNS).where(_M.is_open.is_(True), among(_M.server_id))
-_PARKED = (  # nothing of them may run on the host: it was left for another, or is just being left
+# Of a host, open moves are found by what it holds for them: by an index, and not among all that ever were.
+_HELD_HERE = _M.held_host_id == bindparam("host_id")
+_PARKED = (  # nothing of them may run on the host: it was left for another
     select(_M.server_id, _M.dest_host_id)
     .join(t.servers, _S.server_id == _M.server_id)
-    .where(_M.is_open.is_(True), _M.dest_host_id.is_not(None), _S.host_id != _M.source_host_id)
+    .where(_HELD_HERE, _M.source_host_id == bindparam("host_id"), _S.host_id != _M.source_host_id)
+    .where(_M.is_open.is_(True), _M.dest_host_id.is_not(None))
+    .order_by(_M.server_id)
 )
 
 _ARRIVING = (
     select(_M.server_id)
     .join(t.servers, _S.server_id == _M.server_id)
     .where(
+        _HELD_HERE,
         _M.dest_host_id == bindparam("host_id"),
         _M.is_open.is_(True),
         _M.kind == MoveKind.LIVE.value,
@@ -130,7 +135,7 @@ def arriving_on(connection: Connection, host_id: str) -> tuple[str, ...]:
 def parked_on(connection: Connection, host_id: str) -> tuple[ParkedServer, ...]:
     if not is_at(connection, level3.LEVEL):
         return ()
-    rows = connection.execute(_PARKED.where(_M.source_host_id == host_id).order_by(_M.server_id))
+    rows = connection.execute(_PARKED, {"host_id": host_id})
     return tuple(
         ParkedServer(server_id=ServerId(row.server_id), to_host_id=NodeId(row.dest_host_id)) for row in rows
     )

@@ -125,7 +125,7 @@ def list_consumers(connection: Connection, query: ListConsumers) -> tuple[Consum
     rows = connection.execute(servers.where(*conditions))
     found = [_server(row, claims_of(flavor_of(row))) for row in rows]
     held = [_move(row, claims_of(flavor_of(row))) for row in held_claims(connection, level)]
-    found += [each for each in held if _is_wanted(each, query)]
+    found += sorted((each for each in held if _is_wanted(each, query)), key=lambda each: each.consumer_id)
     if is_at(connection, t2.LEVEL):
         found += _outside_consumers(connection, query)
     return tuple(found)
