@@ -441,9 +441,8 @@ class Reconciler:
 
     def _running_though_parked(self) -> list[ServerId]:
         """Guests whose rows have another host by now, and which must not be there twice."""
-        off = (None, Power.SHUTDOWN)
         domains, parked = self._domains, self._assignments.parked
-        return [each for each in parked if (domains[each].power if each in domains else None) not in off]
+        return [each for each in parked if each in domains and domains[each].power is not Power.SHUTDOWN]
 
     def _forget_gone(self) -> None:
         """Keeps the books as long as the servers, no longer."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from fabric.control import policy
 from fabric.control.context import Caller, Cloud
 from fabric.control.errors import ConflictError, InvalidError, NotFoundError
-from fabric.control.moves import begin, hosts_by_name, need_able, source_of
+from fabric.control.moves import begin, need_able, source_of
 from fabric.control.propose import propose
 from fabric.control.servers import find, require_unlocked
-from fabric.control.services import is_host_up
+from fabric.control.services import hosts_by_name, is_host_up
 from fabric.core.moves.model import SHOWN_AS, Move, MoveKind, MoveStatus
 from fabric.core.moves.queries import GetOpenMove, ListMoves, MoveFilter
 from fabric.core.servers.model import ServerView

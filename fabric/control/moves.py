@@ -13,11 +13,10 @@ from fabric.control.context import Caller, Cloud
 from fabric.control.errors import ConflictError, InvalidError, NotFoundError
 from fabric.control.propose import propose
 from fabric.control.servers import find, require_unlocked
-from fabric.control.services import is_host_up
+from fabric.control.services import hosts_by_name, is_host_up
 from fabric.core.moves.model import Move, MoveKind, cannot_in, why_not_now
 from fabric.core.moves.queries import GetOpenMove, ListMoves, MoveFilter
 from fabric.core.nodes.model import Host
-from fabric.core.nodes.queries import ListHosts
 from fabric.core.queries import BadFilterError
 from fabric.core.servers.model import Server, ServerView
 from fabric.core.servers.states import VmState
@@ -133,10 +132,6 @@ async def _listed(cloud: Cloud, found: tuple[Move, ...]) -> tuple[ListedMove, ..
         ListedMove(move=move, dest_address=addresses.get(move.dest_host_id, "") if move.dest_host_id else "")
         for move in found
     )
-
-
-async def hosts_by_name(cloud: Cloud) -> dict[str, Host]:
-    return {usage.host.name: usage.host for usage in await cloud.state.read(ListHosts())}
 
 
 def _need_state(view: ServerView, kind: MoveKind) -> None:

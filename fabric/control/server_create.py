@@ -21,12 +21,12 @@ from fabric.control.propose import propose
 from fabric.control.scheduler_hints import Wishes, resolve_wishes
 from fabric.control.server_networks import NetworkWish, NicPlan, draw_ports, plan_nics
 from fabric.control.servers import check_metadata_quota
+from fabric.control.services import hosts_by_name
 from fabric.control.zones import usable_zones
 from fabric.core.catalog.model import Flavor, Keypair
 from fabric.core.catalog.queries import GetKeypair
 from fabric.core.images.model import Image, ImageStatus
 from fabric.core.images.queries import GetImage
-from fabric.core.nodes.queries import ListHosts
 from fabric.core.placement.cpu_policy import cpu_fault
 from fabric.core.placement.resources import CPU_POLICY, MIXED, MIXED_LEVEL
 from fabric.core.quotas.demand import demand_of, exceeded, fitting
@@ -327,7 +327,7 @@ async def _destination(cloud: Cloud, caller: Caller, wish: NewServer) -> tuple[s
                 "zone:host:node are mutually exclusive."
             )
         _need_one_name(wish.host, wish.hypervisor_hostname)
-    hosts = {usage.host.name: usage.host for usage in await cloud.state.read(ListHosts())}
+    hosts = await hosts_by_name(cloud)
     host_name = in_zone or named
     if host_name is not None and host_name not in hosts:
         raise InvalidError(f"Compute host {host_name} could not be found.")

@@ -110,10 +110,13 @@ async def delete_service(cloud: Cloud, caller: Caller, service_uuid: str) -> Non
     )
 
 
+async def hosts_by_name(cloud: Cloud) -> dict[str, Host]:
+    return {usage.host.name: usage.host for usage in await cloud.state.read(ListHosts())}
+
+
 async def host_statuses(cloud: Cloud) -> Mapping[str, str]:
     """Nova's `host_status` by host name: UP, DOWN (forced), MAINTENANCE (disabled), UNKNOWN (silent)."""
-    usages = await cloud.state.read(ListHosts())
-    return {usage.host.name: _host_status(cloud, usage.host) for usage in usages}
+    return {name: _host_status(cloud, host) for name, host in (await hosts_by_name(cloud)).items()}
 
 
 def is_answering(cloud: Cloud, node_id: NodeId) -> bool:

@@ -9,9 +9,8 @@ from fabric.control.context import Caller, Cloud
 from fabric.control.errors import ConflictError, InvalidError
 from fabric.control.propose import propose
 from fabric.control.servers import find, require_unlocked
+from fabric.control.services import hosts_by_name
 from fabric.control.zones import usable_zones
-from fabric.core.nodes.model import Host
-from fabric.core.nodes.queries import ListHosts
 from fabric.core.servers.model import ServerView
 from fabric.core.servers.states import VmState
 from fabric.runtime.level_watch import levels_of
@@ -85,7 +84,7 @@ async def unshelve(cloud: Cloud, caller: Caller, server_id: str, where: Where = 
 
 
 async def _check(cloud: Cloud, view: ServerView, where: Where) -> None:
-    hosts: dict[str, Host] = {usage.host.name: usage.host for usage in await cloud.state.read(ListHosts())}
+    hosts = await hosts_by_name(cloud)
     if where.zone is not None and where.zone not in usable_zones(hosts.values()):
         raise InvalidError("The requested availability zone is not available")
     if where.host is None:

@@ -27,8 +27,8 @@ WHEREABOUTS_BUGS = (
     bug(
         "a placement does not look at the server's group again",
         S,
-        "apply/servers_act.py",
-        "    need_policy(context, row.server_id, host)\n",
+        "apply/placing.py",
+        "    need_policy(context, server.server_id, host)\n",
         "",
         GROUPS,
     ),

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 from sqlalchemy import select
 
-from fabric.core.moves.model import OPEN
+from fabric.core.moves.model import MOVING_TASKS, OPEN
 from fabric.core.nodes.queries import ListHosts
 from fabric.core.placement.claim import limits_of
 from fabric.core.server_groups.queries import ListServerGroups
 from fabric.core.servers.model import Server
 from fabric.core.servers.queries import GetAssignments, ListServers
 from fabric.core.servers.states import TaskState, VmState
-from fabric.store.apply.move_rows import MOVING_TASKS
 from fabric.store.tables import level3
 from proto.commands.moves import MoveBegin, MoveConfirm, MovePlace, MoveRevert, MoveUnplaceable
 from proto.commands.servers import ServerExpire, ServerObserved

@@ -96,12 +96,18 @@ MOVING_TASKS = frozenset(
         TaskState.REBUILD_SPAWNING,
     }
 )
+_AT_REST = frozenset({VmState.RESIZED, VmState.ERROR})  # of vm_states, in which a move may be open
 ENDED_BADLY = {
     MoveKind.MIGRATION: MoveStatus.ERROR,
     MoveKind.EVACUATION: MoveStatus.FAILED,
     MoveKind.LIVE: MoveStatus.ERROR,
 }
 SHOWN_AS = {MoveStatus.FORCING: MoveStatus.RUNNING, MoveStatus.ABORTING: MoveStatus.RUNNING}  # Nova's words
+
+
+def may_be_moving(vm_state: str, task_state: str | None) -> bool:
+    """False: a server in these states has no open move, and nobody need look for one."""
+    return task_state in MOVING_TASKS or vm_state in _AT_REST
 
 
 def cannot_in(kind: MoveKind, server_id: str, state: str) -> str:

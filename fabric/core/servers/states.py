@@ -55,6 +55,7 @@ class PowerState(StrEnum):
     CRASHED = "crashed"
 
 
+RUNS = (PowerState.RUNNING, PowerState.PAUSED)  # a guest exists and holds its memory
 POWER_STATE_CODE: Mapping[PowerState, int] = {  # OS-EXT-STS:power_state
     PowerState.NOSTATE: 0,
     PowerState.RUNNING: 1,

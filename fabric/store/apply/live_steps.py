@@ -8,12 +8,11 @@ from fabric.core.moves.model import MoveStatus
 from fabric.core.servers.states import PowerState, VmState
 from fabric.store.apply.context import ApplyContext
 from fabric.store.apply.move_rows import move_ports, write_move
-from fabric.store.apply.server_rows import NO_FAULT, fault
+from fabric.store.apply.server_rows import AT_REST, IN_ERROR, NO_FAULT, fault
 from fabric.store.prepared import AnyRow
 
 ABORT_MS = 180_000  # for a host to say how an abort has ended
 CROSSES = frozenset({MoveStatus.PREPARING, MoveStatus.RUNNING, MoveStatus.FORCING})
-_REST: dict[str, Any] = {"task_state": None, "deadline_ms": None}
 _RUNS = {"power_state": PowerState.RUNNING.value}
 
 
@@ -47,22 +46,21 @@ def expired_live(context: ApplyContext, row: AnyRow, move: AnyRow, reason: str) 
     status = MoveStatus(move.status)
     if status is MoveStatus.QUEUED:
         write_move(context, move, MoveStatus.ERROR, message=reason)
-        return _REST
+        return AT_REST
     if status in CROSSES:
         write_move(context, move, MoveStatus.ABORTING, message=reason)
         return {"deadline_ms": context.time_ms + ABORT_MS}
-    error = {**_REST, "vm_state": VmState.ERROR.value}
     if status is MoveStatus.POST_MIGRATING:  # it is not where it was, that much is sure
         write_move(context, move, MoveStatus.ERROR, message=reason)
         move_ports(context, row.server_id, move.dest_host_id)
         there = f"{reason}; the guest has left for host {move.dest_name}, which does not answer"
-        return {**error, "host_id": move.dest_host_id, **fault(context, there)}
+        return {**IN_ERROR, "host_id": move.dest_host_id, **fault(context, there)}
     write_move(context, move, MoveStatus.ABORTING, message=move.message or reason)
     where = f"host {move.source_name}, or if it has left that, host {move.dest_name}, has the guest"
-    return {**error, **fault(context, f"{reason}; {where}: it is settled when that answers again")}
+    return {**IN_ERROR, **fault(context, f"{reason}; {where}: it is settled when that answers again")}
 
 
 def as_before(row: AnyRow, move: AnyRow) -> dict[str, Any]:
     if row.vm_state == VmState.ERROR.value:
-        return {**_REST, **NO_FAULT, "vm_state": move.vm_state}
-    return _REST
+        return {**AT_REST, **NO_FAULT, "vm_state": move.vm_state}
+    return AT_REST

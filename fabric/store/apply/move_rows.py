@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from fabric.core.moves.model import MOVING_TASKS, OPEN, MoveStatus
-from fabric.core.servers.states import TaskState, VmState
+from fabric.core.moves.model import OPEN, MoveStatus, may_be_moving
+from fabric.core.servers.states import TaskState
 from fabric.store.apply.context import ApplyContext, single
 from fabric.store.apply.host_zone import zone_of
 from fabric.store.apply.lookups import need_host
@@ -15,7 +15,6 @@ from fabric.store.apply.ports import BUILD, ports_of_server, write_port
 from fabric.store.prepared import AnyRow, prepared
 from fabric.store.tables import level3
 
-_AT_REST = frozenset({VmState.RESIZED.value, VmState.ERROR.value})  # in which a move may be open
 HISTORY_MAX = 100_000  # ended moves that are remembered
 PRUNED_EVERY = 1_000
 
@@ -29,7 +28,7 @@ _UPDATE = prepared(update(level3.moves).where(_M.move_id == bindparam("key")))
 
 def open_move(context: ApplyContext, row: AnyRow) -> AnyRow | None:
     """The move of that server's that is not over. Most servers cannot have one, which costs no look."""
-    if row.task_state not in MOVING_TASKS and row.vm_state not in _AT_REST:
+    if not may_be_moving(row.vm_state, row.task_state):
         return None
     if not context.is_at(level3.LEVEL):
         return None

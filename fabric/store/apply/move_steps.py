@@ -11,22 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from fabric.core.moves.model import ENDED_BADLY, MoveKind, MoveStatus
-from fabric.core.servers.states import Desired, PowerState, TaskState, VmState
+from fabric.core.servers.states import RUNS, Desired, PowerState, TaskState, VmState
 from fabric.store.apply.context import ApplyContext, reject
 from fabric.store.apply.live_steps import expired_live, step_of_live
 from fabric.store.apply.move_rows import move_ports, new_work, open_move, write_move
-from fabric.store.apply.server_rows import NO_FAULT, fault
+from fabric.store.apply.server_rows import AT_REST, IN_ERROR, NO_FAULT, fault
 from fabric.store.prepared import AnyRow
 from proto.commands.servers import ServerObserved
 
-RUNS = (PowerState.RUNNING, PowerState.PAUSED)
 ARRIVED, FAILED = "arrived", "failed"  # `move` in results
 WHY_CHARS_MAX = 300
 RESTART_MS = 180_000  # for a guest to be started again where it came from: as long as for a start
 
 _Step = Callable[[ApplyContext, AnyRow, AnyRow, str | None], dict[str, Any]]
-_REST: dict[str, Any] = {"task_state": None, "deadline_ms": None}
-_IN_ERROR: dict[str, Any] = {**_REST, "vm_state": VmState.ERROR.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +95,8 @@ def no_host_for(context: ApplyContext, move: AnyRow, message: str, details: str 
     """It never left. An evacuated server is on a dead host, which is an error; others go on as they were."""
     write_move(context, move, ENDED_BADLY[MoveKind(move.kind)], message=message)
     if move.kind == MoveKind.EVACUATION.value:
-        return {**_IN_ERROR, **fault(context, message, details)}
-    return _REST
+        return {**IN_ERROR, **fault(context, message, details)}
+    return AT_REST
 
 
 def taken_back(context: ApplyContext, row: AnyRow, move: AnyRow) -> dict[str, Any]:
@@ -108,7 +105,7 @@ def taken_back(context: ApplyContext, row: AnyRow, move: AnyRow) -> dict[str, An
     back = {"host_id": move.source_host_id, "power_state": PowerState.SHUTDOWN.value}
     if row.desired == Desired.STOPPED.value:
         write_move(context, move, MoveStatus.REVERTED)
-        return {**_REST, **back, **NO_FAULT, "vm_state": VmState.STOPPED.value}
+        return {**AT_REST, **back, **NO_FAULT, "vm_state": VmState.STOPPED.value}
     write_move(context, move, MoveStatus.FINISHED, held_host_id=None)
     return new_work(row, TaskState.RESIZE_REVERTING, **back)
 
@@ -131,14 +128,14 @@ def _expired(context: ApplyContext, row: AnyRow, move: AnyRow, reason: str) -> d
         return no_host_for(context, move, reason)
     if task == TaskState.RESIZE_REVERTING.value and row.host_id != move.source_host_id:
         write_move(context, move, MoveStatus.FINISHED, message=reason)
-        return _REST  # it is still where it was, and may be asked again
+        return AT_REST  # it is still where it was, and may be asked again
     if task == TaskState.RESIZE_REVERTING.value:
         write_move(context, move, MoveStatus.REVERTED, message=reason)
-        return {**_IN_ERROR, **fault(context, reason)}
+        return {**IN_ERROR, **fault(context, reason)}
     # Whether it runs at the other host nobody knows. It is not started here meanwhile: one guest, not two.
     write_move(context, move, MoveStatus.POST_MIGRATING, message=reason)
     hint = f"{reason}; `revertResize` takes it back to host {move.source_name}, where its disks are kept"
-    return {**_IN_ERROR, **fault(context, hint)}
+    return {**IN_ERROR, **fault(context, hint)}
 
 
 def end_move_of(context: ApplyContext, row: AnyRow) -> str | None:
@@ -156,7 +153,7 @@ def _left(context: ApplyContext, row: AnyRow, move: AnyRow, said: str | None) ->
     """The guest was to be stopped where it is."""
     if said is not None:
         write_move(context, move, MoveStatus.ERROR, message=said)
-        return _REST if row.desired == Desired.STOPPED.value else _start_again(context, row)
+        return AT_REST if row.desired == Desired.STOPPED.value else _start_again(context, row)
     write_move(context, move, MoveStatus.POST_MIGRATING, held_host_id=move.source_host_id)
     move_ports(context, row.server_id, move.dest_host_id)
     deadline_ms = context.time_ms + move.arrive_ms
@@ -169,10 +166,10 @@ def _arrived(context: ApplyContext, row: AnyRow, move: AnyRow, said: str | None)
         move_ports(context, row.server_id, move.source_host_id)
         back = {"host_id": move.source_host_id, **NO_FAULT}
         if row.desired == Desired.STOPPED.value:
-            return {**_REST, **back, "vm_state": VmState.STOPPED.value}
+            return {**AT_REST, **back, "vm_state": VmState.STOPPED.value}
         return {**_start_again(context, row), **back}
     write_move(context, move, MoveStatus.FINISHED)
-    return {**_REST, **NO_FAULT, "vm_state": VmState.RESIZED.value}
+    return {**AT_REST, **NO_FAULT, "vm_state": VmState.RESIZED.value}
 
 
 def _start_again(context: ApplyContext, row: AnyRow) -> dict[str, Any]:
@@ -183,22 +180,22 @@ def _stopped_there(context: ApplyContext, row: AnyRow, move: AnyRow, said: str |
     """On its way back the guest was to be stopped at the host it went to."""
     if said is not None:
         write_move(context, move, MoveStatus.FINISHED, message=said)
-        return _REST
+        return AT_REST
     return taken_back(context, row, move)
 
 
 def _is_back(context: ApplyContext, row: AnyRow, move: AnyRow, said: str | None) -> dict[str, Any]:
     write_move(context, move, MoveStatus.REVERTED, message=said or "")
     if said is not None:
-        return {**_IN_ERROR, **fault(context, said)}
-    return {**_REST, **NO_FAULT, "vm_state": VmState.ACTIVE.value}
+        return {**IN_ERROR, **fault(context, said)}
+    return {**AT_REST, **NO_FAULT, "vm_state": VmState.ACTIVE.value}
 
 
 def _built(context: ApplyContext, row: AnyRow, move: AnyRow, said: str | None) -> dict[str, Any]:
     if said is not None:
         return _not_evacuated(context, row, move, said)
     write_move(context, move, MoveStatus.DONE)
-    runs = {**_REST, **NO_FAULT, "vm_state": VmState.ACTIVE.value, "launched_ms": context.time_ms}
+    runs = {**AT_REST, **NO_FAULT, "vm_state": VmState.ACTIVE.value, "launched_ms": context.time_ms}
     if not move.stays_off:
         return {**runs, "desired": Desired.RUNNING.value}
     stopping = new_work(row, TaskState.POWERING_OFF, deadline_ms=context.time_ms + RESTART_MS)
@@ -210,4 +207,4 @@ def _not_evacuated(context: ApplyContext, row: AnyRow, move: AnyRow, message: st
     write_move(context, move, MoveStatus.FAILED, message=message)
     if row.host_id != move.source_host_id:
         move_ports(context, row.server_id, move.source_host_id)
-    return {**_IN_ERROR, "host_id": move.source_host_id, **fault(context, message)}
+    return {**IN_ERROR, "host_id": move.source_host_id, **fault(context, message)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fabric.core.moves.model import FIRST_STATUS, FIRST_TASK, MoveKind, MoveStatus, cannot_in, why_not_now
 from fabric.core.servers.states import Desired, TaskState, VmState
 from fabric.store.apply.context import ApplyContext, Result, reject
-from fabric.store.apply.grants import give_topology
 from fabric.store.apply.live_moves import end_with_its_host
 from fabric.store.apply.lookups import need_host, need_server
 from fabric.store.apply.move_rows import (
@@ -17,11 +16,9 @@ from fabric.store.apply.move_rows import (
 )
 from fabric.store.apply.move_steps import no_host_for, taken_back
 from fabric.store.apply.numbers import next_number
+from fabric.store.apply.placing import need_fence, take_in
 from fabric.store.apply.registry import handles
-from fabric.store.apply.room import need_room
-from fabric.store.apply.server_groups import need_policy
 from fabric.store.apply.server_rows import need_generation, write_server
-from fabric.store.apply.servers_act import need_fence, need_usable
 from fabric.store.claims import SIZES
 from fabric.store.prepared import AnyRow
 from proto.commands.moves import MoveBegin, MoveConfirm, MovePlace, MoveRevert, MoveUnplaceable
@@ -91,10 +88,7 @@ def place_move(context: ApplyContext, command: MovePlace) -> Result:
     if command.host_id == move.source_host_id:
         reject("bad_state", f"Instance {row.server_id} is on host {move.source_name} already.")
     host = need_host(context, command.host_id)
-    need_usable(host)
-    need_room(context, host, row)
-    give_topology(context, host, row)
-    need_policy(context, row.server_id, host)
+    take_in(context, host, row)
     to = {"dest_host_id": host.host_id, "dest_name": host.name}
     if move.kind == MoveKind.EVACUATION.value:
         write_move(context, move, MoveStatus.PRE_MIGRATING, **to, held_host_id=move.source_host_id)

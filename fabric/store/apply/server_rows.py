@@ -17,6 +17,8 @@ from fabric.store.prepared import AnyRow, prepared
 from fabric.store.tables import level2
 
 FAULT_CODE = 500  # Nova's code for what went wrong on our side
+AT_REST: dict[str, Any] = {"task_state": None, "deadline_ms": None}
+IN_ERROR: dict[str, Any] = {**AT_REST, "vm_state": VmState.ERROR.value}
 NO_FAULT = {"fault_code": None, "fault_message": None, "fault_details": None, "fault_ms": None}
 
 _UPDATE = prepared(update(t.servers).where(t.servers.c.server_id == bindparam("key")))
@@ -63,6 +65,21 @@ def remove_server(context: ApplyContext, server_id: str) -> None:
         forget_failed_builds(context, server_id)
         take_back(context, server_id)
     context.write(_DELETE, {"key": server_id})
+
+
+def need_own(row: AnyRow, host_id: str) -> None:
+    """A host speaks only about servers that are its own."""
+    if row.host_id != host_id:
+        reject("forbidden", f"Instance {row.server_id} is not on host {host_id}.")
+
+
+def need_newest_work(row: AnyRow, generation: int) -> None:
+    if generation != row.action_generation:
+        reject(
+            "stale",
+            f"Instance {row.server_id} has newer work (generation {row.action_generation}, "
+            f"not {generation}).",
+        )
 
 
 def need_generation(row: AnyRow, read_generation: int) -> None:

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, select
-
 from fabric.core.servers.states import ALLOWED, DESIRED_OF, TASK_OF, TaskState, Verb, VmState
-from fabric.store import tables as t
-from fabric.store.apply.context import ApplyContext, Result, reject, single
-from fabric.store.apply.grants import give_topology
+from fabric.store.apply.context import ApplyContext, Result, reject
 from fabric.store.apply.lookups import need_host, need_server
 from fabric.store.apply.move_rows import move_ports, open_move
 from fabric.store.apply.move_steps import end_move_of, expired_move
+from fabric.store.apply.placing import need_fence, take_in
 from fabric.store.apply.registry import handles
-from fabric.store.apply.room import need_room
-from fabric.store.apply.server_groups import need_policy
-from fabric.store.apply.server_rows import fault, need_generation, remove_server, write_server
+from fabric.store.apply.server_rows import IN_ERROR, fault, need_generation, remove_server, write_server
 from fabric.store.apply.shelve_steps import back_to_shelf, expired_shelving
 from fabric.store.apply.shelved_rows import forget_shelved, shelved
-from fabric.store.prepared import AnyRow, kept
+from fabric.store.prepared import AnyRow
 from proto.commands.servers import ServerAct, ServerExpire, ServerPlace, ServerUnplaceable
-
-SCHEDULER = "scheduler"
 
 _SPOKEN = {Verb.REBOOT_SOFT: "reboot", Verb.REBOOT_HARD: "reboot"}  # what Nova calls the action
 _WAITING = (
     (VmState.BUILDING.value, TaskState.SCHEDULING.value),
     (VmState.SHELVED_OFFLOADED.value, TaskState.UNSHELVING.value),
 )
-_GRANT = kept(single(select(t.role_grants.c.fence).where(t.role_grants.c.role == bindparam("role"))))
 
 
 @handles(ServerPlace, lambda command: command.server_id)
@@ -36,10 +28,7 @@ def place_server(context: ApplyContext, command: ServerPlace) -> Result:
     row = need_server(context, command.server_id)
     _need_unplaced(row, command.read_generation)
     host = need_host(context, command.host_id)
-    need_usable(host)
-    need_room(context, host, row)
-    give_topology(context, host, row)
-    need_policy(context, row.server_id, host)
+    take_in(context, host, row)
     generation = int(row.generation) + 1
     write_server(
         context,
@@ -62,8 +51,7 @@ def fail_placement(context: ApplyContext, command: ServerUnplaceable) -> Result:
     if row.task_state == TaskState.UNSHELVING.value:
         write_server(context, row, back_to_shelf(context, row, command.message, command.details))
         return {}
-    failed = {"vm_state": VmState.ERROR.value, "task_state": None, "deadline_ms": None}
-    write_server(context, row, {**failed, **fault(context, command.message, command.details)})
+    write_server(context, row, {**IN_ERROR, **fault(context, command.message, command.details)})
     return {}
 
 
@@ -155,21 +143,8 @@ def expire_server(context: ApplyContext, command: ServerExpire) -> Result:
     if shelving is not None:
         write_server(context, row, shelving)
         return {"removed": False, "host_id": row.host_id}
-    failed = {"vm_state": VmState.ERROR.value, "task_state": None, "deadline_ms": None}
-    write_server(context, row, {**failed, **fault(context, command.reason)})
+    write_server(context, row, {**IN_ERROR, **fault(context, command.reason)})
     return {"removed": False, "host_id": row.host_id}
-
-
-def need_usable(host: AnyRow) -> None:
-    if not host.enabled or host.forced_down:
-        state = "forced down" if host.forced_down else "disabled"
-        reject("host_disabled", f"Compute host {host.name} is {state}.")
-
-
-def need_fence(context: ApplyContext, fence: int) -> None:
-    grant = context.row(_GRANT, {"role": SCHEDULER})
-    if grant is not None and fence < grant.fence:
-        reject("fenced", f"A newer scheduler holds the role (fence {grant.fence}, not {fence}).")
 
 
 def _need_unplaced(row: AnyRow, read_generation: int) -> None:

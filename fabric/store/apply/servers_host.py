@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
-from fabric.core.servers.states import Desired, PowerState, VmState
+from fabric.core.servers.states import RUNS, Desired, PowerState, VmState
 from fabric.store.apply.context import ApplyContext, Result, reject
 from fabric.store.apply.failed_builds import forget_failed_builds, to_be_tried_elsewhere
 from fabric.store.apply.lookups import need_server
 from fabric.store.apply.move_steps import step_of_move
 from fabric.store.apply.registry import handles
-from fabric.store.apply.server_rows import NO_FAULT, fault, remove_server, set_port_status, write_server
+from fabric.store.apply.server_rows import (
+    AT_REST,
+    IN_ERROR,
+    NO_FAULT,
+    fault,
+    need_newest_work,
+    need_own,
+    remove_server,
+    set_port_status,
+    write_server,
+)
 from fabric.store.apply.shelve_steps import step_of_shelving
 from fabric.store.apply.shelved_rows import forget_shelved
 from fabric.store.prepared import AnyRow
 from proto.commands.servers import ServerObserved, ServerRemoved
 
-RUNS = (PowerState.RUNNING, PowerState.PAUSED)  # a guest exists and holds its memory
 OFF = (PowerState.SHUTDOWN, PowerState.CRASHED, PowerState.NOSTATE)
 
 
 @handles(ServerObserved, lambda command: command.server_id)
 def observe_server(context: ApplyContext, command: ServerObserved) -> Result:
     row = need_server(context, command.server_id)
-    _need_own(row, command.host_id)
+    need_own(row, command.host_id)
     if command.power_state not in [state.value for state in PowerState]:
         reject("invalid", f"There is no power state {command.power_state}.")
     power = PowerState(command.power_state)
@@ -31,12 +40,7 @@ def observe_server(context: ApplyContext, command: ServerObserved) -> Result:
     if command.generation is None:
         values = _moved_by_itself(context, command, row, power)
     else:
-        if command.generation != row.action_generation:
-            reject(
-                "stale",
-                f"Instance {row.server_id} has newer work (generation {row.action_generation}, "
-                f"not {command.generation}).",
-            )
+        need_newest_work(row, command.generation)
         moved = step_of_move(context, command, row, power)
         if moved is not None:
             values, told = moved.values, moved.result
@@ -53,16 +57,11 @@ def observe_server(context: ApplyContext, command: ServerObserved) -> Result:
 @handles(ServerRemoved, lambda command: command.server_id)
 def removed_from_host(context: ApplyContext, command: ServerRemoved) -> Result:
     row = need_server(context, command.server_id)
-    _need_own(row, command.host_id)
+    need_own(row, command.host_id)
     if row.desired != Desired.ABSENT.value:
         reject("bad_state", f"Instance {row.server_id} is not being deleted.")
     remove_server(context, row.server_id)
     return {"removed": True}
-
-
-def _need_own(row: AnyRow, host_id: str) -> None:
-    if row.host_id != host_id:
-        reject("forbidden", f"Instance {row.server_id} is not on host {host_id}.")
 
 
 def _work_ended(
@@ -80,15 +79,14 @@ def _work_ended(
     desired = Desired(row.desired)
     if desired is Desired.ABSENT:
         return {}  # only ServerRemoved ends a deletion
-    rest = {"task_state": None, "deadline_ms": None}
     if desired is Desired.STOPPED:
         if power in OFF:
-            return {**rest, "vm_state": VmState.STOPPED.value, **NO_FAULT}
+            return {**AT_REST, "vm_state": VmState.STOPPED.value, **NO_FAULT}
         return _failed(context, "The host reports that the guest still runs after it was to be stopped.")
     if power in RUNS:
         if row.vm_state in (VmState.BUILDING.value, VmState.SHELVED_OFFLOADED.value):
             forget_failed_builds(context, row.server_id)
-        return {**rest, "vm_state": VmState.ACTIVE.value, **NO_FAULT, **_first_launch(context, row)}
+        return {**AT_REST, "vm_state": VmState.ACTIVE.value, **NO_FAULT, **_first_launch(context, row)}
     if row.task_state is None and row.vm_state != VmState.ERROR.value:
         return _off_by_itself(row)
     if row.task_state is None:
@@ -124,8 +122,7 @@ def _off_by_itself(row: AnyRow) -> dict[str, Any]:
 
 
 def _failed(context: ApplyContext, message: str, details: str = "") -> dict[str, Any]:
-    failed = {"vm_state": VmState.ERROR.value, "task_state": None, "deadline_ms": None}
-    return {**failed, **fault(context, message, details)}
+    return {**IN_ERROR, **fault(context, message, details)}
 
 
 def _write_changes(context: ApplyContext, row: AnyRow, power: PowerState, values: dict[str, Any]) -> Result:

@@ -6,18 +6,17 @@ from __future__ import annotations
 from typing import Any
 
 from fabric.core.servers.shelved import SHELVING_TASKS
-from fabric.core.servers.states import Desired, PowerState, TaskState, VmState
+from fabric.core.servers.states import RUNS, Desired, PowerState, TaskState, VmState
 from fabric.store.apply.context import ApplyContext
 from fabric.store.apply.failed_builds import forget_failed_builds, tried_elsewhere
 from fabric.store.apply.move_rows import new_work
-from fabric.store.apply.move_steps import RESTART_MS, RUNS
+from fabric.store.apply.move_steps import RESTART_MS
 from fabric.store.apply.ports import DOWN, ports_of_server, write_port
-from fabric.store.apply.server_rows import fault
+from fabric.store.apply.server_rows import AT_REST, IN_ERROR, fault
 from fabric.store.apply.shelved_rows import forget_shelved, shelved
 from fabric.store.prepared import AnyRow
 from proto.commands.servers import ServerObserved
 
-_REST: dict[str, Any] = {"task_state": None, "deadline_ms": None}
 _SHELVING = frozenset(task.value for task in SHELVING_TASKS)
 
 
@@ -55,13 +54,13 @@ def expired_shelving(context: ApplyContext, row: AnyRow, reason: str) -> dict[st
         return back_to_shelf(context, row, reason)
     # Whether it runs there nobody knows. It is not built elsewhere meanwhile: one guest, not two.
     hint = f"{reason}; its image is kept: reboot it hard, or evacuate it if that host is not coming back"
-    return {**_REST, "vm_state": VmState.ERROR.value, **fault(context, hint)}
+    return {**IN_ERROR, **fault(context, hint)}
 
 
 def back_to_shelf(context: ApplyContext, row: AnyRow, message: str, details: str = "") -> dict[str, Any]:
     """It is on no host, and what it was is in its image. The fault says why it is not unshelved."""
     forget_failed_builds(context, row.server_id)
-    return {**_REST, **off_host(context, row), **fault(context, message, details)}
+    return {**AT_REST, **off_host(context, row), **fault(context, message, details)}
 
 
 def off_host(context: ApplyContext, row: AnyRow) -> dict[str, Any]:
@@ -80,5 +79,5 @@ def _as_it_was(context: ApplyContext, row: AnyRow) -> dict[str, Any]:
     """Not shelved: its disk is where it was, and it is started again if it ran."""
     forget_shelved(context, row)
     if row.desired == Desired.STOPPED.value:
-        return _REST
+        return AT_REST
     return new_work(row, TaskState.POWERING_ON, deadline_ms=context.time_ms + RESTART_MS)

@@ -9,7 +9,7 @@ from fabric.store.apply.context import ApplyContext, Result, reject
 from fabric.store.apply.lookups import image_if_any, is_image, need_server
 from fabric.store.apply.move_rows import new_work
 from fabric.store.apply.registry import handles
-from fabric.store.apply.server_rows import NO_FAULT, write_server
+from fabric.store.apply.server_rows import AT_REST, NO_FAULT, need_newest_work, need_own, write_server
 from fabric.store.apply.shelve_steps import off_host
 from fabric.store.apply.shelved_rows import insert_shelved, save_image, shelved, want_host
 from fabric.store.prepared import AnyRow
@@ -38,14 +38,8 @@ def shelve_server(context: ApplyContext, command: ServerShelve) -> Result:
 def server_is_saved(context: ApplyContext, command: ServerShelved) -> Result:
     """One entry: before it the disk is all there is, after it the image is."""
     row = need_server(context, command.server_id)
-    if row.host_id != command.host_id:
-        reject("forbidden", f"Instance {row.server_id} is not on host {command.host_id}.")
-    if command.generation != row.action_generation:
-        reject(
-            "stale",
-            f"Instance {row.server_id} has newer work (generation {row.action_generation}, "
-            f"not {command.generation}).",
-        )
+    need_own(row, command.host_id)
+    need_newest_work(row, command.generation)
     kept = shelved(context, row)
     if kept is None or row.task_state != TaskState.SHELVING_IMAGE_UPLOADING.value:
         reject("bad_state", f"Instance {row.server_id} is not being shelved.")
@@ -53,8 +47,7 @@ def server_is_saved(context: ApplyContext, command: ServerShelved) -> Result:
         reject("conflict", f"Image ID {kept.image_id} already exists!")
     _need_whole(command)
     save_image(context, row, kept, command)
-    at_rest = {"task_state": None, "deadline_ms": None, **NO_FAULT}
-    write_server(context, row, {**at_rest, **off_host(context, row)})
+    write_server(context, row, {**AT_REST, **NO_FAULT, **off_host(context, row)})
     return {"image_id": kept.image_id}
 
 

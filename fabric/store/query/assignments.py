@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -11,11 +11,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, bindparam, select
 
 from fabric.core.images.model import ImageStatus
-from fabric.core.moves.model import MOVING_TASKS
+from fabric.core.moves.model import may_be_moving
 from fabric.core.networks.model import SecurityGroup, Subnet
 from fabric.core.servers.model import AssignedServer, HostAssignments, ImageSource, NetworkForHost, Server
 from fabric.core.servers.queries import GetAssignments
-from fabric.core.servers.shelved import Shelved
 from fabric.core.servers.states import VmState
 from fabric.store import tables as t
 from fabric.store.query.among import among, rows_among
@@ -25,9 +24,9 @@ from fabric.store.query.moves import arriving_on, open_moves, parked_on, told_to
 from fabric.store.query.networks import groups_of, networks_among, ports_of_servers, subnets_of_networks
 from fabric.store.query.registry import answers
 from fabric.store.query.servers import rows_of_servers, server_of
-from fabric.store.query.shelved import saved_among
+from fabric.store.query.shelved import image_of, saved_among
 from proto.codec import pack
-from proto.ids import ImageId, NodeId, ServerId
+from proto.ids import NodeId, ServerId
 from proto.records import to_wire
 
 ENVELOPE_BYTES = 16 * 1024  # for the ids, groups and framing around the servers
@@ -165,9 +164,11 @@ def _assigned(connection: Connection, host_id: NodeId, rows: Sequence[Row[Any]])
     ports = ports_of_servers(connection, [server.server_id for server in servers])
     networks = _networks(connection, {port.network_id for listed in ports.values() for port in listed})
     saved = saved_among(connection, servers)
-    made_of = {server.server_id: _image_of(server, saved) for server in servers}
+    made_of = {server.server_id: image_of(server, saved) for server in servers}
     images = _Images(connection, made_of.values())
-    moves = open_moves(connection, [server.server_id for server in servers if _may_move(server)])
+    moves = open_moves(
+        connection, [each.server_id for each in servers if may_be_moving(each.vm_state, each.task_state)]
+    )
     grants = grants_on(connection, host_id, servers)
     return [
         AssignedServer(
@@ -187,19 +188,10 @@ def _assigned(connection: Connection, host_id: NodeId, rows: Sequence[Row[Any]])
     ]
 
 
-def _image_of(server: Server, saved: Mapping[ServerId, Shelved]) -> ImageId:
-    """What its root disk is to be made of."""
-    return saved[server.server_id].image_id if server.server_id in saved else server.image_id
-
-
 def _as_new(server: Server) -> Server:
     """One that is built from what it was shelved to never ran, for all that its host is concerned."""
     is_shelved = server.vm_state is VmState.SHELVED_OFFLOADED
     return replace(server, launched_ms=None, vm_state=VmState.BUILDING if is_shelved else server.vm_state)
-
-
-def _may_move(server: Server) -> bool:
-    return server.task_state in MOVING_TASKS or server.vm_state in (VmState.RESIZED, VmState.ERROR)
 
 
 def _networks(connection: Connection, network_ids: Iterable[str]) -> dict[str, NetworkForHost]:

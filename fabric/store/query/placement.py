@@ -24,8 +24,6 @@ from fabric.core.placement.request import GroupWish, PlacementRequest, request_o
 from fabric.core.providers.queries import ListHostOffers
 from fabric.core.providers.tree import host_traits
 from fabric.core.server_groups.model import GroupPolicy
-from fabric.core.servers.model import Server
-from fabric.core.servers.shelved import Shelved
 from fabric.core.servers.states import TaskState, VmState
 from fabric.core.topology.facts import NOTHING_TOLD, Told
 from fabric.store import tables as t
@@ -40,7 +38,7 @@ from fabric.store.query.nodes import list_hosts
 from fabric.store.query.providers import list_host_offers
 from fabric.store.query.registry import answers
 from fabric.store.query.servers import row_of_server, rows_of_servers, server_of
-from fabric.store.query.shelved import saved_among
+from fabric.store.query.shelved import image_of, saved_among
 from fabric.store.tables import level2, level3
 from proto.ids import ImageId, NodeId, ServerId
 
@@ -127,7 +125,7 @@ def _requests(
 ) -> tuple[PlacementRequest, ...]:
     servers = [server_of(row) for row in rows]
     saved = saved_among(connection, servers)
-    made_of = {server.server_id: _image_of(server, saved) for server in servers}
+    made_of = {server.server_id: image_of(server, saved) for server in servers}
     wanted = sorted(set(made_of.values()) - {""})
     images = list(rows_among(connection, _IMAGES, wanted))
     properties = {row.image_id: row.properties for row in images}
@@ -157,10 +155,6 @@ def _requests(
         )
         for server in servers
     )
-
-
-def _image_of(server: Server, saved: Mapping[ServerId, Shelved]) -> ImageId:
-    return saved[server.server_id].image_id if server.server_id in saved else server.image_id
 
 
 def _wish(row: Row[Any]) -> GroupWish:

@@ -11,7 +11,7 @@ from fabric.core.servers.shelved import MAY_HAVE_IMAGE, Shelved
 from fabric.store.query.among import among, rows_among
 from fabric.store.query.level import is_at
 from fabric.store.tables import level3
-from proto.ids import ServerId
+from proto.ids import ImageId, ServerId
 
 _SAVED = select(level3.shelved_servers).where(
     level3.shelved_servers.c.is_saved.is_(True), among(level3.shelved_servers.c.server_id)
@@ -24,3 +24,8 @@ def saved_among(connection: Connection, servers: Sequence[Server]) -> Mapping[Se
     if not ids or not is_at(connection, level3.LEVEL):
         return {}
     return {row.server_id: Shelved(**row._mapping) for row in rows_among(connection, _SAVED, ids)}
+
+
+def image_of(server: Server, saved: Mapping[ServerId, Shelved]) -> ImageId:
+    """What its root disk is to be made of."""
+    return saved[server.server_id].image_id if server.server_id in saved else server.image_id
