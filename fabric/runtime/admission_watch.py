@@ -108,6 +108,7 @@ class AdmissionWatch:
         request = encode_request(StandingRequest(node_id=self._view.me))
         frame = await knock(endpoint, self._keys, member.record.curve_public, request)
         if not isinstance(frame, bytes):
+            log.info("door gave no answer", extra={"node": member.record.name, "reason": frame.value})
             return
         try:
             reply = decode_reply(frame)

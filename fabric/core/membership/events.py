@@ -171,7 +171,7 @@ class Notify:
 
 @dataclass(frozen=True, slots=True)
 class Persist:
-    """What must survive a restart; at most once each few seconds. Own state not."""
+    """What must survive a restart; at most once each few seconds, and before a last word. Own state not."""
 
     states: tuple[NodeState, ...]
     removals: tuple[Removal, ...]

@@ -174,6 +174,7 @@ class Learner:
         if node_id == context.my_id:
             self._own.is_quarantined = True
             context.emit(Quarantine("this node was removed from the fabric", ""))
+            self._keep()
             return
         self._court.on_gone(node_id)
         self._links.forget(node_id)

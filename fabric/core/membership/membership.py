@@ -322,7 +322,7 @@ class Membership:
             case "tombstones":
                 self._tombstones.sweep()
             case "persist":
-                self._context.emit(Persist(self.states(), self.removals()))
+                self._persist()
             case _:
                 raise AssertionError(f"no such timer: {key!r}")
 
@@ -358,12 +358,22 @@ class Membership:
         signed = self._own.leave(for_good=for_good)
         self._broadcaster.flush()
         self._broadcaster.flood_leave(signed.state, None)
-        self._is_silent = True
+        self._fall_silent()
 
     def _note_quarantine(self) -> None:
         if self._own.is_quarantined and not self._is_silent:
             self._broadcaster.flush()
-            self._is_silent = True
+            self._fall_silent()
+
+    def _fall_silent(self) -> None:
+        """What it has not written down yet it will not learn again: a node that was removed is told nothing
+        any more, and only whose keys it knows can it ask."""
+        self._is_silent = True
+        if "persist" in self._context.timers:
+            self._persist()
+
+    def _persist(self) -> None:
+        self._context.emit(Persist(self.states(), self.removals()))
 
     def _beat(self) -> None:
         context = self._context
