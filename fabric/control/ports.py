@@ -165,25 +165,36 @@ async def delete_port(
 
 
 async def choose_fixed_ips(
-    cloud: Cloud, network: Network, subnets: tuple[Subnet, ...], wishes: tuple[FixedIpWish, ...] | None
+    cloud: Cloud,
+    network: Network,
+    subnets: tuple[Subnet, ...],
+    wishes: tuple[FixedIpWish, ...] | None,
+    taken: frozenset[FixedIpChoice] = frozenset(),
 ) -> tuple[FixedIpChoice, ...]:
-    """Addresses for a port of `network`, free at this moment. Raises InvalidError, AddressInUseError,
-    NoAddressLeftError."""
+    """Addresses for a port of `network`, free at this moment and none of `taken`. Raises InvalidError,
+    AddressInUseError, NoAddressLeftError."""
     if wishes is None:
-        return await _any_address(cloud, subnets)
+        return await _any_address(cloud, subnets, taken)
     chosen: list[FixedIpChoice] = []
     for wish in wishes:
         subnet = _subnet_of_wish(network, subnets, wish)
-        taken = frozenset(choice.address for choice in chosen if choice.subnet_id == subnet.subnet_id)
-        chosen.append(FixedIpChoice(subnet.subnet_id, await pick_address(cloud, subnet, wish.address, taken)))
+        address = await pick_address(cloud, subnet, wish.address, _addresses_in(subnet, taken.union(chosen)))
+        chosen.append(FixedIpChoice(subnet.subnet_id, address))
     return tuple(chosen)
 
 
-async def _any_address(cloud: Cloud, subnets: tuple[Subnet, ...]) -> tuple[FixedIpChoice, ...]:
+def _addresses_in(subnet: Subnet, choices: frozenset[FixedIpChoice]) -> frozenset[str]:
+    return frozenset(choice.address for choice in choices if choice.subnet_id == subnet.subnet_id)
+
+
+async def _any_address(
+    cloud: Cloud, subnets: tuple[Subnet, ...], taken: frozenset[FixedIpChoice]
+) -> tuple[FixedIpChoice, ...]:
     """From the oldest subnet that has one left: Neutron's order. No subnet: a port without an address."""
     for number, subnet in enumerate(subnets, start=1):
         try:
-            return (FixedIpChoice(subnet.subnet_id, await pick_address(cloud, subnet, None)),)
+            address = await pick_address(cloud, subnet, None, _addresses_in(subnet, taken))
+            return (FixedIpChoice(subnet.subnet_id, address),)
         except NoAddressLeftError:
             if number == len(subnets):
                 raise

@@ -6,20 +6,18 @@ from several objects (image against flavor, zone, networks) is judged here.
 
 from __future__ import annotations
 
-import re
 import secrets
 import string
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 
 from fabric.control import policy
 from fabric.control.context import Caller, Cloud
-from fabric.control.errors import ConflictError, ControlError, InvalidError, NotFoundError, QuotaError
+from fabric.control.errors import InvalidError, NotFoundError
 from fabric.control.explanations import snapshot_of
 from fabric.control.flavors import visible_flavor
-from fabric.control.propose import propose
-from fabric.control.scheduler_hints import Wishes, resolve_wishes
-from fabric.control.server_networks import NetworkWish, NicPlan, draw_ports, plan_nics
+from fabric.control.scheduler_hints import resolve_wishes
+from fabric.control.server_networks import plan_nics
+from fabric.control.server_proposals import propose_servers
+from fabric.control.server_wish import CreatedServers, CreatePlan, NewServer
 from fabric.control.servers import check_metadata_quota
 from fabric.control.services import hosts_by_name
 from fabric.control.zones import usable_zones
@@ -29,70 +27,14 @@ from fabric.core.images.model import Image, ImageStatus
 from fabric.core.images.queries import GetImage
 from fabric.core.placement.cpu_policy import cpu_fault
 from fabric.core.placement.resources import CPU_POLICY, MIXED, MIXED_LEVEL
-from fabric.core.quotas.demand import demand_of, exceeded, fitting
-from fabric.core.quotas.model import GetQuotas
-from fabric.core.servers.states import Verb
 from fabric.core.topology.wish import topology_fault
 from fabric.core.voters.levels import GetLevel
-from fabric.errors import CommandRejectedError
-from fabric.runtime.hard_state import derive_request_id
-from proto.commands.servers import ServerAct, ServerCreate, ServerCreateHinted
-from proto.ids import ImageId, ProjectId, ServerId, new_uuid
+from proto.ids import ImageId
 
-ADDRESS_ATTEMPTS_MAX = 10  # draws of addresses for one server; each sees the newest rows
 MULTI_CREATE_MAX = 1_000  # servers in one request, whatever the quota
 _GIB = 1 << 30
 _PASSWORD_CHARS = 12  # Nova's password_length
-_HOSTNAME_CHARS_MAX = 63  # RFC 1123, one label
 _PASSWORD_ALPHABET = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1Il")))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewServer:
-    """A create request in our terms, its form already checked. `zone` may be "zone:host"."""
-
-    name: str
-    image_ref: str
-    flavor_ref: str
-    networks: NetworkWish = field(default_factory=NetworkWish)
-    key_name: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    user_data: bytes | None = None
-    config_drive: bool = False
-    zone: str | None = None
-    host: str | None = None
-    hypervisor_hostname: str | None = None
-    admin_pass: str | None = None
-    description: str | None = None
-    tags: tuple[str, ...] = ()
-    hostname: str | None = None
-    hints: Mapping[str, object] = field(default_factory=dict)  # any JSON values
-    min_count: int = 1
-    max_count: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreatedServers:
-    server_ids: tuple[ServerId, ...]
-    reservation_id: str
-    admin_pass: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """What all servers of one request share."""
-
-    wish: NewServer
-    project_id: ProjectId
-    flavor: Flavor
-    image: Image
-    keypair: Keypair | None
-    nics: NicPlan
-    zone: str | None
-    host_name: str | None
-    wishes: Wishes
-    admin_pass: str
-    reservation_id: str
 
 
 async def create_servers(cloud: Cloud, caller: Caller, wish: NewServer) -> CreatedServers:
@@ -104,24 +46,11 @@ async def create_servers(cloud: Cloud, caller: Caller, wish: NewServer) -> Creat
     """
     policy.require(caller, "compute:servers:create")
     plan = await _plan(cloud, caller, wish)
-    count = await _count_allowed(cloud, caller, plan)
-    made: list[ServerId] = []
-    try:
-        for number in range(count):
-            made.append(await _create_one(cloud, caller, plan, number, count))
-    except QuotaError:
-        if len(made) < wish.min_count:  # others were faster to the last of the quota
-            await _undo(cloud, caller, made)
-            raise
-    except ControlError:
-        await _undo(cloud, caller, made)
-        raise
-    return CreatedServers(
-        server_ids=tuple(made), reservation_id=plan.reservation_id, admin_pass=plan.admin_pass
-    )
+    made = await propose_servers(cloud, caller, plan)
+    return CreatedServers(server_ids=made, reservation_id=plan.reservation_id, admin_pass=plan.admin_pass)
 
 
-async def _plan(cloud: Cloud, caller: Caller, wish: NewServer) -> _Plan:
+async def _plan(cloud: Cloud, caller: Caller, wish: NewServer) -> CreatePlan:
     """In Nova's order of checks: networks before the key (CLIENTS.md)."""
     if wish.min_count > wish.max_count:
         raise InvalidError("min_count must be <= max_count")
@@ -144,7 +73,7 @@ async def _plan(cloud: Cloud, caller: Caller, wish: NewServer) -> _Plan:
         )
     keypair = await _keypair(cloud, caller, wish.key_name)
     await check_metadata_quota(cloud, project_id, wish.metadata)
-    return _Plan(
+    return CreatePlan(
         wish=wish,
         project_id=project_id,
         flavor=flavor,
@@ -157,109 +86,6 @@ async def _plan(cloud: Cloud, caller: Caller, wish: NewServer) -> _Plan:
         admin_pass=wish.admin_pass or _generate_password(),
         reservation_id=f"r-{secrets.token_hex(4)}",
     )
-
-
-async def _create_one(cloud: Cloud, caller: Caller, plan: _Plan, number: int, count: int) -> ServerId:
-    """Draws addresses and MACs and proposes; draws again when somebody else has one of them."""
-    server_id = ServerId(new_uuid())
-    for attempt in range(ADDRESS_ATTEMPTS_MAX):
-        command = await _command(cloud, caller, plan, server_id, number, count)
-        try:
-            await propose(
-                cloud, command, request_id=derive_request_id(caller.request_id, f"create/{number}/{attempt}")
-            )
-            return server_id
-        except CommandRejectedError as error:
-            is_drawn = error.reason == "address_taken" and plan.nics.draws_addresses
-            if not (is_drawn or error.reason == "mac_taken"):  # MACs of new ports always are
-                raise ConflictError(error.message) from error
-    raise ConflictError(
-        f"No free address could be had in {ADDRESS_ATTEMPTS_MAX} attempts: many servers are being made on "
-        "the same network. Nothing was changed; try again."
-    )
-
-
-async def _command(
-    cloud: Cloud, caller: Caller, plan: _Plan, server_id: ServerId, number: int, count: int
-) -> ServerCreate:
-    wish, keypair = plan.wish, plan.keypair
-    ports = await draw_ports(cloud, plan.nics)
-    suffix = f"-{number + 1}" if count > 1 else ""
-    command = ServerCreate(
-        server_id=server_id,
-        project_id=plan.project_id,
-        user_id=caller.user_id,
-        request_id=caller.request_id,
-        name=wish.name + suffix,
-        hostname=_hostname(wish, suffix, server_id),
-        flavor_id=plan.flavor.flavor_id,
-        image_id=plan.image.image_id,
-        zone=plan.zone,
-        host_name=plan.host_name,
-        key_name=keypair.name if keypair else None,
-        key_type=keypair.key_type if keypair else "ssh",
-        public_key=keypair.public_key if keypair else None,
-        user_data=wish.user_data,
-        admin_pass=plan.admin_pass,
-        metadata=dict(wish.metadata),
-        tags=wish.tags,
-        description=wish.description,
-        config_drive=wish.config_drive,
-        new_ports=ports.new,
-        existing_port_ids=ports.existing,
-        port_order=ports.order,
-        launch_index=number,
-        reservation_id=plan.reservation_id,
-        deadline_ms=cloud.clock.wall_ms() + cloud.build_deadline_ms,
-    )
-    return _hinted(command, plan.wishes) if plan.wishes else command
-
-
-def _hinted(command: ServerCreate, wishes: Wishes) -> ServerCreateHinted:
-    same = {each.name: getattr(command, each.name) for each in fields(command)}
-    return ServerCreateHinted(**same, group_id=wishes.group_id, hints=wishes.hints)
-
-
-async def _undo(cloud: Cloud, caller: Caller, made: list[ServerId]) -> None:
-    for server_id in made:
-        command = ServerAct(
-            server_id=server_id,
-            verb=Verb.DELETE.value,
-            request_id=caller.request_id,
-            deadline_ms=cloud.clock.wall_ms() + cloud.action_deadline_ms,
-        )
-        try:
-            await propose(
-                cloud, command, request_id=derive_request_id(caller.request_id, f"undo/{server_id}")
-            )
-        except NotFoundError:
-            continue
-
-
-async def _count_allowed(cloud: Cloud, caller: Caller, plan: _Plan) -> int:
-    """How many of a multi-create fit the quota now, the project's and what its user may take of it. A single
-    server is left to `apply`."""
-    wish, flavor = plan.wish, plan.flavor
-    if wish.max_count == 1:
-        return 1
-    allowed = wish.max_count
-    for user_id in (None, caller.user_id):
-        quotas = await cloud.state.read(GetQuotas(project_id=plan.project_id, user_id=user_id))
-        each = demand_of(
-            quotas.limits,
-            vcpus=flavor.vcpus,
-            memory_mb=flavor.memory_mb,
-            root_gb=flavor.root_gb,
-            ephemeral_gb=flavor.ephemeral_gb,
-            swap_mb=flavor.swap_mb,
-            extra_specs=flavor.extra_specs,
-        )
-        least = {resource: amount * wish.min_count for resource, amount in each.items()}
-        message = exceeded(quotas.limits, quotas.used, least)
-        if message is not None:
-            raise QuotaError(message)
-        allowed = min(allowed, fitting(quotas.limits, quotas.used, each, at_most=allowed))
-    return allowed
 
 
 async def _bootable_image(cloud: Cloud, caller: Caller, image_ref: str) -> Image:
@@ -356,23 +182,6 @@ def _need_one_name(host: str | None, node: str | None) -> None:
     """A host and its hypervisor are one here. Raises: InvalidError."""
     if host and node and host != node:
         raise InvalidError(f"Compute host {host} has no hypervisor {node}.")
-
-
-def _hostname(wish: NewServer, suffix: str, server_id: ServerId) -> str:
-    base = wish.hostname if wish.hostname is not None else sanitized_hostname(wish.name)
-    if not base:
-        return f"server-{server_id}"
-    if "." in base:  # a full name (2.94): the number belongs to its first label
-        label, dot, domain = base.partition(".")
-        return f"{label}{suffix}{dot}{domain}"
-    return f"{base[: _HOSTNAME_CHARS_MAX - len(suffix)]}{suffix}"
-
-
-def sanitized_hostname(name: str) -> str:
-    """A server's name as a guest's host name, "" when nothing of it can be kept. Source: Nova."""
-    text = re.sub(r"[ _.]", "-", name.encode("ascii", "ignore").decode())
-    text = re.sub(r"[^\w-]+", "", text).lower().strip("-")
-    return text[:_HOSTNAME_CHARS_MAX].rstrip("-")
 
 
 def _generate_password() -> str:

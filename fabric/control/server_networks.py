@@ -19,7 +19,7 @@ from fabric.control.ports import FixedIpWish, choose_fixed_ips
 from fabric.control.security_groups import DEFAULT_GROUP_NAME, ensure_default_group
 from fabric.core.networks.model import Network, Port, Subnet
 from fabric.core.networks.queries import GetNetwork, GetPort, ListNetworks, ListSecurityGroups, ListSubnets
-from proto.commands.networks import PortSpec
+from proto.commands.networks import FixedIpChoice, PortSpec
 from proto.ids import NetworkId, PortId, ProjectId, SecurityGroupId, new_uuid
 
 NICS_MAX = 64  # on one server; more than any guest can hold
@@ -73,6 +73,11 @@ class NicPlan:
         return any(isinstance(nic, Port) or nic.fixed_ip is not None for nic in self.nics)
 
     @property
+    def new_ports(self) -> int:
+        """How many are made for each server."""
+        return sum(isinstance(nic, NewNic) for nic in self.nics)
+
+    @property
     def draws_addresses(self) -> bool:
         """Another attempt would choose other addresses."""
         return any(isinstance(nic, NewNic) and nic.fixed_ip is None for nic in self.nics)
@@ -93,8 +98,11 @@ async def plan_nics(cloud: Cloud, caller: Caller, project_id: ProjectId, wish: N
     return NicPlan(nics, groups, project_id, DEVICE_OWNER + cloud.default_zone)
 
 
-async def draw_ports(cloud: Cloud, plan: NicPlan) -> DrawnPorts:
-    """Fresh ids, MACs and free addresses. Raises: InvalidError, ConflictError (no address left)."""
+async def draw_ports(
+    cloud: Cloud, plan: NicPlan, taken: frozenset[FixedIpChoice] = frozenset()
+) -> DrawnPorts:
+    """Fresh ids, MACs and free addresses, none of them of `taken`. Raises: InvalidError, ConflictError (no
+    address left)."""
     new: list[PortSpec] = []
     existing: list[PortId] = []
     order: list[PortId] = []
@@ -103,16 +111,17 @@ async def draw_ports(cloud: Cloud, plan: NicPlan) -> DrawnPorts:
             existing.append(nic.port_id)
             order.append(nic.port_id)
             continue
-        spec = await _draw_port(cloud, plan, nic)
+        spec = await _draw_port(cloud, plan, nic, taken)
+        taken |= frozenset(spec.fixed_ips)
         new.append(spec)
         order.append(spec.port_id)
     return DrawnPorts(tuple(new), tuple(existing), tuple(order))
 
 
-async def _draw_port(cloud: Cloud, plan: NicPlan, nic: NewNic) -> PortSpec:
+async def _draw_port(cloud: Cloud, plan: NicPlan, nic: NewNic, taken: frozenset[FixedIpChoice]) -> PortSpec:
     wishes = None if nic.fixed_ip is None else (FixedIpWish(address=nic.fixed_ip),)
     try:
-        fixed_ips = await choose_fixed_ips(cloud, nic.network, nic.subnets, wishes)
+        fixed_ips = await choose_fixed_ips(cloud, nic.network, nic.subnets, wishes, taken)
     except AddressInUseError as error:
         raise InvalidError(f"Fixed IP address {nic.fixed_ip} is already in use.") from error
     guarded = nic.network.port_security_enabled

@@ -21,6 +21,7 @@ from proto.commands.nodes import HostUpdate, NodeAdmit, NodeRemove, NodeRenew, R
 from proto.commands.servers import (
     ServerAct,
     ServerCreate,
+    ServerCreateAlike,
     ServerCreateHinted,
     ServerExpire,
     ServerObserved,
@@ -36,6 +37,7 @@ NameOf = Callable[[NodeId], str | None]
 _OF_SERVERS: dict[type[Command], str] = {
     ServerCreate: "server.create",
     ServerCreateHinted: "server.create",
+    ServerCreateAlike: "server.create",
     ServerPlace: "server.placed",
     ServerUnplaceable: "server.unplaceable",
     ServerObserved: "server.observed",
@@ -103,6 +105,9 @@ class ControlStory:
             node = self._named(command.host_id)
         fields = {"server": str(command.server_id), "index": str(entry.index)}  # type: ignore[attr-defined]
         self._events.add(event, node, {**fields, **self._told_of_move(command), **_told_why(command)})
+        if isinstance(command, ServerCreateAlike):
+            for other in command.others:
+                self._events.add(event, node, {**fields, "server": str(other.server_id)})
         came_to = entry.applied.result.get("move")
         if came_to is not None:
             why = entry.applied.result.get("why")

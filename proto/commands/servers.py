@@ -71,6 +71,28 @@ class ServerCreateHinted(ServerCreate):
     hints: Mapping[str, object] = field(default_factory=dict)  # name -> text or list of texts; no `group`
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alike:
+    """What a server has of its own that is otherwise made as another."""
+
+    server_id: ServerId
+    name: str
+    hostname: str
+    new_ports: tuple[PortSpec, ...] = ()
+    port_order: tuple[PortId, ...] = ()
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerCreateAlike(ServerCreateHinted):
+    """Several servers, all or none: this one and `others`, whose launch indexes follow its. Rejected as
+    `server.create@2`; the quota has to hold them all."""
+
+    KIND = "server.create@3"
+    LEVEL = 3
+    others: tuple[Alike, ...] = ()
+
+
 @command
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerPlace(Command):

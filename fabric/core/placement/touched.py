@@ -48,6 +48,7 @@ ALL = Touched(is_all=True, are_aggregates=True)
 _NO_HOST: tuple[type[Command], ...] = (
     servers.ServerCreate,  # it has no host yet
     servers.ServerCreateHinted,
+    servers.ServerCreateAlike,
     servers.ServerUnplaceable,  # nor ever
     shelving.ServerUnshelve,
     servers.ServerUpdate,

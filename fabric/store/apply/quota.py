@@ -90,9 +90,10 @@ def check_server_quota(
     flavor: AnyRow,
     *,
     ports: int,
+    servers: int = 1,
 ) -> None:
-    """Rejects `quota` in Nova's words when one more server of this flavor, with so many new ports, does not
-    fit the project, or what its user may take of it. `limits`: the project's."""
+    """Rejects `quota` in Nova's words when so many more servers of this flavor, with so many new ports in
+    all, do not fit the project, or what its user may take of it. `limits`: the project's."""
     own = user_limits_of(context, project_id, user_id)
     has_more = len(limits) > len(DEFAULT_LIMITS)  # than the fabric began with: resource classes, perhaps
     if not own and not has_more and _limits_no_server(limits):
@@ -106,6 +107,8 @@ def check_server_quota(
         swap_mb=flavor.swap_mb,
         extra_specs=flavor.extra_specs,
     )
+    if servers > 1:
+        wanted = {name: amount * servers for name, amount in wanted.items()}
     if (ports and limits["port"] != UNLIMITED) or _limits_any(limits, wanted):
         row = context.row(_USED, {"project_id": project_id})
         assert row is not None

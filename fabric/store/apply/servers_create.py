@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import bindparam, insert, select
@@ -17,7 +18,7 @@ from fabric.store.apply.server_groups import join_group
 from fabric.store.apply.server_rows import write_server
 from fabric.store.prepared import AnyRow, prepared
 from fabric.store.tables import level2
-from proto.commands.servers import ServerCreate, ServerCreateHinted, ServerUpdate
+from proto.commands.servers import ServerCreate, ServerCreateAlike, ServerCreateHinted, ServerUpdate
 
 UNPLACED_OWNER = "compute:nova"  # device_owner until the zone is known; Nova writes "compute:<zone>"
 
@@ -31,36 +32,86 @@ _EXISTS = prepared(  # and no more of it: this is the hottest command
 @handles(ServerCreate, lambda command: command.server_id)
 def create_server(context: ApplyContext, command: ServerCreate) -> Result:
     flavor = _check_named(context, command)
-    limits = limits_of(context, command.project_id)
-    if command.metadata:
-        _check_metadata(context, command.project_id, command.user_id, len(command.metadata))
-    check_server_quota(
-        context, limits, command.project_id, command.user_id, flavor, ports=len(command.new_ports)
-    )
-    context.write(_INSERT_SERVER, _new_row(context, command, flavor))
-    _take_ports(context, command)
+    _check_quota(context, command, flavor, ports=len(command.new_ports), servers=1)
+    _make(context, command, flavor)
     return {}
 
 
 @handles(ServerCreateHinted, lambda command: command.server_id)
 def create_hinted_server(context: ApplyContext, command: ServerCreateHinted) -> Result:
-    result = create_server(context, command)
+    create_server(context, command)
+    _note_wishes(context, command)
+    return {}
+
+
+@handles(ServerCreateAlike, lambda command: command.server_id)
+def create_servers_alike(context: ApplyContext, command: ServerCreateAlike) -> Result:
+    servers = _one_by_one(command)
+    ports = sum(len(each.new_ports) for each in servers)
+    flavor = _check_named(context, command)
+    _check_quota(context, command, flavor, ports=ports, servers=len(servers))
+    for each in servers:
+        _need_new(context, each)
+        _make(context, each, flavor)
+        _note_wishes(context, each)
+    return {}
+
+
+def _one_by_one(command: ServerCreateAlike) -> list[ServerCreateAlike]:
+    """Those that it makes, each as if it were alone."""
+    if command.others and command.existing_port_ids:
+        reject("invalid", "A port can be given to one server only.")
+    first = replace(command, others=())
+    others = (
+        replace(
+            first,
+            server_id=each.server_id,
+            name=each.name,
+            hostname=each.hostname,
+            new_ports=each.new_ports,
+            port_order=each.port_order,
+            launch_index=command.launch_index + number,
+        )
+        for number, each in enumerate(command.others, start=1)
+    )
+    return [first, *others]
+
+
+def _check_quota(
+    context: ApplyContext, command: ServerCreate, flavor: AnyRow, *, ports: int, servers: int
+) -> None:
+    project_id, user_id = command.project_id, command.user_id
+    limits = limits_of(context, project_id)
+    if command.metadata:
+        _check_metadata(context, project_id, user_id, len(command.metadata))
+    check_server_quota(context, limits, project_id, user_id, flavor, ports=ports, servers=servers)
+
+
+def _make(context: ApplyContext, command: ServerCreate, flavor: AnyRow) -> None:
+    context.write(_INSERT_SERVER, _new_row(context, command, flavor))
+    _take_ports(context, command)
+
+
+def _note_wishes(context: ApplyContext, command: ServerCreateHinted) -> None:
     if command.group_id is not None:
         join_group(context, command.server_id, command.project_id, command.user_id, command.group_id)
     if command.hints:
         context.write(_INSERT_HINTS, {"server_id": command.server_id, "hints": dict(command.hints)})
-    return result
 
 
 def _check_named(context: ApplyContext, command: ServerCreate) -> AnyRow:
     """The flavor. Rejects `not_found`, `conflict`."""
     need_project(context, command.project_id)
-    if context.exists(_EXISTS, {"id": command.server_id}):
-        reject("conflict", f"Instance {command.server_id} already exists.")
+    _need_new(context, command)
     flavor = need_flavor(context, command.flavor_id)
     if command.image_id and not is_image(context, command.image_id):
         reject("not_found", f"Image {command.image_id} could not be found.")
     return flavor
+
+
+def _need_new(context: ApplyContext, command: ServerCreate) -> None:
+    if context.exists(_EXISTS, {"id": command.server_id}):
+        reject("conflict", f"Instance {command.server_id} already exists.")
 
 
 def _new_row(context: ApplyContext, command: ServerCreate, flavor: Any) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from typing import Any
 
 import pytest
 
+from fabric.control import server_proposals
 from fabric.core.networks.queries import GetPort, ListPorts, UsedAddresses
 from fabric.core.servers.queries import GetServer, ListServers
 from proto.commands.catalog import FlavorCreate, ImageCreate
@@ -302,20 +304,48 @@ async def test_the_quota_decides_between_min_and_max_and_below_min_nothing_is_le
     assert answer.fault[1].startswith("Quota exceeded for instances")
 
 
-async def test_a_failure_in_the_middle_of_many_takes_back_the_others(
+async def test_of_two_that_want_the_same_room_one_gets_it(world: World) -> None:
+    """Neither takes a part of it from the other and is then refused, too."""
+    await world.do(QuotaSet(project_id=world.alice.project_id, limits={"instances": 8}))
+    for _ in range(5):
+        answers = await asyncio.gather(
+            *(world.alice.post("/servers", body(min_count=5, return_reservation_id=True)) for _ in range(2))
+        )
+        assert sorted(answer.status for answer in answers) == [202, 403]
+        (refused,) = (answer for answer in answers if answer.status == 403)
+        assert refused.fault[1].startswith("Quota exceeded for instances: Requested 5, but already used 5 of")
+        assert await count(world) == 5
+        for server in (await world.alice.get("/servers")).json["servers"]:
+            assert (await world.alice.delete(f"/servers/{server['id']}")).status == 204
+
+
+async def test_who_can_do_with_fewer_takes_what_others_leave(world: World) -> None:
+    await world.do(QuotaSet(project_id=world.alice.project_id, limits={"instances": 8}))
+    answers = await asyncio.gather(
+        *(world.alice.post("/servers", body(min_count=1, max_count=5)) for _ in range(3))
+    )
+    assert await count(world) == 8
+    assert sorted(answer.status for answer in answers) in ([202, 202, 202], [202, 202, 403])
+
+
+async def test_more_than_one_command_holds_are_all_made_or_none(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fabric.control import server_create
-
-    async def no_limit(*_: Any) -> int:
-        return 4
-
-    await world.do(QuotaSet(project_id=world.alice.project_id, limits={"instances": 3}))
-    monkeypatch.setattr(server_create, "_count_allowed", no_limit)
-    answer = await world.alice.post("/servers", body(min_count=4))
+    """What refuses the second command is a limit that no guess beforehand knows of."""
+    monkeypatch.setattr(server_proposals, "SERVERS_MAX", 2)
+    await world.do(QuotaSet(project_id=world.alice.project_id, limits={"server_group_members": 3}))
+    made = await world.alice.post(
+        "/os-server-groups", {"server_group": {"name": "g", "policies": ["affinity"]}}
+    )
+    hints = {"os:scheduler_hints": {"group": made.json["server_group"]["id"]}}
+    answer = await world.alice.post("/servers", {**body(min_count=4), **hints})
     assert answer.status == 403
+    assert "too many servers in group" in answer.fault[1]
     assert await count(world) == 0
     assert await world.cloud.state.read(UsedAddresses(subnet_id=SUBNET)) == ()
+    assert (await world.alice.post("/servers", {**body(min_count=1, max_count=4), **hints})).status == 202
+    names = sorted(each["name"] for each in (await world.alice.get("/servers")).json["servers"])
+    assert names == ["web-1-1", "web-1-2"]
 
 
 async def test_one_address_cannot_serve_many(world: World) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fabric.control.errors import InvalidError
-from fabric.control.server_create import NewServer, _hostname, _split_zone, sanitized_hostname
+from fabric.control.server_create import _split_zone
+from fabric.control.server_naming import hostname_of, sanitized_hostname
 from proto.ids import ServerId
 
 
@@ -46,8 +47,7 @@ def test_a_hostname_is_always_a_label_or_nothing(name: str) -> None:
     ],
 )
 def test_hostname_of_one_among_many(name: str, hostname: str | None, suffix: str, expected: str) -> None:
-    wish = NewServer(name=name, image_ref="i", flavor_ref="f", hostname=hostname)
-    assert _hostname(wish, suffix, ServerId("id")) == expected
+    assert hostname_of(name, hostname, suffix, ServerId("id")) == expected
 
 
 @pytest.mark.parametrize(

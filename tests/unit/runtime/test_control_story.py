@@ -21,7 +21,9 @@ from proto.commands.moves import (
 )
 from proto.commands.nodes import HostUpdate, NodeRemove, RoleHold, VoterWish
 from proto.commands.servers import (
+    Alike,
     ServerAct,
+    ServerCreateAlike,
     ServerCreateHinted,
     ServerExpire,
     ServerPlace,
@@ -111,6 +113,16 @@ def test_a_server_with_hints_is_made_like_any_other() -> None:
     rest = {"hostname": "web", "flavor_id": "f", "image_id": "i", "deadline_ms": 1}
     hinted = ServerCreateHinted(**plain | rest, hints={"k": "v"})  # type: ignore[arg-type]
     assert told(hinted) == [("server.create", "me", {"server": SERVER, "index": "7"})]
+
+
+def test_of_servers_that_are_made_together_each_is_told() -> None:
+    plain = {"server_id": SERVER, "project_id": "p", "user_id": "u", "request_id": "q", "name": "web"}
+    rest = {"hostname": "web", "flavor_id": "f", "image_id": "i", "deadline_ms": 1}
+    other = Alike(server_id=ServerId("other"), name="web-2", hostname="web-2")
+    both = ServerCreateAlike(**plain | rest, others=(other,))  # type: ignore[arg-type]
+    assert told(both) == [
+        ("server.create", "me", {"server": server, "index": "7"}) for server in (SERVER, "other")
+    ]
 
 
 def test_a_move_is_told_from_its_wish_to_its_end() -> None:

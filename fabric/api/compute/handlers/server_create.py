@@ -15,8 +15,9 @@ from fabric.api.faults import ApiError
 from fabric.api.request import body, caller, cloud
 from fabric.api.responses import json_response
 from fabric.control.security_groups import DEFAULT_GROUP_NAME
-from fabric.control.server_create import NewServer, create_servers
+from fabric.control.server_create import create_servers
 from fabric.control.server_networks import NetworkChoice, NetworkWish, NicWish
+from fabric.control.server_wish import NewServer
 from proto.ids import is_uuid
 
 _LOCAL_IMAGE_DISK = frozenset(
