@@ -22,7 +22,7 @@ class Microversion(NamedTuple):
 
 
 MIN = Microversion(2, 1)
-MAX = Microversion(2, 96)  # FEATURES E5: the first release claims 2.1 to 2.96
+MAX = Microversion(2, 104)
 
 SERVICE = "compute"
 HEADER = "OpenStack-API-Version"

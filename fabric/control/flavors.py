@@ -39,6 +39,7 @@ class FlavorSearch:
     is_public: bool | None = True
     min_disk_gb: int | None = None
     min_ram_mb: int | None = None
+    name_regex: str | None = None  # unanchored, and checked
 
 
 async def list_flavors(cloud: Cloud, caller: Caller, search: FlavorSearch, page: Page) -> tuple[Flavor, ...]:
@@ -49,6 +50,7 @@ async def list_flavors(cloud: Cloud, caller: Caller, search: FlavorSearch, page:
         is_public=search.is_public if caller.is_admin else None,
         min_disk_gb=search.min_disk_gb,
         min_ram_mb=search.min_ram_mb,
+        name_regex=search.name_regex,
         page=page,
     )
     try:

@@ -5,8 +5,8 @@ Making one: `server_create.py`. Power, locks and consoles: `server_actions.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from fabric.control import policy
 from fabric.control.context import Caller, Cloud
@@ -16,12 +16,20 @@ from fabric.core.networks.model import SecurityGroup
 from fabric.core.networks.queries import GetSecurityGroup
 from fabric.core.queries import BadFilterError, MarkerNotFoundError, Page
 from fabric.core.quotas.model import GetQuotas
-from fabric.core.servers.model import ServerView
-from fabric.core.servers.queries import GetServer, ListServers, ServerFilter
-from proto.commands.servers import ServerUpdate
+from fabric.core.servers.model import Origin, ServerView
+from fabric.core.servers.queries import GetServer, ListOrigins, ListServers, ServerFilter
+from proto.commands.servers import ServerPin, ServerUpdate
 from proto.ids import ProjectId, ServerId, is_uuid
 
 _SEARCH_PAGE = 1_000  # rows a read where conditions are judged here
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The zone that a server is to be bound to: the one that it is in, or None, no zone."""
+
+    zone: str | None
+
 
 Keep = Callable[[ServerView], bool]
 
@@ -86,19 +94,34 @@ async def update(
     name: str | None = None,
     description: str | None = None,
     hostname: str | None = None,
+    pin: Pin | None = None,
 ) -> ServerView:
     """Fields left None stay; a description of "" is cleared. Raises: NotFoundError, ConflictError."""
     policy.require(caller, "compute:servers:update")
     view = await find(cloud, caller, server_id)
     require_unlocked(caller, view)
-    if name is None and description is None and hostname is None:
-        return view
-    await propose(
-        cloud,
-        ServerUpdate(server_id=view.server.server_id, name=name, description=description, hostname=hostname),
-        request_id=caller.request_id,
+    command = ServerUpdate(
+        server_id=view.server.server_id, name=name, description=description, hostname=hostname
     )
+    if pin is not None and pin.zone != view.server.zone_wanted:
+        command = ServerPin(
+            server_id=view.server.server_id,
+            name=name,
+            description=description,
+            hostname=hostname,
+            zone=pin.zone,
+        )
+    elif name is None and description is None and hostname is None:
+        return view
+    await propose(cloud, command, request_id=caller.request_id)
     return await find(cloud, caller, server_id)
+
+
+async def origins(cloud: Cloud, views: Sequence[ServerView]) -> Mapping[ServerId, Origin]:
+    """What servers that the caller was shown were asked for with."""
+    if not views:
+        return {}
+    return await cloud.state.read(ListOrigins(server_ids=tuple(view.server.server_id for view in views)))
 
 
 async def set_metadata(

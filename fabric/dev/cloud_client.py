@@ -112,7 +112,8 @@ class CloudClient:
         self, method: str, path: str, body: Any, headers: dict[str, str] | None = None
     ) -> tuple[Any, dict[str, str]]:
         connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
-        send = {"Content-Type": "application/json", "OpenStack-API-Version": "compute 2.96"} | (headers or {})
+        send = {"Content-Type": "application/json", "OpenStack-API-Version": "compute 2.104"}
+        send |= headers or {}
         if self._token:
             send["X-Auth-Token"] = self._token
         try:

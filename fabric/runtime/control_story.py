@@ -25,6 +25,7 @@ from proto.commands.servers import (
     ServerCreateHinted,
     ServerExpire,
     ServerObserved,
+    ServerPin,
     ServerPlace,
     ServerRemoved,
     ServerUnplaceable,
@@ -98,13 +99,16 @@ class ControlStory:
         event = _OF_SERVERS.get(type(command))
         if isinstance(command, ServerAct):
             event = f"server.{command.verb}"
+        if isinstance(command, ServerPin):
+            event = "server.unpin" if command.zone is None else "server.pin"
         if event is None:
             return
         node = self._node
         if isinstance(command, _BY_HOSTS):
             node = self._named(command.host_id)
         fields = {"server": str(command.server_id), "index": str(entry.index)}  # type: ignore[attr-defined]
-        self._events.add(event, node, {**fields, **self._told_of_move(command), **_told_why(command)})
+        told = {**self._told_of_move(command), **_told_where(command), **_told_why(command)}
+        self._events.add(event, node, {**fields, **told})
         if isinstance(command, ServerCreateAlike):
             for other in command.others:
                 self._events.add(event, node, {**fields, "server": str(other.server_id)})
@@ -123,6 +127,12 @@ class ControlStory:
 
     def _named(self, node_id: NodeId) -> str:
         return self._name_of(node_id) or node_id
+
+
+def _told_where(command: Command) -> dict[str, str]:
+    if isinstance(command, ServerPin) and command.zone is not None:
+        return {"zone": command.zone}
+    return {}
 
 
 def _told_why(command: Command) -> dict[str, str]:

@@ -28,8 +28,8 @@ _VERBS = {  # of each noun; whoever adds an event adds it here, or it cannot be 
     "rotated undrained",
     "role": "granted",
     "server": "create delete expired move_abort move_arrived move_begun move_confirmed move_failed "
-    "move_force move_placed move_reverted move_unplaceable observed placed reboot_hard reboot_soft removed "
-    "shelve shelved start stop unplaceable unshelve",
+    "move_force move_placed move_reverted move_unplaceable observed pin placed reboot_hard reboot_soft "
+    "removed shelve shelved start stop unpin unplaceable unshelve",
     "voter": "set_back",
     "voters": "changed halted",
 }

@@ -153,6 +153,19 @@ class ServerUpdate(Command):
 
 @command
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerPin(ServerUpdate):
+    """An update that also binds the server to the zone that it is in, or (`zone` None) to none any more: all
+    of it or nothing. Later moves obey. What it is bound to already changes nothing and is always allowed; a
+    zone for another zone is not. Rejected: `not_found`, `quota`, `busy` (a task is under way), `bad_state` (a
+    move of it is not over), `conflict` (bound to another zone, not in this one, or on no host)."""
+
+    KIND = "server.pin"
+    LEVEL = 3
+    zone: str | None
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerObserved(Command):
     """By the host: the work of `generation` is done, or failed (`fault_message`), or the guest moved by
     itself (`generation` None: power state changed under us). `left_nothing`: of a build that failed, all is

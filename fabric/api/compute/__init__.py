@@ -1,1 +1,1 @@
-"""Compute (Nova's API), microversions 2.1 to 2.96. Each answer has exactly the fields of its version."""
+"""Compute (Nova's API), microversions 2.1 to 2.104. Each answer has exactly the fields of its version."""

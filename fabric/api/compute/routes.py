@@ -22,6 +22,7 @@ from fabric.api.compute.handlers import (
     server_tags,
     servers,
     services,
+    shares,
 )
 from fabric.api.compute.schemas import admin
 from fabric.api.compute.schemas import aggregates as aggregate_schemas
@@ -31,6 +32,8 @@ from fabric.api.compute.schemas import moves as move_schemas
 from fabric.api.compute.schemas import server_actions as action_schemas
 from fabric.api.compute.schemas import server_groups as group_schemas
 from fabric.api.compute.schemas import servers as server_schemas
+from fabric.api.compute.schemas.parameters import NO_QUERY
+from fabric.api.compute.schemas.shares import SHARE
 from fabric.api.compute.versions import v
 from fabric.api.faults import NOVA, ApiError
 from fabric.api.request import caller
@@ -39,6 +42,8 @@ from fabric.api.routing import Handler, Route, build_app
 _ROOT = "/v2.1"
 _SERVER = f"{_ROOT}/servers/{{server_id}}"
 _MIGRATION = f"{_SERVER}/migrations/{{migration_id}}"
+_SHARES = f"{_SERVER}/shares"
+_SHARE = f"{_SHARES}/{{share_id}}"
 _FLAVOR = f"{_ROOT}/flavors/{{flavor_id}}"
 _QUOTA = f"{_ROOT}/os-quota-sets/{{project_id}}"
 _QUOTA_CLASS = f"{_ROOT}/os-quota-class-sets/{{name}}"
@@ -58,6 +63,9 @@ _SERVERS: tuple[Route, ...] = (
     Route("PUT", _SERVER, servers.update, body=server_schemas.UPDATE),
     Route("DELETE", _SERVER, servers.delete),
     Route("POST", f"{_SERVER}/action", server_actions.act, body=action_schemas.ACTION),
+)
+
+_OF_SERVERS: tuple[Route, ...] = (
     Route("GET", f"{_SERVER}/ips", servers.addresses),
     Route("GET", f"{_SERVER}/ips/{{network}}", servers.addresses_on),
     Route("GET", f"{_SERVER}/os-security-groups", servers.security_groups),
@@ -77,6 +85,15 @@ _SERVERS: tuple[Route, ...] = (
     Route("GET", f"{_SERVER}/tags/{{tag}}", server_tags.check, since=v(26)),
     Route("PUT", f"{_SERVER}/tags/{{tag}}", server_tags.add, since=v(26)),
     Route("DELETE", f"{_SERVER}/tags/{{tag}}", server_tags.remove, since=v(26)),
+    Route("GET", _SHARES, shares.index, since=v(97), query=NO_QUERY),
+    Route("POST", _SHARES, shares.attach, since=v(97), body=SHARE),
+    Route("GET", _SHARE, shares.show, since=v(97), query=NO_QUERY),
+    Route("DELETE", _SHARE, shares.detach, since=v(97)),
+)
+
+_VOLUMES_BOOT = tuple(  # what it was called when servers that boot from volumes were an extension
+    replace(route, path=route.path.replace("/servers", "/os-volumes_boot", 1), until=v(102))
+    for route in _SERVERS
 )
 
 _FLAVORS: tuple[Route, ...] = (
@@ -165,7 +182,28 @@ _GROUPINGS: tuple[Route, ...] = (
     ),
 )
 
-_NAMED: tuple[Route, ...] = _SERVERS + _FLAVORS + _KEYS_AND_LIMITS + _OPERATIONS + _GROUPINGS + _LEGACY
+
+def _strict(route: Route) -> Route:
+    """From 2.102 on a GET whose query never meant anything refuses one."""
+    if route.method != "GET" or route.query is not None:
+        return route
+    return replace(route, query=((v(102), NO_QUERY),))
+
+
+_NAMED: tuple[Route, ...] = tuple(
+    _strict(route)
+    for table in (
+        _SERVERS,
+        _OF_SERVERS,
+        _VOLUMES_BOOT,
+        _FLAVORS,
+        _KEYS_AND_LIMITS,
+        _OPERATIONS,
+        _GROUPINGS,
+        _LEGACY,
+    )
+    for route in table
+)
 
 
 def _with_project(route: Route) -> Route:

@@ -16,12 +16,14 @@ class GetFlavor(Query[Flavor | None]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListFlavors(Query[tuple[Flavor, ...]]):
-    """`visible_to` None: all (admin). `is_public` None: both kinds. Default order: flavorid asc."""
+    """`visible_to` None: all (admin). `is_public` None: both kinds. `name_regex`: unanchored. Default order:
+    flavorid asc."""
 
     visible_to: ProjectId | None = None
     is_public: bool | None = True
     min_disk_gb: int | None = None
     min_ram_mb: int | None = None
+    name_regex: str | None = None
     page: Page = field(default_factory=Page)
 
 

@@ -52,6 +52,7 @@ _NO_HOST: tuple[type[Command], ...] = (
     servers.ServerUnplaceable,  # nor ever
     shelving.ServerUnshelve,
     servers.ServerUpdate,
+    servers.ServerPin,  # whom it binds is the server, and where it is stays
     server_groups.ServerGroupCreate,  # members are read with each look
     server_groups.ServerGroupDelete,
     catalog.FlavorCreate,  # servers have their sizes in their own rows

@@ -89,6 +89,15 @@ class ServerView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What a server was asked for with, beside what its row says. `image_properties`: its image's, as they
+    are now; empty where the image is gone. `hints`: the scheduler's, with `group`."""
+
+    image_properties: Mapping[str, str] = field(default_factory=dict)
+    hints: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSource:
     """What a host must fetch to boot: content address, where from, how to read it."""
 

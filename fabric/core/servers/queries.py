@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fabric.core.queries import Page, Query
-from fabric.core.servers.model import HostAssignments, Server, ServerView
+from fabric.core.servers.model import HostAssignments, Origin, Server, ServerView
 from proto.ids import NodeId, ProjectId, ServerId
 
 
@@ -45,6 +46,13 @@ class ListServers(Query[tuple[ServerView, ...]]):
 
     filter: ServerFilter = field(default_factory=ServerFilter)
     page: Page = field(default_factory=Page)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOrigins(Query[Mapping[ServerId, Origin]]):
+    """Of those of the servers that there are."""
+
+    server_ids: tuple[ServerId, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -204,6 +204,12 @@ def _take_ports(context: ApplyContext, command: ServerCreate) -> None:
 @handles(ServerUpdate, lambda command: command.server_id)
 def update_server(context: ApplyContext, command: ServerUpdate) -> Result:
     row = need_server(context, command.server_id)
+    generation = write_server(context, row, updated_values(context, row, command))
+    return {"generation": generation, "host_id": row.host_id}
+
+
+def updated_values(context: ApplyContext, row: AnyRow, command: ServerUpdate) -> dict[str, Any]:
+    """Column values of what the command gives."""
     if command.metadata is not None:
         _check_metadata(context, row.project_id, row.user_id, len(command.metadata))
     given: dict[str, Any] = {
@@ -218,5 +224,4 @@ def update_server(context: ApplyContext, command: ServerUpdate) -> Result:
     values = {name: value for name, value in given.items() if value is not None}
     if command.locked is False:
         values["locked_reason"] = None
-    generation = write_server(context, row, values)
-    return {"generation": generation, "host_id": row.host_id}
+    return values

@@ -10,6 +10,7 @@ from fabric.store.query import (  # noqa: F401  # importing them fills the regis
     moves,
     networks,
     nodes,
+    origins,
     placement,
     providers,
     quotas,

@@ -13,6 +13,7 @@ from fabric.core.catalog.queries import GetFlavor, GetKeypair, ListFlavors, List
 from fabric.core.queries import MarkerNotFoundError
 from fabric.store import tables as t
 from fabric.store.query.paging import limit_of, paged
+from fabric.store.query.patterns import compiled
 from fabric.store.query.registry import answers
 
 _FLAVOR = select(t.flavors).where(t.flavors.c.flavor_id == bindparam("id"))
@@ -60,7 +61,11 @@ def list_flavors(connection: Connection, query: ListFlavors) -> tuple[Flavor, ..
         default=(("flavorid", "asc"),),
         identity=c.flavor_id,
     )
-    return _flavors(connection, connection.execute(statement.limit(limit_of(query.page))).all())
+    limit, name = limit_of(query.page), compiled(query.name_regex, "name")
+    if name is None:
+        return _flavors(connection, connection.execute(statement.limit(limit)).all())
+    rows = [row for row in connection.execute(statement) if name.search(row.name) is not None]
+    return _flavors(connection, rows[:limit])
 
 
 def _flavors(connection: Connection, rows: Sequence[Row[Any]]) -> tuple[Flavor, ...]:

@@ -32,6 +32,7 @@ from fabric.store.query.aggregates import list_aggregates
 from fabric.store.query.among import among, rows_among, rows_or_all
 from fabric.store.query.grants import grants_on_hosts
 from fabric.store.query.held import held_claims
+from fabric.store.query.hints import hints_among
 from fabric.store.query.level import is_at, level_of
 from fabric.store.query.moves import waiting_moves
 from fabric.store.query.nodes import list_hosts
@@ -49,7 +50,6 @@ NO_MOVES: Mapping[ServerId, Move] = {}
 _IMAGES = select(t.images.c.image_id, t.images.c.properties, t.images.c.sha256).where(
     among(t.images.c.image_id)
 )
-_HINTS = select(level2.server_hints).where(among(level2.server_hints.c.server_id))
 _WISHES = (
     select(_M.server_id, _G.group_id, _G.policy, _G.max_server_per_host)
     .select_from(level2.server_group_members.join(level2.server_groups, _G.group_id == _M.group_id))
@@ -131,11 +131,11 @@ def _requests(
     properties = {row.image_id: row.properties for row in images}
     addresses = {row.image_id: row.sha256 or "" for row in images}
     ids = [server.server_id for server in servers]
-    hints: dict[str, Mapping[str, tuple[str, ...]]] = {}
+    hints: dict[ServerId, dict[str, tuple[str, ...]]] = {}
     groups: dict[str, GroupWish] = {}
     failed: defaultdict[str, list[Row[Any]]] = defaultdict(list)
     if ids and is_at(connection, level2.LEVEL):
-        hints = {row.server_id: _listed(row.hints) for row in rows_among(connection, _HINTS, ids)}
+        hints = hints_among(connection, ids)
         groups = {row.server_id: _wish(row) for row in rows_among(connection, _WISHES, ids)}
         for row in rows_among(connection, _FAILED, ids):
             failed[row.server_id].append(row)
@@ -163,13 +163,6 @@ def _wish(row: Row[Any]) -> GroupWish:
         policy=GroupPolicy(row.policy),
         max_server_per_host=1 if row.max_server_per_host is None else int(row.max_server_per_host),
     )
-
-
-def _listed(hints: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    return {
-        name: tuple(map(str, value)) if isinstance(value, list) else (str(value),)
-        for name, value in hints.items()
-    }
 
 
 @answers(ListHostFacts)

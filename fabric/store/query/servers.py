@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, or_, select
 
 from fabric.core.networks.model import Port
-from fabric.core.queries import BadFilterError
 from fabric.core.servers.model import Fault, FlavorSnapshot, Server, ServerView
 from fabric.core.servers.queries import GetServer, ListOverdue, ListServers, ServerFilter
 from fabric.core.servers.states import Desired, PowerState, TaskState, VmState, api_status
@@ -21,11 +20,11 @@ from fabric.store.query.host_zone import zone_at
 from fabric.store.query.level import level_of
 from fabric.store.query.networks import ports_of_servers
 from fabric.store.query.paging import limit_of, paged
+from fabric.store.query.patterns import compiled
 from fabric.store.query.registry import answers
 from fabric.store.query.server_groups import group_of_server
 from fabric.store.tables import level2
 
-REGEX_CHARS_MAX = 255
 BATCH = 500  # rows read at a time while filtering in memory
 
 _S = t.servers.c
@@ -125,7 +124,7 @@ def get_server(connection: Connection, query: GetServer) -> ServerView | None:
 def list_servers(connection: Connection, query: ListServers) -> tuple[ServerView, ...]:
     wanted, limit = query.filter, limit_of(query.page)
     level = level_of(connection)
-    name, address = _pattern(wanted.name_regex, "name"), _pattern(wanted.ip_regex, "ip")
+    name, address = compiled(wanted.name_regex, "name"), compiled(wanted.ip_regex, "ip")
     statement = paged(
         connection,
         _filtered(rows_of_servers(level), wanted, level),
@@ -179,21 +178,6 @@ def _batches(connection: Connection, statement: Select[Any], limit: int) -> Iter
     with connection.execute(statement.execution_options(stream_results=True)) as rows:
         while batch := rows.fetchmany(min(BATCH, limit)):
             yield batch
-
-
-def _pattern(text: str | None, field: str) -> re.Pattern[str] | None:
-    """Nova matches with the database's regular expressions; a bad one is the caller's mistake."""
-    if text is None:
-        return None
-    if len(text) > REGEX_CHARS_MAX:
-        raise BadFilterError(f"Invalid filter {field}: longer than {REGEX_CHARS_MAX} characters.")
-    if re.search(r"[*+}?]\s*\)?\s*[*+{]", text) or re.search(r"\([^)]*[*+][^)]*\)\s*[*+{]", text):
-        # nested repetition: exponential time in a backtracking matcher
-        raise BadFilterError(f"Invalid filter {field}: nested repetition is not supported.")
-    try:
-        return re.compile(text)
-    except re.error as error:
-        raise BadFilterError(f"Invalid filter {field}: {error}.") from error
 
 
 def _matches(server: Server, wanted: ServerFilter, name: re.Pattern[str] | None) -> bool:

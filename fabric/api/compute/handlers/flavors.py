@@ -20,6 +20,7 @@ from fabric.api.request import body, caller, cloud, microversion
 from fabric.api.responses import empty_response, json_response
 from fabric.api.validation import check_body
 from fabric.control import flavors
+from fabric.control.regex_filter import checked_pattern
 from fabric.core.catalog.model import Flavor
 from proto.ids import ProjectId
 
@@ -62,6 +63,7 @@ async def _list(request: web.Request, *, detailed: bool) -> web.Response:
         is_public=_is_public(request),
         min_ram_mb=_minimum(request, "minRam"),
         min_disk_gb=_minimum(request, "minDisk"),
+        name_regex=_name(request),
     )
     found: tuple[Flavor, ...] = ()
     if paging.limit:
@@ -84,6 +86,14 @@ def _is_public(request: web.Request) -> bool | None:
     if text not in BOOLEAN["enum"]:
         raise ApiError(400, f"Invalid is_public filter [{text[:64]}]")
     return as_boolean(text)
+
+
+def _name(request: web.Request) -> str | None:
+    """A regular expression, from 2.102 on."""
+    text = request.query.get("name")
+    if not text or microversion(request) < v(102):
+        return None
+    return checked_pattern("name", text)
 
 
 def _minimum(request: web.Request, name: str) -> int | None:

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from fabric.api.compute.handlers.rendering import rendering
 from fabric.api.compute.paging import next_links, parse_paging, parse_sort
+from fabric.api.compute.schemas.servers import PINNED
 from fabric.api.compute.server_search import SORT_FIELDS, parse_search
 from fabric.api.compute.views import security_groups as group_view
 from fabric.api.compute.views import servers as view
@@ -37,7 +38,7 @@ async def _list(request: web.Request, *, detailed: bool) -> web.Response:
         found = await servers.listing(
             cloud(request), caller(request), search.filter, paging.page(sort), keep=search.keep
         )
-    how = await rendering(request)
+    how = await rendering(request, found if detailed else ())
     render = view.detail if detailed else view.brief
     result: dict[str, object] = {"servers": [render(each, how) for each in found]}
     links = next_links(request, found, paging, lambda each: each.server.server_id)
@@ -48,7 +49,7 @@ async def _list(request: web.Request, *, detailed: bool) -> web.Response:
 
 async def show(request: web.Request) -> web.Response:
     found = await servers.show(cloud(request), caller(request), server_id(request))
-    return json_response({"server": view.show(found, await rendering(request))})
+    return json_response({"server": view.show(found, await rendering(request, [found]))})
 
 
 async def update(request: web.Request) -> web.Response:
@@ -64,8 +65,9 @@ async def update(request: web.Request) -> web.Response:
         name=wanted.get("name"),
         description=description,
         hostname=wanted.get("hostname"),
+        pin=servers.Pin(wanted[PINNED]) if PINNED in wanted else None,
     )
-    return json_response({"server": view.updated(changed, await rendering(request))})
+    return json_response({"server": view.updated(changed, await rendering(request, [changed]))})
 
 
 async def delete(request: web.Request) -> web.Response:

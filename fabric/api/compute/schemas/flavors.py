@@ -53,22 +53,27 @@ _CREATE = wrapped(
     required=("name", "ram", "vcpus", "disk"),
 )
 _CREATE_55 = changed(_CREATE, "flavor", add={"description": _DESCRIPTION})
-CREATE = ((v(1), _CREATE), (v(55), _CREATE_55))
+_CREATE_102 = changed(_CREATE_55, "flavor", drop=("rxtx_factor",))
+CREATE = ((v(1), _CREATE), (v(55), _CREATE_55), (v(102), _CREATE_102))
 UPDATE = wrapped("flavor", {"description": _DESCRIPTION}, required=("description",))
 
 _PARAMETER = multi({"type": "string", "maxLength": 255})
 _NAMES = ("limit", "marker", "is_public", "minRam", "minDisk", "sort_key", "sort_dir")
 
 
-def _list_query(*, strict: bool) -> dict[str, Any]:
+def _list_query(*more: str, strict: bool) -> dict[str, Any]:
     return {
         "type": "object",
-        "properties": dict.fromkeys(_NAMES, _PARAMETER),
+        "properties": dict.fromkeys((*_NAMES, *more), _PARAMETER),
         "additionalProperties": False if strict else _PARAMETER,
     }
 
 
-LIST_QUERY = ((v(1), _list_query(strict=False)), (v(75), _list_query(strict=True)))
+LIST_QUERY = (
+    (v(1), _list_query(strict=False)),
+    (v(75), _list_query(strict=True)),
+    (v(102), _list_query("name", strict=True)),
+)
 
 SPEC_VALUE: Schema = {
     "type": ["string", "number", "boolean"],

@@ -63,6 +63,9 @@ DISK_CONFIG: Schema = {"type": "string", "enum": ["AUTO", "MANUAL"]}
 PROJECT_ID: Schema = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[a-zA-Z0-9-]*\Z"}
 
 
+NO_QUERY: Schema = {"type": "object", "additionalProperties": False}
+
+
 def integer(low: int, high: int = INT_MAX) -> Schema:
     """A number, or the same as text: Nova takes both everywhere."""
     return {

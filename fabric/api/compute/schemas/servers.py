@@ -24,6 +24,7 @@ from fabric.api.compute.versions import v
 from fabric.api.validation import Schema, multi
 
 USER_DATA_CHARS_MAX = 65_535  # encoded; Nova's column
+PINNED = "pinned_availability_zone"
 LIST_ITEMS_MAX = 256  # of networks, groups, disks in one request
 _IP: Schema = {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
 _ACCESS_IP = {  # the field is known; control says what is done about it
@@ -190,12 +191,21 @@ CREATE = (
     (v(94), _CREATE_94),
 )
 
+_ZONE: Schema = {"type": "string", "minLength": 1, "maxLength": 255}
 _UPDATE = wrapped("server", {"name": NAME, "OS-DCF:diskConfig": DISK_CONFIG, **_ACCESS_IP})
 _UPDATE_19 = changed(_UPDATE, "server", add={"description": DESCRIPTION})
 _UPDATE_90 = changed(_UPDATE_19, "server", add={"hostname": HOSTNAME})
 _UPDATE_94 = changed(_UPDATE_90, "server", add={"hostname": FQDN})
 
-UPDATE = ((v(1), _UPDATE), (v(19), _UPDATE_19), (v(90), _UPDATE_90), (v(94), _UPDATE_94))
+_UPDATE_104 = changed(_UPDATE_94, "server", add={PINNED: {"anyOf": [_ZONE, {"type": "null"}]}})
+
+UPDATE = (
+    (v(1), _UPDATE),
+    (v(19), _UPDATE_19),
+    (v(90), _UPDATE_90),
+    (v(94), _UPDATE_94),
+    (v(104), _UPDATE_104),
+)
 
 _PARAMETER = multi({"type": "string", "maxLength": 1_024})
 _KNOWN = (

@@ -22,17 +22,20 @@ def brief(flavor: Flavor, version: Microversion, links: Links) -> dict[str, Any]
 
 
 def detail(flavor: Flavor, version: Microversion, links: Links) -> dict[str, Any]:
-    """`swap` 0 is "" below 2.75, as Nova's always was."""
+    """`swap` 0 is "" below 2.75, as Nova's always was; from 2.102 on without fields that mean nothing."""
     result = brief(flavor, version, links) | {
         "ram": flavor.memory_mb,
         "disk": flavor.root_gb,
         "swap": flavor.swap_mb if flavor.swap_mb or version >= v(75) else "",
         "vcpus": flavor.vcpus,
         "OS-FLV-EXT-DATA:ephemeral": flavor.ephemeral_gb,
-        "OS-FLV-DISABLED:disabled": False,
         "os-flavor-access:is_public": flavor.is_public,
-        "rxtx_factor": flavor.rxtx_factor_milli / 1_000,
     }
+    if version < v(102):
+        result |= {
+            "OS-FLV-DISABLED:disabled": False,
+            "rxtx_factor": flavor.rxtx_factor_milli / 1_000,
+        }
     if version >= v(61):
         result["extra_specs"] = dict(flavor.extra_specs)
     return result

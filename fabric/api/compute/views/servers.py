@@ -11,25 +11,32 @@ from typing import Any
 
 from fabric.api.compute.links import Links
 from fabric.api.compute.versions import v
+from fabric.api.compute.views.image_properties import shown_properties
 from fabric.api.compute.views.times import micros, seconds_z
 from fabric.api.microversion import Microversion
 from fabric.core.networks.model import Port
-from fabric.core.servers.model import Server, ServerView
+from fabric.core.servers.model import Origin, Server, ServerView
 from fabric.core.servers.states import POWER_STATE_CODE, api_status
+from proto.ids import ServerId
 
 PROGRESS_STATUSES = frozenset({"ACTIVE", "BUILD"})  # of ours, those for which Nova shows `progress`
 DISK_CONFIG = "MANUAL"  # Nova's default; partitions are the guest's own affair here
 ROOT_DEVICE = "/dev/vda"
+NO_ORIGIN = Origin()  # of a server that went between two reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendering:
-    """For whom and how. `host_statuses`: by host name, needed for admins from 2.16."""
+    """For whom and how. `host_statuses`: by host name, needed for admins from 2.16; `origins`: from 2.98."""
 
     version: Microversion
     links: Links
     is_admin: bool
     host_statuses: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[ServerId, Origin] = field(default_factory=dict)
+
+    def origin(self, server: Server) -> Origin:
+        return self.origins.get(server.server_id, NO_ORIGIN)
 
 
 def brief(view: ServerView, how: Rendering) -> dict[str, Any]:
@@ -102,7 +109,7 @@ def _base(view: ServerView, how: Rendering) -> dict[str, Any]:
         "user_id": server.user_id,
         "metadata": dict(server.metadata),
         "hostId": host_id(server),
-        "image": {"id": server.image_id, "links": [how.links.bookmark("images", server.image_id)]},
+        "image": _image(server, how),
         "flavor": _flavor(server, how),
         "created": seconds_z(server.created_ms),
         "updated": seconds_z(server.updated_ms),
@@ -179,6 +186,8 @@ def _versioned(view: ServerView, how: Rendering) -> dict[str, Any]:
         result["locked_reason"] = server.locked_reason
     if version >= v(96):
         result["pinned_availability_zone"] = server.zone_wanted
+    if version >= v(100):
+        result["scheduler_hints"] = {name: list(told) for name, told in how.origin(server).hints.items()}
     return result
 
 
@@ -187,6 +196,16 @@ def _groups(view: ServerView, how: Rendering) -> dict[str, Any]:
     if how.version < v(71):
         return {}
     return {"server_groups": [] if view.server_group_id is None else [view.server_group_id]}
+
+
+def _image(server: Server, how: Rendering) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "id": server.image_id,
+        "links": [how.links.bookmark("images", server.image_id)],
+    }
+    if how.version >= v(98):
+        result["properties"] = shown_properties(how.origin(server).image_properties)
+    return result
 
 
 def _flavor(server: Server, how: Rendering) -> dict[str, Any]:
