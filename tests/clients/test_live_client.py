@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.skipif(not CLIENT.exists(), reason="no .venv-clients: run `make setup`"),
 ]
-VERSION = ("--os-compute-api-version", "2.96")
+VERSION = ("--os-compute-api-version", "2.104")
 SLOW_S = 600  # on h1: longer than any step of a test
 
 

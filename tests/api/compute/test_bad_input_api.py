@@ -134,7 +134,7 @@ async def test_tokens(world: World) -> None:
 async def test_versions_that_are_not_served(world: World) -> None:
     for version, status in (
         ("2.9999", 406),
-        ("2.97", 406),
+        ("2.105", 406),
         ("2.0", 406),
         ("3.1", 406),
         ("1.1", 406),
@@ -147,12 +147,12 @@ async def test_versions_that_are_not_served(world: World) -> None:
         assert version in message
         if status == 406:
             assert message == (
-                f"Version {version} is not supported by the API. Minimum is 2.1 and maximum is 2.96."
+                f"Version {version} is not supported by the API. Minimum is 2.1 and maximum is 2.104."
             )
 
 
 async def test_versions_and_request_ids_in_answers(world: World) -> None:
-    for version, named in (("latest", "2.96"), ("2.50", "2.50"), (None, "2.1")):
+    for version, named in (("latest", "2.104"), ("2.50", "2.50"), (None, "2.1")):
         for path, status in (("/servers", 200), (f"/servers/{new_uuid()}", 404)):
             answer = await world.alice.at(version).get(path)
             assert answer.status == status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from tests.api.compute.world import FLAVOR, World
 
@@ -29,18 +30,21 @@ async def make(world: World, **fields: Any) -> str:
 
 
 async def test_fields_by_version(world: World) -> None:
-    for minor in (1, 54, 55, 60, 61, 74, 75, 96):
+    for minor in (1, 54, 55, 60, 61, 74, 75, 101, 102, 104):
         person = world.alice.at(f"2.{minor}")
         expected = set(BASE)
         expected |= {"description"} if minor >= 55 else set()
         expected |= {"extra_specs"} if minor >= 61 else set()
+        expected -= {"rxtx_factor", "OS-FLV-DISABLED:disabled"} if minor >= 102 else set()
         shown = (await person.get(f"/flavors/{FLAVOR}")).json["flavor"]
         assert set(shown) == expected, minor
         assert shown["swap"] == (0 if minor >= 75 else "")
         assert set((await person.get("/flavors/detail")).json["flavors"][0]) == expected
         brief = (await person.get("/flavors")).json["flavors"][0]
         assert set(brief) == {"id", "name", "links"} | ({"description"} if minor >= 55 else set())
-    assert (shown["ram"], shown["rxtx_factor"], shown["description"]) == (512, 1.0, "small")
+        if minor < 102:
+            assert (shown["rxtx_factor"], shown["OS-FLV-DISABLED:disabled"]) == (1.0, False)
+    assert (shown["ram"], shown["description"]) == (512, "small")
 
 
 async def test_create_show_delete(world: World) -> None:
@@ -64,6 +68,44 @@ async def test_create_show_delete(world: World) -> None:
     assert (await world.admin.delete("/flavors/f-1")).status == 202
     assert (await world.admin.delete("/flavors/f-1")).status == 404
     assert len(await make(world, id=None)) == 36
+
+
+async def test_no_rxtx_factor_is_given_from_2_102_on(world: World) -> None:
+    flavor = {"name": "big", "ram": 1, "vcpus": 1, "disk": 0}
+    answer = await world.admin.at("2.102").post("/flavors", {"flavor": flavor | {"rxtx_factor": 1.5}})
+    assert answer.status == 400
+    assert "rxtx_factor" in answer.fault[1]
+    assert (
+        await world.admin.at("2.101").post("/flavors", {"flavor": flavor | {"rxtx_factor": 1.5}})
+    ).status == 200
+    answer = await world.admin.at("2.102").post("/flavors", {"flavor": flavor | {"name": "bigger"}})
+    assert answer.status == 200
+    assert "rxtx_factor" not in answer.json["flavor"]
+
+
+async def test_by_name_from_2_102_on(world: World) -> None:
+    for number, name in enumerate(("m1.small", "m1.large", "c1.small"), start=2):
+        await make(world, id=str(number), name=name)
+
+    async def ids(query: str, version: str = "2.102") -> list[str]:
+        answer = await world.alice.at(version).get(f"/flavors{query}")
+        assert answer.status == 200, answer.data
+        return [each["id"] for each in answer.json["flavors"]]
+
+    assert await ids("?name=m1.small") == ["2"]
+    assert await ids("/detail?name=^m1") == ["1", "2", "3"]  # m1.tiny is the first
+    assert await ids("?name=small$&sort_key=name") == ["4", "2"]
+    assert await ids("?name=^m1&limit=2&marker=1") == ["2", "3"]
+    assert await ids("?name=nothing") == []
+    assert await ids("?name=") == ["1", "2", "3", "4"]
+    assert await ids("?name=small", "2.74") == ["1", "2", "3", "4"]  # and means nothing
+    assert (await world.alice.at("2.101").get("/flavors?name=small")).status == 400
+    listed = (await world.alice.at("2.102").get("/flavors?name=^m1&limit=2")).json
+    assert "name=%5Em1" in listed["flavors_links"][0]["href"]
+    for bad in ("(", "(a*)*", "a" * 256):
+        answer = await world.alice.at("2.102").get(f"/flavors?name={quote(bad)}")
+        assert answer.status == 400
+        assert "name" in answer.fault[1]
 
 
 async def test_description_from_2_55(world: World) -> None:

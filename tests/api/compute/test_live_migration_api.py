@@ -22,7 +22,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "2.34": {"host": None, "block_migration": "auto", "force": True},
     "2.67": {"host": None, "block_migration": "auto", "force": "yes"},
     "2.68": {"host": None, "block_migration": "auto"},
-    "2.96": {"host": None, "block_migration": True},
+    "2.104": {"host": None, "block_migration": True},
 }
 BAD: list[tuple[str, dict[str, Any]]] = [
     ("2.1", {"host": None, "block_migration": True}),
@@ -31,9 +31,9 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("2.25", {"host": None, "block_migration": "maybe"}),
     ("2.29", {"host": None, "block_migration": "auto", "force": True}),
     ("2.68", {"host": None, "block_migration": "auto", "force": True}),
-    ("2.96", {"block_migration": "auto"}),
-    ("2.96", {"host": ""} | {"block_migration": "auto"}),
-    ("2.96", {"host": 7, "block_migration": "auto"}),
+    ("2.104", {"block_migration": "auto"}),
+    ("2.104", {"host": ""} | {"block_migration": "auto"}),
+    ("2.104", {"host": 7, "block_migration": "auto"}),
 ]
 FIELDS = {
     *("id", "status", "server_uuid", "created_at", "updated_at"),
@@ -87,7 +87,7 @@ async def fail(world: World, server_id: str) -> None:
     )
 
 
-async def the_migration(world: World, server_id: str, version: str = "2.96") -> dict[str, Any]:
+async def the_migration(world: World, server_id: str, version: str = "2.104") -> dict[str, Any]:
     answer = await world.admin.at(version).get(f"/servers/{server_id}/migrations")
     (found,) = answer.json["migrations"]
     return dict(found)
@@ -114,7 +114,7 @@ async def test_what_a_version_does_not_know_is_refused(
 
 async def test_only_admins_move_servers(world: World) -> None:
     server_id = await world.active(world.alice)
-    alice, admin = world.alice.at("2.96"), world.admin.at("2.96")
+    alice, admin = world.alice.at("2.104"), world.admin.at("2.104")
     assert (await migrate(alice, server_id)).status == 403
     await migrate(admin, server_id)
     for path in ("", "/1"):
@@ -126,7 +126,7 @@ async def test_only_admins_move_servers(world: World) -> None:
 
 async def test_hosts_that_will_not_do(world: World) -> None:
     server_id = await world.active(world.alice)
-    admin = world.admin.at("2.96")
+    admin = world.admin.at("2.104")
     for host, said in (("h9", "could not be found"), ("h1", "to current host")):
         answer = await migrate(admin, server_id, {"host": host, "block_migration": "auto"})
         assert answer.status == 400
@@ -140,7 +140,7 @@ async def test_hosts_that_will_not_do(world: World) -> None:
 
 
 async def test_states_in_which_none_goes(world: World) -> None:
-    admin = world.admin.at("2.96")
+    admin = world.admin.at("2.104")
     building = await world.boot(world.alice, "building")
     assert (await migrate(admin, building)).status == 409
     server_id = await world.active(world.alice)
@@ -153,7 +153,7 @@ async def test_states_in_which_none_goes(world: World) -> None:
 
 async def test_one_under_way_is_shown_with_how_far_it_is(world: World) -> None:
     server_id = await world.active(world.alice)
-    admin = world.admin.at("2.96")
+    admin = world.admin.at("2.104")
     assert (await admin.get(f"/servers/{server_id}/migrations")).json == {"migrations": []}
     await migrate(admin, server_id)
     queued = await the_migration(world, server_id)
@@ -185,7 +185,7 @@ async def test_one_under_way_is_shown_with_how_far_it_is(world: World) -> None:
 
 async def test_one_that_is_over_is_history_only(world: World) -> None:
     server_id = await world.active(world.alice)
-    admin = world.admin.at("2.96")
+    admin = world.admin.at("2.104")
     await migrate(admin, server_id)
     move_id = await run(world, server_id)
     number = (await the_migration(world, server_id))["id"]
@@ -206,7 +206,7 @@ async def test_one_that_is_over_is_history_only(world: World) -> None:
 
 async def test_a_cold_move_is_no_live_one(world: World) -> None:
     server_id = await world.active(world.alice)
-    admin = world.admin.at("2.96")
+    admin = world.admin.at("2.104")
     assert (await admin.post(f"/servers/{server_id}/action", {"migrate": None})).status == 202
     assert (await admin.get(f"/servers/{server_id}/migrations")).json == {"migrations": []}
     (listed,) = (await admin.get("/os-migrations")).json["migrations"]
@@ -217,7 +217,7 @@ async def test_a_cold_move_is_no_live_one(world: World) -> None:
 
 async def test_an_abort_and_what_it_takes(world: World) -> None:
     server_id = await world.active(world.alice)
-    admin = world.admin.at("2.96")
+    admin = world.admin.at("2.104")
     await migrate(admin, server_id)
     number = (await the_migration(world, server_id))["id"]
     path = f"/servers/{server_id}/migrations/{number}"
@@ -248,7 +248,7 @@ async def test_one_that_waits_is_aborted_from_2_65_on(world: World) -> None:
 
 async def test_force_complete(world: World) -> None:
     server_id = await world.active(world.alice)
-    admin = world.admin.at("2.96")
+    admin = world.admin.at("2.104")
     await migrate(admin, server_id)
     number = (await the_migration(world, server_id))["id"]
     path = f"/servers/{server_id}/migrations/{number}/action"
@@ -267,4 +267,4 @@ async def test_a_locked_server_is_its_admins(world: World) -> None:
     """Admins may change locked servers, as everywhere."""
     server_id = await world.active(world.alice)
     await world.alice.post(f"/servers/{server_id}/action", {"lock": None})
-    assert (await migrate(world.admin.at("2.96"), server_id)).status == 202
+    assert (await migrate(world.admin.at("2.104"), server_id)).status == 202

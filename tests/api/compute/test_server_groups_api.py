@@ -49,7 +49,7 @@ async def test_a_groups_life_at_each_version(world: World) -> None:
             "itemNotFound",
             f"Instance group {group['id']} could not be found.",
         )
-    for version in ("2.64", "2.96"):
+    for version in ("2.64", "2.104"):
         alice = world.alice.at(version)
         wanted = {"name": "g", "policy": "anti-affinity", "rules": {"max_server_per_host": "3"}}
         group = (await alice.post(GROUPS, {"server_group": wanted})).json["server_group"]

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from fabric.core.servers.states import PowerState
+from proto.commands.catalog import ImageActivate, ImageCreate, ImageDelete
 from proto.commands.nodes import HostUpdate
+from proto.ids import ImageId
 from tests.api.compute.world import FLAVOR, HOSTS, IMAGE, Person, World
 
 SAMPLE: dict[str, Any] = json.loads((Path(__file__).parent / "samples/server_fields.json").read_text())
-MINORS = (1, 2, 3, 8, 9, 15, 16, 18, 19, 25, 26, 46, 47, 62, 63, 70, 71, 72, 73, 74, 75, 89, 90, 95, 96)
+_TO_96 = (1, 2, 3, 8, 9, 15, 16, 18, 19, 25, 26, 46, 47, 62, 63, 70, 71, 72, 73, 74, 75, 89, 90, 95, 96)
+MINORS = (*_TO_96, 97, 99, 100, 104)
 
 
 def fields(table: str, minor: int) -> set[str]:
@@ -66,6 +69,73 @@ async def test_the_flavor_is_embedded_from_2_47(world: World) -> None:
         "swap": 0,
         "extra_specs": {},
     }
+
+
+async def test_the_images_properties_are_beside_it_from_2_98(world: World) -> None:
+    image_id = "44444444-4444-4444-8444-444444444444"
+    properties = {
+        "hw_disk_bus": "scsi",
+        "os_distro": "debian",
+        "architecture": "x86_64",  # a former name
+        "os_command_line": "x" * 300,
+        "img_mappings": "[]",  # lays out disks
+        "mine": "seen in Image",
+    }
+    await world.do(
+        ImageCreate(
+            image_id=ImageId(image_id),
+            project_id=world.admin.project_id,
+            name="tuned",
+            visibility="public",
+            disk_format="qcow2",
+            container_format="bare",
+            properties=properties,
+        )
+    )
+    size = {"size_bytes": 1, "virtual_bytes": 1, "node_id": HOSTS[0]}
+    sums = {"md5": "1" * 32, "sha512": "1" * 128, "sha256": "1" * 64}
+    await world.do(ImageActivate(image_id=ImageId(image_id), **size, **sums))
+    server_id = await world.active(world.alice, imageRef=image_id)
+
+    async def shown(version: str) -> list[dict[str, Any]]:
+        alice = world.alice.at(version)
+        answers = [
+            (await alice.get(f"/servers/{server_id}")).json["server"],
+            (await alice.put(f"/servers/{server_id}", {"server": {"name": "n"}})).json["server"],
+            (await alice.get("/servers/detail")).json["servers"][0],
+        ]
+        return [answer["image"] for answer in answers]
+
+    for image in await shown("2.97"):
+        assert set(image) == {"id", "links"}
+    for image in await shown("2.98"):
+        assert (set(image), image["id"]) == ({"id", "links", "properties"}, image_id)
+        assert image["properties"] == {
+            "hw_disk_bus": "scsi",
+            "os_distro": "debian",
+            "architecture": "x86_64",
+            "os_command_line": "x" * 255,
+        }
+    await world.do(ImageDelete(image_id=ImageId(image_id)))
+    for image in await shown("2.98"):
+        assert image["properties"] == {}
+
+
+async def test_hints_are_shown_as_lists_from_2_100(world: World) -> None:
+    group = {"server_group": {"name": "g", "policies": ["anti-affinity"]}}
+    group_id = (await world.alice.post("/os-server-groups", group)).json["server_group"]["id"]
+    other = await world.active(world.alice, "other")
+    hints = {"group": group_id, "different_host": other, "mine": ["a", "b"]}
+    wanted = {"name": "web", "imageRef": IMAGE, "flavorRef": FLAVOR}
+    answer = await world.alice.post("/servers", {"server": wanted, "os:scheduler_hints": hints})
+    server_id = answer.json["server"]["id"]
+    alice = world.alice.at("2.100")
+    told = {"different_host": [other], "group": [group_id], "mine": ["a", "b"]}
+    assert (await alice.get(f"/servers/{server_id}")).json["server"]["scheduler_hints"] == told
+    answer = await alice.put(f"/servers/{server_id}", {"server": {"name": "n"}})
+    assert answer.json["server"]["scheduler_hints"] == told
+    listed = (await alice.get("/servers/detail")).json["servers"]
+    assert {each["id"]: each["scheduler_hints"] for each in listed} == {server_id: told, other: {}}
 
 
 async def test_values_of_an_active_server(world: World) -> None:

@@ -147,7 +147,7 @@ async def test_who_may(world: World) -> None:
         ("2.91", {"host": None}, 400),
         ("2.91", {"az": "nova"}, 400),
         ("2.91", "nova", 400),
-        ("2.96", {"host": "h2"}, 202),
+        ("2.104", {"host": "h2"}, 202),
     ],
 )
 async def test_what_each_microversion_takes(world: World, version: str, wish: Any, status: int) -> None:

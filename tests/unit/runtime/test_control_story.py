@@ -26,6 +26,7 @@ from proto.commands.servers import (
     ServerCreateAlike,
     ServerCreateHinted,
     ServerExpire,
+    ServerPin,
     ServerPlace,
     ServerRemoved,
     ServerUnplaceable,
@@ -106,6 +107,12 @@ def test_what_did_not_go_well_is_told_with_its_reason() -> None:
         assert fields["reason"] == reason
     ((_, _, fields),) = told(observed(SERVER, 1, fault_message="broke"))
     assert fields["reason"] == "broke"
+
+
+def test_a_server_is_pinned_to_a_zone_or_to_none() -> None:
+    about = {"server": SERVER, "index": "7"}
+    assert told(ServerPin(server_id=SERVER, zone="west")) == [("server.pin", "me", {**about, "zone": "west"})]
+    assert told(ServerPin(server_id=SERVER, zone=None)) == [("server.unpin", "me", about)]
 
 
 def test_a_server_with_hints_is_made_like_any_other() -> None:
