@@ -37,6 +37,7 @@ from proto.commands.servers import (
     ServerAct,
     ServerExpire,
     ServerObserved,
+    ServerPin,
     ServerUnplaceable,
     ServerUpdate,
 )
@@ -224,6 +225,7 @@ class KeptTables(MovingMachine):
         for server in self.one_server(pick, is_placed=True):
             server_id = server.server_id
             self.do(ServerUpdate(server_id=server_id, description=verb))
+            self.do(ServerPin(server_id=server_id, zone="nova"))
             self.do(ServerAct(server_id=server_id, verb=verb, request_id=RequestId("r"), deadline_ms=1))
             (now,) = (each for each in self.servers() if each.server_id == server_id)
             if is_late:
