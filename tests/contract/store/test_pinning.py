@@ -248,3 +248,12 @@ async def test_one_that_found_no_host_may_be_let_go(world: StoreWorld) -> None:
     await world.do(ServerUnplaceable(server_id=server_id, **why))
     await world.do(pin(server_id, None))
     await world.refuse(pin(server_id, "nova"), "conflict", "is on no host")
+
+
+async def test_below_level_3_nobody_is_pinned(bare: StoreWorld) -> None:
+    if bare.engine.level != 1:
+        pytest.skip("a new database of this engine is made at the newest level")
+    await bare.init()
+    server_id = await bare.active("web")
+    await bare.refuse(pin(server_id, "nova"), "bad_state", "This needs level 3")
+    assert (await get(bare, server_id)).zone_wanted is None
