@@ -140,7 +140,10 @@ DOCUMENTS: Mapping[str, tuple[tuple[str, Handler], ...]] = {
     ),
     "/network": (("/network", _NETWORK_INDEX),),
     "/placement": (("/placement", _PLACEMENT_INDEX),),
-    "/fabric": (("/fabric", _plain(lambda base: {"versions": [fabric_v1(base)]})),),
+    "/fabric": (
+        ("/fabric", _plain(lambda base: {"versions": [fabric_v1(base)]})),
+        ("/fabric/v1", _plain(lambda base: {"version": fabric_v1(base)})),
+    ),
 }
 
 _OF_MOUNT: Mapping[str, Callable[[str], dict[str, Any]]] = {

@@ -14,7 +14,9 @@ _WHY = {"host_disabled": "its host is disabled", "uneven": "its host is busier"}
 
 
 @click.command()
-@click.option("--plan", "is_plan", is_flag=True, help="Only propose. Nothing else can be done yet.")
+@click.option(
+    "--plan", "is_plan", is_flag=True, help="Only propose; needed, for nothing else is done by itself."
+)
 @click.option(
     "--max-moves",
     type=click.IntRange(1, MOVES_MAX),
@@ -27,7 +29,9 @@ _WHY = {"host_disabled": "its host is disabled", "uneven": "its host is busier"}
 def rebalance(client: LocalClient, is_plan: bool, max_moves: int, as_json: bool) -> None:
     """Propose moves that empty disabled hosts and even out the load of the others."""
     if not is_plan:
-        raise click.UsageError("servers cannot be moved yet; --plan shows what would be moved where")
+        raise click.UsageError(
+            "say --plan: it shows what could be moved where; moving is left to `openstack server migrate`"
+        )
     found = client.get(f"/placement/rebalance?max_moves={max_moves}", timeout_s=ANSWER_TIMEOUT_S)
     if as_json:
         print_json(found)

@@ -11,7 +11,8 @@ from fabric.control import policy
 from fabric.control.context import Caller, Cloud
 from fabric.control.errors import InvalidError, NotFoundError
 from fabric.control.propose import propose
-from fabric.core.aggregates.model import Aggregate
+from fabric.control.services import INTERNAL_ZONE
+from fabric.core.aggregates.model import ZONE_KEY, Aggregate
 from fabric.core.aggregates.queries import GetAggregate, ListAggregates
 from fabric.core.images.queries import GetImage
 from fabric.core.nodes.queries import ListHosts
@@ -57,8 +58,9 @@ async def get_aggregate(cloud: Cloud, caller: Caller, aggregate_id: int) -> Name
 async def create_aggregate(
     cloud: Cloud, caller: Caller, *, name: str, availability_zone: str | None
 ) -> NamedAggregate:
-    """Raises: ForbiddenError, ConflictError (the name is taken)."""
+    """Raises: ForbiddenError, ConflictError (the name is taken), InvalidError (the zone)."""
     policy.require(caller, "compute:aggregates:create")
+    _check_zone(availability_zone)
     command = AggregateCreate(uuid=new_uuid(), name=name, availability_zone=availability_zone)
     applied = await propose(cloud, command, request_id=caller.request_id)
     return await _find(cloud, int(str(applied.result["aggregate_id"])))
@@ -72,6 +74,7 @@ async def update_aggregate(
     Raises: ForbiddenError, NotFoundError, ConflictError (the name is taken), InvalidError (the zone).
     """
     policy.require(caller, "compute:aggregates:update")
+    _check_zone(availability_zone)
     command = AggregateUpdate(aggregate_id=aggregate_id, name=name, availability_zone=availability_zone)
     return await _change(cloud, caller, command, aggregate_id)
 
@@ -84,12 +87,20 @@ async def set_metadata(
     Raises: ForbiddenError, NotFoundError, InvalidError (the zone).
     """
     policy.require(caller, "compute:aggregates:set_metadata")
+    _check_zone(changes.get(ZONE_KEY))
     command = AggregateSetMetadata(
         aggregate_id=aggregate_id,
         changes={key: value for key, value in changes.items() if value is not None},
         unset=tuple(sorted(key for key, value in changes.items() if value is None)),
     )
     return await _change(cloud, caller, command, aggregate_id)
+
+
+def _check_zone(zone: str | None) -> None:
+    if zone == INTERNAL_ZONE:
+        raise InvalidError(
+            f"availability_zone: {zone} is where services are that run no servers; name another."
+        )
 
 
 async def add_host(cloud: Cloud, caller: Caller, aggregate_id: int, host_name: str) -> NamedAggregate:

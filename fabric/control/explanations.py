@@ -101,6 +101,8 @@ async def why_not(cloud: Cloud, caller: Caller, server_id: str, host: str) -> An
     view = await servers.find(cloud, caller, server_id)
     policy.require(caller, "fabric:servers:why_not")
     request, table, index = await _of_server(cloud, view.server)
+    if view.server.host_id is not None:  # whom its create named binds no move
+        request = replace(request, host_name=None)
     place = next(
         (place for place, facts in enumerate(table.hosts) if host in (facts.host.name, facts.host.host_id)),
         None,

@@ -207,7 +207,8 @@ def capacity(fleet: Fleet, zones: Mapping[NodeId, str] = NO_ZONES) -> list[dict[
     rows = []
     for member in fleet.members():
         offered = member.capacity
-        if not (offered.vcpus or offered.memory_mb):  # no host; all of one's processors may be dedicated
+        is_told = offered.vcpus or offered.memory_mb  # all of a host's processors may be dedicated
+        if not is_told and member.record.node_id not in zones:  # one that just started has said nothing yet
             continue
         row: dict[str, Any] = {
             "host": member.record.name,

@@ -45,7 +45,8 @@ async def propose_moves(cloud: Cloud, caller: Caller, *, moves_max: int) -> Prop
     for server in servers:
         request = await cloud.state.read(GetPlacementRequest(server_id=server.server_id))
         if request is not None and server.host_id is not None:
-            placed.append(Placed(request=request, host_id=server.host_id))
+            free = replace(request, host_name=None)  # whom its create named binds no move
+            placed.append(Placed(request=free, host_id=server.host_id))
     table = await read_table(cloud.state, cloud.fleet, [each.request for each in placed])
     found = await asyncio.to_thread(plan, placed, table, cloud.placement, moves_max=moves_max)
     return Proposal(

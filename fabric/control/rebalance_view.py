@@ -8,7 +8,10 @@ from typing import Any
 from fabric.control.rebalance import Proposal
 from fabric.core.placement.rebalance import Move
 
-NOTE = "These are proposals: servers cannot be moved yet, and nothing was changed."
+NOTE = (
+    "These are proposals; nothing was changed. `openstack server migrate --host HOST SERVER` makes a "
+    "move, with --live-migration while the server runs."
+)
 
 
 def proposal(found: Proposal) -> dict[str, Any]:

@@ -65,6 +65,18 @@ async def test_hosts_and_metadata(world: World) -> None:
     assert (answer.status, answer.json["aggregate"]["hosts"]) == (200, [])
 
 
+async def test_the_zone_of_services_is_nobody_elses(world: World) -> None:
+    number = await made(world, "plain")
+    inner = {"availability_zone": "internal"}
+    for answer in (
+        await world.admin.post(AGGREGATES, {"aggregate": {"name": "inner", **inner}}),
+        await world.admin.put(f"{AGGREGATES}/{number}", {"aggregate": inner}),
+        await act(world, number, "set_metadata", metadata=inner),
+    ):
+        assert answer.status == 400
+        assert "availability_zone: internal is where services are" in answer.fault[1]
+
+
 async def test_faults_in_novas_words(world: World) -> None:
     north = await made(world, "north", "north", hosts=("h1",))
     plain = await made(world, "plain", hosts=("h1",))

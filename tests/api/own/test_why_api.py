@@ -187,6 +187,8 @@ async def test_without_a_token_nothing_is_told(world: World) -> None:
     refuses_to(await stranger.get("/capacity", root=ROOT), 401)
     answer = await stranger.get("", root="/fabric/")
     assert (answer.status, answer.json["versions"][0]["id"]) == (200, "v1")
+    answer = await stranger.get("v1/", root="/fabric/")  # where its link points
+    assert (answer.status, answer.json["version"]["id"]) == (200, "v1")
 
 
 async def test_why_not_there(world: World) -> None:
@@ -203,6 +205,15 @@ async def test_why_not_there(world: World) -> None:
     there = (await world.admin.get(f"/servers/{server_id}/why-not/h1", root=ROOT)).json
     assert (there["is_there"], there["fits"], there["weights"]["ImageLocalityWeigher"]) == (True, True, 0.01)
     refuses_to(await world.admin.get(f"/servers/{server_id}/why-not/h9", root=ROOT), 404)
+
+
+async def test_the_host_that_a_create_named_does_not_bind_a_server_that_is_there(world: World) -> None:
+    """It may be moved anywhere; one that has no host yet may go to that one only."""
+    there = await world.active(world.admin, host=1, availability_zone="nova:h2")
+    assert (await world.admin.get(f"/servers/{there}/why-not/h1", root=ROOT)).json["fits"] is True
+    waiting = await world.boot(world.admin, availability_zone="nova:h2")
+    (refusal,) = (await world.admin.get(f"/servers/{waiting}/why-not/h1", root=ROOT)).json["refusals"]
+    assert refusal["remark"] == "is not h2"
 
 
 async def test_who_is_no_admin_may_not_ask_about_hosts(world: World) -> None:
