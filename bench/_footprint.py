@@ -31,7 +31,7 @@ def footprint(cluster: Cluster, seconds: float) -> Footprint:
         (*(now - then for now, then in zip((*cluster.star.sent(m), cpu_s(pid)), before[m], strict=True)),)
         for m, pid in cluster.pids.items()
     ]
-    memory = [_memory_mb(pid) for pid in cluster.pids.values()]
+    memory = [memory_mb(pid) for pid in cluster.pids.values()]
     return Footprint(
         sent_bytes_per_s=round(statistics.median(row[0] for row in rows) / passed, 1),
         sent_packets_per_s=round(statistics.median(row[1] for row in rows) / passed, 2),
@@ -41,8 +41,8 @@ def footprint(cluster: Cluster, seconds: float) -> Footprint:
     )
 
 
-def _memory_mb(pid: int) -> tuple[float, float]:
-    """(RSS, PSS)"""
+def memory_mb(pid: int) -> tuple[float, float]:
+    """RSS and PSS of a process."""
     sizes = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         name, _, value = line.partition(":")

@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench._processors import cpu_s
 from bench._spread import commit, spread_ms
 from fabric import config as configuration
-from fabric.dev.cloud_client import CloudAnswerError
+from fabric.dev.cloud_client import CloudAnswerError, CloudClient
 from fabric.dev.places import LOOPBACK, LoopbackPlace, free_port, has_ended, stop
 from fabric.dev.up import DevFabric, DevOptions
 from fabric.runtime.local_socket import LocalClient
@@ -53,18 +54,18 @@ class Newcomer:
 
     def __init__(self, folder: Path, number: int) -> None:
         self.name = f"new{number}"
-        self._config = folder / self.name / "fabric.toml"
-        self._config.parent.mkdir()
+        self.config = folder / self.name / "fabric.toml"
+        self.config.parent.mkdir()
         config = configuration.Config(
             node=configuration.NodeSection(
-                name=self.name, state_dir=str(self._config.parent / "state"), zone=self.name
+                name=self.name, state_dir=str(self.config.parent / "state"), zone=self.name
             ),
             mesh=configuration.MeshSection(address=LOOPBACK, port=free_port()),
             api=configuration.ApiSection(listen=LOOPBACK, port=free_port()),
             voters=configuration.VotersSection(eligible=False),
             compute=configuration.ComputeSection(driver="sim"),
         )
-        write_private(self._config, configuration.render(config).encode())
+        write_private(self.config, configuration.render(config).encode())
         self.pid = 0
 
     def join(self, token: str) -> None:
@@ -78,23 +79,35 @@ class Newcomer:
         )
 
     def start(self) -> None:
-        log = self._config.parent / "agent.log"
-        self.pid = LoopbackPlace().spawn(self.name, self._fabric("agent"), log=log, pass_fds=())
+        log = self.config.parent / "agent.log"
+        self.pid = LoopbackPlace().spawn(self.name, self.agent(), log=log, pass_fds=())
+
+    def agent(self) -> list[str]:
+        """The command that starts it."""
+        return self._fabric("agent")
 
     def end(self) -> None:
         if self.pid and not has_ended(self.pid):
             stop([self.pid], grace_s=10.0)
 
     def _fabric(self, command: str) -> list[str]:
-        return [sys.executable, "-m", "fabric.cli.main", command, "--config", str(self._config)]
+        return [sys.executable, "-m", "fabric.cli.main", command, "--config", str(self.config)]
 
 
 class Trial:
-    def __init__(self, fabric: DevFabric, folder: Path) -> None:
+    """`make`: a newcomer, given the folder and a number."""
+
+    def __init__(
+        self,
+        founder: LocalClient,
+        cloud: CloudClient,
+        folder: Path,
+        make: Callable[[Path, int], Newcomer] = Newcomer,
+    ) -> None:
         self._folder = folder
-        layout = fabric.layout()
-        self._founder = LocalClient(layout.nodes[0].dir, read_timeout_s=WAIT_S)
-        self._cloud = fabric.cloud(layout)
+        self._founder = founder
+        self._cloud = cloud
+        self._make = make
         self._image = self._found("/image/v2/images", "images", "guest")
         self._network = self._found("/network/v2.0/networks", "networks", "private")
         self._token = ""
@@ -104,7 +117,7 @@ class Trial:
 
     def one(self, number: int) -> dict[str, float]:
         """Seconds, by stage; `processor`: of the newcomer's agent until the server was placed."""
-        newcomer = Newcomer(self._folder, number)
+        newcomer = self._make(self._folder, number)
         try:
             began = time.perf_counter()
             newcomer.join(self._token)
@@ -177,7 +190,8 @@ def measure(agents: int, joins: int) -> dict[str, Any]:
         try:
             layout = fabric.up(DevOptions(directory=fabric.directory, nodes=agents, voters=min(3, agents)))
             fabric.fill(layout)
-            trial = Trial(fabric, Path(folder))
+            founder = LocalClient(layout.nodes[0].dir, read_timeout_s=WAIT_S)
+            trial = Trial(founder, fabric.cloud(layout), Path(folder))
             trial.invite(joins + 1)
             trial.one(0)  # what is compiled and cached once
             runs = [trial.one(number + 1) for number in range(joins)]

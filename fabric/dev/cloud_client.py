@@ -71,8 +71,8 @@ class CloudClient:
     def post(self, path: str, body: dict[str, Any]) -> Any:
         return self._send("POST", path, json.dumps(body).encode())[0]
 
-    def put(self, path: str) -> None:
-        self._send("PUT", path, None)
+    def put(self, path: str, body: dict[str, Any] | None = None) -> None:
+        self._send("PUT", path, None if body is None else json.dumps(body).encode())
 
     def delete(self, path: str) -> None:
         self._send("DELETE", path, None)
