@@ -1,11 +1,11 @@
 """One agent of many on a machine that cannot carry so many at their usual pace: `fabric agent` as it is, with
-slower gossip.
+slower gossip where they are more than AGENTS_AT_FULL_PACE.
 
     python -m bench._scale_agent CONFIG PACE
 
-An idle agent takes about half a per cent of a core, and each load that another tells 0.04 ms: 500 that tell
-theirs once a second would want ten cores. PACE is by how much all intervals and patience of the gossip are
-longer than in a real fabric; loads are fewer by its square, for there are more to tell them to.
+An idle agent takes half to one per cent of a core, and each load that another tells 0.04 ms: 500 that tell
+theirs once a second would want more than ten cores. PACE is by how much all intervals and patience of the
+gossip are longer than in a real fabric; loads are fewer by its square, for there are more to tell them to.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -27,8 +28,9 @@ from fabric.cli.join import join
 from fabric.core.membership.config import MembershipConfig
 from fabric.runtime import logs
 
-AGENTS_AT_FULL_PACE = 100  # so many fit two cores
+AGENTS_AT_FULL_PACE = 20  # 40 have a third of two cores, idle
 PR_SET_PDEATHSIG = 1
+NICENESS = 10  # of those that only host: a machine of its own would not be kept waiting by 500 idle ones
 SLOWED = (
     "beat_interval_ms",
     "silence_ms",
@@ -63,8 +65,16 @@ def run(config: Path, pace: float) -> None:
 
 
 def fork_agent(config: Path, pace: float, log: Path) -> int:
-    """Its pid. What is imported is shared by all; it dies with this process."""
-    return _fork(partial(run, config, pace), log)
+    """Its pid. What is imported is shared by all; it dies with this process, and gives way to those that
+    are not forked."""
+
+    def work() -> None:
+        os.nice(NICENESS)
+        with suppress(OSError):  # where the kernel shares the processors among sessions, theirs counts
+            Path("/proc/self/autogroup").write_text(str(NICENESS))
+        run(config, pace)
+
+    return _fork(work, log)
 
 
 def fork_join(config: Path, token: str, log: Path) -> int:
@@ -83,6 +93,7 @@ def _fork(work: Callable[[], object], log: Path) -> int:
         return pid
     code = 1
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setsid()  # the kernel shares the processors among sessions: an agent is one, as when started alone
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import secrets
 import sys
@@ -28,6 +29,7 @@ UNSETTLED_MAX = 24  # started, and not alive yet in the founder's eyes
 UP_S = 300.0  # until all are known to all
 STEP_S = 120.0
 STOP_GRACE_S = 30.0
+WORDS_LINES = 30
 TOKEN_TTL_S = 24 * 3_600
 
 
@@ -106,6 +108,12 @@ class ScaleFabric:
         for name, pid in self.pids.items():
             if has_ended(pid):
                 raise RuntimeError(f"the agent of {name} ended: {last_line(self._log(name))}")
+
+    def last_words(self) -> str:
+        """Of the founder, and how long the machine's queue was."""
+        log = self._log(self.names[0])
+        lines = log.read_text(errors="replace").splitlines()[-WORDS_LINES:] if log.exists() else []
+        return "\n".join([f"load {os.getloadavg()}; the founder's last words:", *lines])
 
     def until(self, is_so: Callable[[], bool], within_s: float, otherwise: str) -> None:
         deadline = time.monotonic() + within_s

@@ -15,10 +15,11 @@ admitted by a token at the join door, in the gossip over CURVE sockets, register
 given servers. Three hold the log, each with a voter's process of its own; the first serves the API that is
 asked. What is not: the guests (driver `sim`) and the network between machines (loopback). All share this
 machine's processors, so `busy` says how much of them the agents had while nothing was asked, and times
-include waiting for a processor, which machines of their own would not know. Above 100 agents gossip is
+include waiting for a processor, which machines of their own would not know. Above 20 agents gossip is
 slower, all intervals by `pace`, for two cores cannot carry 500 at the usual one (`_scale_agent.py`); the
-messages, the tables and the rows are the same. All but the first three are forked from one process, to share
-what they import (`pss_mb` is less than of an agent alone, `core_pss_mb` is not).
+messages, the tables and the rows are the same. All but the first three are forked from one process, to share what
+they import (`pss_mb` is less than of an agent alone, `core_pss_mb` is not), and give way to those three and to
+newcomers.
 
 `join`: as in `join.py`, of newcomers that start as usual, one after another, while all others are there.
 `servers`: a page of `--servers`, `GET /servers/detail?limit=1000`; `servers_brief` without detail. `hosts`:
@@ -36,6 +37,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import sys
 import tempfile
@@ -88,6 +90,7 @@ def measure(agents: int, args: argparse.Namespace) -> dict[str, Any]:
             _say(f"{agents} agents are up after {up_s} s")
             fabric.fill()
             idle = _idle(fabric, args.idle)
+            _say(f"idle: {idle}")
             user = User(fabric.cloud())
             filled_s = round(user.settle_in(args.servers), 1)
             _say(f"{args.servers} servers are ACTIVE after {filled_s} s")
@@ -102,6 +105,9 @@ def measure(agents: int, args: argparse.Namespace) -> dict[str, Any]:
             joins = [trial.one(number + 1) for number in range(args.joins)]
             user.until_all_active(args.servers)
             fabric.need_all_running()
+        except Exception as error:
+            error.add_note(fabric.last_words())
+            raise
         finally:
             fabric.down()
     return {
@@ -193,6 +199,7 @@ def main() -> None:
     args = parser.parse_args()
     if min(args.agents) <= CORE:
         parser.error(f"--agents: more than {CORE}, who hold the log")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # ends what it started, then
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an agent that is installed is compiled
     report = {
         "bench": "scale",
