@@ -19,8 +19,9 @@ include waiting for a processor, which machines of their own would not know. Abo
 slower, all intervals by `pace`, for two cores cannot carry 500 at the usual one (`_scale_agent.py`); the
 messages, the tables and the rows are the same.
 All but the first three are forked from one process, to share what they import (`pss_mb` is less than of an
-agent alone, `core_pss_mb` is not), and give way to those three and to newcomers. More than 100 were never measured.
-On two cores 100 idle ones keep the processors most of the time; p99 of so few is the slowest.
+agent alone, `core_pss_mb` is not), and give way to those three and to newcomers.
+More than 100 were never measured. On two cores 100 idle ones keep the processors most of the time; p99 of so
+few is the slowest.
 
 `join`: as in `join.py`, of newcomers that start as usual, one after another, while all others are there.
 `servers`: a page of `--servers`, `GET /servers/detail?limit=1000`; `servers_brief` without detail. `hosts`:
