@@ -34,6 +34,7 @@ class Change:
     value: Any = None
     edit: Edit = _same
     rebuild: Rebuild = _nothing  # on a copy
+    is_more: bool = False  # of what a host has: that is not had by a command
 
     @property
     def is_admins(self) -> bool:
@@ -42,6 +43,35 @@ class Change:
 
 def ask_otherwise(text: str, subject: str, value: Any, edit: Edit) -> Change:
     return Change(text=text, kind="request", subject=subject, value=value, edit=edit)
+
+
+def together(*changes: Change) -> Change:
+    """All of them as one, each of which the same people could make."""
+    first = changes[0]
+    if len(changes) == 1:
+        return first
+    same = all(isinstance(change.value, dict) for change in changes)
+
+    def edit(request: PlacementRequest) -> PlacementRequest:
+        for change in changes:
+            request = change.edit(request)
+        return request
+
+    def rebuild(table: HostTable) -> None:
+        for change in changes:
+            change.rebuild(table)
+
+    return Change(
+        text=" and ".join(change.text for change in changes),
+        kind=first.kind,
+        subject=first.subject,
+        value={key: each for change in changes for key, each in change.value.items()}
+        if same
+        else [change.value for change in changes],
+        edit=edit,
+        rebuild=rebuild,
+        is_more=any(change.is_more for change in changes),
+    )
 
 
 def other_flavor(text: str, subject: str, value: Any, **fields: Any) -> Change:
@@ -77,14 +107,23 @@ def without_hints(*names: str) -> Change:
     )
 
 
-def other_host(text: str, facts: HostFacts, value: Any, make: Callable[[HostFacts], HostFacts]) -> Change:
+def other_host(
+    text: str,
+    facts: HostFacts,
+    value: Any,
+    make: Callable[[HostFacts], HostFacts],
+    *,
+    is_more: bool = False,
+) -> Change:
     """`make` is given the host as it is when the change is tried."""
     host_id = facts.host.host_id
 
     def rebuild(table: HostTable) -> None:
         table.put(make(table.hosts[table.place[host_id]]))
 
-    return Change(text=text, kind="host", subject=facts.host.name, value=value, rebuild=rebuild)
+    return Change(
+        text=text, kind="host", subject=facts.host.name, value=value, rebuild=rebuild, is_more=is_more
+    )
 
 
 def other_aggregate(text: str, aggregate: AggregateFacts, value: Any, **fields: Any) -> Change:

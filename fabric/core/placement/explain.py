@@ -20,7 +20,9 @@ from fabric.core.placement.weigh import weigh
 
 NEAREST = 8  # hosts for which changes are looked for
 TRIED_MAX = 12  # combinations of changes for each of them
-FOUND_MAX = 6  # changes that are told
+MORE_TRIED_MAX = 24  # of such as bring out that another filter refuses, too, and must have their own
+ADMINS_WAYS = 2  # of each host
+FOUND_MAX = 6  # changes that are told: of whoever asks; and of operators, as many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,11 @@ class Counterfactual:
     def is_admins(self) -> bool:
         """It names a host, or what one has."""
         return any(change.is_admins for change in self.changes)
+
+    @property
+    def effort(self) -> tuple[int, bool, bool]:
+        """The least first: of whoever asks, of who can give a command, of who has to buy."""
+        return len(self.changes), self.is_admins, any(change.is_more for change in self.changes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,14 +172,16 @@ def counterfactuals(
     was tried: the core, run again with it, chooses a host. `masks`: of the request as it is."""
     found: dict[object, Counterfactual] = {}
     for place in places:
-        for changes in _combinations(request, table, masks, place):
-            if _lets_pass(changes, request, table, policy, place):
-                each = Counterfactual(host_name=table.hosts[place].host.name, changes=changes)
-                found.setdefault(_what(each), each)
-                if not each.is_admins:
-                    break  # whoever asks has a way to get there
-    least = _without_needless(sorted(found.values(), key=lambda each: (len(each.changes), each.is_admins)))
-    return [each for each in least[: 2 * FOUND_MAX] if _is_true(each, request, table, policy)][:FOUND_MAX]
+        of_host = _ways(request, table, policy, masks, place)
+        own = [each for each in of_host if not each.is_admins][:1]  # whoever asks needs to know one way
+        for way in (*own, *[each for each in of_host if each.is_admins][:ADMINS_WAYS]):
+            found.setdefault(_what(way), way)
+    least = _without_needless(sorted(found.values(), key=lambda each: each.effort))
+    told = []
+    for is_admins in (False, True):
+        some = [each for each in least if each.is_admins is is_admins][: 2 * FOUND_MAX]
+        told += [each for each in some if _is_true(each, request, table, policy)][:FOUND_MAX]
+    return sorted(told, key=lambda each: each.effort)
 
 
 def _without_needless(found: Sequence[Counterfactual]) -> list[Counterfactual]:
@@ -193,6 +202,31 @@ def _what(each: Counterfactual) -> object:
     )
 
 
+def _ways(
+    request: PlacementRequest, table: HostTable, policy: Policy, masks: Masks, place: int
+) -> list[Counterfactual]:
+    """Changes that let the host take the server, as far as it alone is concerned; the fewest first. One cure
+    for each filter that refuses; and where others refuse what is so cured, one for each of them."""
+    small, at = _with_its_group(request, table, place)
+    found: list[tuple[Change, ...]] = []
+    unfinished: list[tuple[Change, ...]] = []
+    for changes in islice(_combinations(request, table, masks, place), TRIED_MAX):
+        (unfinished if _refuse(changes, request, small, policy, at) else found).append(changes)
+    more_tried = 0
+    for changes in unfinished:
+        changed = small.copy()
+        wanted = _changed(changes, request, changed)
+        for more in _combinations(wanted, changed, masks_of(wanted, changed, policy), at):
+            more_tried += 1
+            if more_tried > MORE_TRIED_MAX:
+                break
+            if not _refuse((*changes, *more), request, small, policy, at):
+                found.append((*changes, *more))
+                break
+    name = table.hosts[place].host.name
+    return [Counterfactual(host_name=name, changes=changes) for changes in found]
+
+
 def _combinations(
     request: PlacementRequest, table: HostTable, masks: Masks, place: int
 ) -> Iterator[tuple[Change, ...]]:
@@ -200,18 +234,22 @@ def _combinations(
     refusing = [each for each, mask in masks if not mask[place]]
     cures = [tuple(each.cures(request, table, place)) for each in refusing]
     if all(cures):
-        yield from islice(product(*cures), TRIED_MAX)
+        yield from product(*cures)
 
 
-def _lets_pass(
-    changes: tuple[Change, ...], request: PlacementRequest, table: HostTable, policy: Policy, place: int
-) -> bool:
-    """On a table of that host and of those that its passing may depend on."""
+def _with_its_group(request: PlacementRequest, table: HostTable, place: int) -> tuple[HostTable, int]:
+    """A table of that host and of those that its passing may depend on, and its place there."""
     group = request.group
     others = set() if group is None else set(table.group_counts.get(group.group_id, {}))
-    small = table.of([place, *sorted(others - {place})])
-    wanted = _changed(changes, request, small)
-    return 0 in fitting(wanted, small, policy)
+    return table.of([place, *sorted(others - {place})]), 0
+
+
+def _refuse(
+    changes: tuple[Change, ...], request: PlacementRequest, small: HostTable, policy: Policy, at: int
+) -> bool:
+    """Whether some filter refuses it even so."""
+    changed = small.copy()
+    return at not in fitting(_changed(changes, request, changed), changed, policy)
 
 
 def _is_true(each: Counterfactual, request: PlacementRequest, table: HostTable, policy: Policy) -> bool:

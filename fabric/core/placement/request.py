@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fabric.core.moves.model import Move
-from fabric.core.placement.resources import ResourceRequest, resource_request
+from fabric.core.placement.resources import ResourceRequest, misnamed, resource_request
 from fabric.core.server_groups.model import GroupPolicy
 from fabric.core.servers.model import FlavorSnapshot, Server
 from fabric.core.servers.shelved import Shelved
@@ -47,6 +47,7 @@ class PlacementRequest:
     generation: int = 0  # of the server's row when it was read
     request_id: RequestId = NO_REQUEST  # of the action that asks
     resources: ResourceRequest = field(init=False)
+    misnamed: tuple[str, ...] = field(init=False, default=())  # extra specs that name what nothing is called
     topology: TopologyWish | None = field(init=False, default=None)
     topology_fault: str = field(init=False, default="")  # why nobody can be asked for what its flavor wants
 
@@ -63,6 +64,7 @@ class PlacementRequest:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "resources", resource_request(self.flavor, self.image_properties))
+        object.__setattr__(self, "misnamed", misnamed(self.flavor.extra_specs))
         try:
             wish, fault = wish_of(self.flavor), ""
         except TopologyError as error:

@@ -35,6 +35,7 @@ STANDARD_CLASSES = (
 
 _RESOURCES = re.compile(r"resources(?P<suffix>[A-Za-z0-9_-]{0,64}):(?P<name>[A-Z0-9_]{1,255})")
 _TRAIT = re.compile(r"trait(?P<suffix>[A-Za-z0-9_-]{0,64}):(?P<name>[A-Z0-9_]{1,255})")
+_NAMES_ONE = re.compile(r"(resources|trait)[A-Za-z0-9_-]{0,64}:.*", re.DOTALL)
 _IN_TREE = re.compile(r"in_tree(?P<suffix>[A-Za-z0-9_-]{0,64})")
 
 
@@ -114,6 +115,16 @@ def resource_request(
         unsuffixed=groups.pop(""),
         numbered=groups,
         group_policy=flavor.extra_specs.get("group_policy") if groups else None,
+    )
+
+
+def misnamed(extra_specs: Mapping[str, str]) -> tuple[str, ...]:
+    """Those that ask for a class or a trait by a name that none can have. They are no part of
+    `resource_request`, which apply reckons by, too: what a server claims must not depend on who reckons."""
+    return tuple(
+        key
+        for key in sorted(extra_specs)
+        if _NAMES_ONE.fullmatch(key) and not (_RESOURCES.fullmatch(key) or _TRAIT.fullmatch(key))
     )
 
 

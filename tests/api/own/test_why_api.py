@@ -106,12 +106,15 @@ async def test_a_server_that_fits_nowhere_shows_its_fault_beside_what_is_known_n
         9,
         8,
     )
-    (change,) = found["would_fit_if"]
+    change, *of_operators = found["would_fit_if"]
     assert (change["text"], change["changes"][0]["value"]) == (
         "would fit if the flavor had 8 vCPUs",
         {"vcpus": 8},
     )
     assert change["host"] in HOST_NAMES
+    assert [each["text"] for each in of_operators] == [
+        f"would fit if {name} had 1 more vCPUs" for name in HOST_NAMES
+    ]
 
 
 async def test_a_member_is_told_counts_and_what_to_ask_for_and_no_host(world: World) -> None:

@@ -13,6 +13,7 @@ from fabric.core.placement.filters.cidr_affinity import SimpleCIDRAffinityFilter
 from fabric.core.placement.filters.compute import ComputeFilter
 from fabric.core.placement.filters.compute_capabilities import ComputeCapabilitiesFilter
 from fabric.core.placement.filters.contract import HostFilter, Refusal
+from fabric.core.placement.filters.extra_spec_names import ExtraSpecNamesFilter
 from fabric.core.placement.filters.image_properties import ImagePropertiesFilter
 from fabric.core.placement.filters.isolated_hosts import IsolatedHostsFilter
 from fabric.core.placement.filters.json_query import JsonFilter
@@ -53,6 +54,7 @@ FILTERS: Mapping[str, MakeFilter] = {
     "DiskFilter": lambda settings: disk_filter,
     "ResourceClassFilter": lambda settings: OtherResourcesFilter(),
     "TraitsFilter": lambda settings: TraitsFilter(),
+    "ExtraSpecNamesFilter": lambda settings: ExtraSpecNamesFilter(),
     "ComputeCapabilitiesFilter": lambda settings: ComputeCapabilitiesFilter(),
     "ImagePropertiesFilter": lambda settings: ImagePropertiesFilter(),
     "AggregateInstanceExtraSpecsFilter": lambda settings: AggregateInstanceExtraSpecsFilter(),
@@ -77,7 +79,7 @@ FILTERS: Mapping[str, MakeFilter] = {
     "NumInstancesFilter": lambda settings: num_instances_filter(settings.max_instances_per_host),
 }
 
-# Apply refuses what these refuse, so nobody can leave them out.
+# Apply refuses what these refuse, or nobody could mean otherwise; so they cannot be left out.
 ALWAYS = (
     "RequestedHost",
     "AvailabilityZoneFilter",
@@ -87,6 +89,7 @@ ALWAYS = (
     "DiskFilter",
     "ResourceClassFilter",
     "TraitsFilter",
+    "ExtraSpecNamesFilter",
     "ServerGroupAntiAffinityFilter",
     "ServerGroupAffinityFilter",
     "PciPassthroughFilter",

@@ -12,7 +12,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from fabric.core.placement.changes import Change, ask_otherwise, other_flavor, other_host, without_extra_specs
+from fabric.core.placement.changes import (
+    Change,
+    ask_otherwise,
+    other_flavor,
+    other_host,
+    together,
+    without_extra_specs,
+)
 from fabric.core.placement.filters.contract import Asked, HostFilter, Refusal
 from fabric.core.placement.host_facts import HostFacts
 from fabric.core.placement.host_table import OWN_CLASSES, HostTable, Ints, Mask
@@ -116,7 +123,7 @@ class OtherResourcesFilter:
         return passing
 
     def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
-        name, amount = self._missing(request, table, place)
+        name, amount = self._missing(request, table, place)[0]
         if int(table.room_of(name)[place]) >= amount:
             return Refusal(
                 filter_name=self.name,
@@ -125,26 +132,33 @@ class OtherResourcesFilter:
             )
         return _refusal(self.name, name, amount, table, place)
 
-    def _missing(self, request: PlacementRequest, table: HostTable, place: int) -> tuple[str, int]:
+    def _missing(self, request: PlacementRequest, table: HostTable, place: int) -> list[tuple[str, int]]:
         facts = table.hosts[place]
-        return next(
+        return [
             (name, amount)
             for name, amount in self._asked(request).items()
             if int(table.room_of(name)[place]) < amount or not _fits(facts, name, amount)
-        )
+        ]
 
     def cures(self, request: PlacementRequest, table: HostTable, place: int) -> Iterable[Change]:
-        name, amount = self._missing(request, table, place)
-        specs = [key for key in request.flavor.extra_specs if key.endswith(f":{name}")]
-        if name == PCPU and request.flavor.extra_specs.get(CPU_POLICY) in ("dedicated", MIXED):
-            specs = [
-                each
-                for each in (CPU_POLICY, THREAD_POLICY, EMULATOR_POLICY, DEDICATED_MASK)
-                if each in request.flavor.extra_specs
-            ]
-        if specs:
-            yield without_extra_specs(*specs)
-        yield from _cures(name, amount, request, table, place)
+        """All that is missing at once: some of it would not do."""
+        missing = self._missing(request, table, place)
+        about = [_specs_about(name, request) for name, _ in missing]
+        if all(about):
+            yield without_extra_specs(*dict.fromkeys(key for keys in about for key in keys))
+        each = [tuple(_cures(name, amount, request, table, place)) for name, amount in missing]
+        if all(len(cures) > 1 for cures in each):
+            yield together(*(cures[0] for cures in each))  # a smaller server
+        yield together(*(cures[-1] for cures in each))
+
+
+def _specs_about(name: str, request: PlacementRequest) -> list[str]:
+    specs = request.flavor.extra_specs
+    if name == PCPU and specs.get(CPU_POLICY) in ("dedicated", MIXED):
+        return [
+            each for each in (CPU_POLICY, THREAD_POLICY, EMULATOR_POLICY, DEDICATED_MASK) if each in specs
+        ]
+    return [key for key in specs if key.endswith(f":{name}")]
 
 
 def _fits(facts: HostFacts, name: str, amount: int) -> bool:
@@ -177,6 +191,7 @@ def _cures(
         facts,
         {name: missing},
         lambda now: _grown(now, name, needed, missing),
+        is_more=True,
     )
 
 

@@ -399,8 +399,25 @@ def _cures(each: Any, cure: Change, asked: PlacementRequest, hosts: HostTable) -
 
 
 def test_every_filter_has_its_case_and_the_defaults_are_filters() -> None:
-    assert {name for name, *_ in CASES} == FILTERS.keys()
+    assert {name for name, *_ in CASES} | {"ExtraSpecNamesFilter"} == FILTERS.keys()
     assert set(ALWAYS) <= set(DEFAULT_FILTERS) <= FILTERS.keys()
+
+
+@pytest.mark.parametrize(
+    "spec", ["trait:fast", "resources:lower", "resources1:CUSTOM-A", "trait_a:"]
+)
+def test_what_nothing_can_be_called_no_host_has_and_no_host_is_given(spec: str) -> None:
+    """Found by a user: such a server was placed anywhere."""
+    only = Policy((FILTERS["ExtraSpecNamesFilter"](SETTINGS),), ())
+    for asked in (request(), request(specs={"trait:CUSTOM_A": "required", "resources2:CUSTOM_B": "1"})):
+        assert len(fitting(asked, one(), only)) == 2
+    asked = request(specs={spec: "1", "hw:cpu_policy": "shared"})
+    assert len(fitting(asked, one(), only)) == 0
+    (refusal,) = refusals_at(asked, one(), [(only.filters[0], only.filters[0].passes(asked, one()))], 1)
+    assert spec in refusal.reason
+    (cure,) = only.filters[0].cures(asked, one(), 1)
+    assert cure.edit(asked).flavor.extra_specs == {"hw:cpu_policy": "shared"}
+    assert _cures(only.filters[0], cure, asked, one())
 
 
 def test_fits_to_the_last_unit() -> None:
