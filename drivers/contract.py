@@ -71,6 +71,7 @@ class Capabilities:
     traits: tuple[str, ...] = ()  # what guests can count on, by Placement's names for it
     cells: tuple[NumaCell, ...] = ()  # none: the driver does not know
     devices: tuple[PciDevice, ...] = ()
+    limits_cpu: bool = False  # `DomainSpec.cpu_limits` hold on this host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +100,27 @@ class Pins:
     vcpus: tuple[int, ...] = ()  # of each vCPU its one, in their order
     of: tuple[int, ...] = ()  # which vCPUs those are, by number, where others share; empty: all
     emulator: tuple[int, ...] = ()  # where the guest's other threads may run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuLimits:
+    """`shares`: the guest's weight against others. Each vCPU runs for `quota_us` of every `period_us` at
+    most. 0: the hypervisor's own."""
+
+    shares: int = 0
+    period_us: int = 0
+    quota_us: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskLimit:
+    """Of each disk that its user's data is in. It may have `burst` a second for `burst_s` seconds."""
+
+    way: str  # "read", "write", "total"
+    unit: str  # "bytes", "iops"
+    per_s: int
+    burst: int = 0
+    burst_s: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +157,8 @@ class DomainSpec:
     cpu_set: tuple[int, ...] = ()  # where it may run without them; empty: on any of the host's
     nodes: tuple[GuestNode, ...] = ()  # all of its vCPUs and memory; none: it has no NUMA nodes
     devices: tuple[str, ...] = ()  # addresses of PCI devices of the host that it has for itself
+    cpu_limits: CpuLimits | None = None  # an error on a host that does not keep them
+    disk_limits: tuple[DiskLimit, ...] = ()  # none of "total" and another way for the same unit
     has_booted: bool = False  # its disks hold its user's data: one that is missing is an error, not made anew
 
 

@@ -37,6 +37,7 @@ from drivers.contract import (
     Power,
 )
 from drivers.sim_files import TEMPORARY, as_driver_error, create, replace_file
+from drivers.sim_limits import limits_of
 from drivers.sim_moves import Guests, SimMoves
 from proto.errors import DriverError
 from proto.ids import ServerId, is_uuid
@@ -74,6 +75,7 @@ class _Domain:
     boots: int
     pins: Pins | None = None
     devices: tuple[str, ...] = ()
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 class SimDriver:
@@ -83,6 +85,7 @@ class SimDriver:
         vcpus, memory_mb, disk_gb: what the host claims to have.
         cells: into how many NUMA cells processors and memory are divided evenly; 0: it tells of none.
         devices: the host's PCI devices.
+        limits_cpu: whether it keeps guests' processor limits.
         hostname: what it calls itself; by default this machine's name.
         build_ms, jitter_ms: how long a boot takes: the first, plus up to the second drawn from `rng`.
         shutdown_ms: how long a guest takes to obey the power button.
@@ -99,6 +102,7 @@ class SimDriver:
         disk_gb: int = 4_096,
         cells: int = 0,
         devices: tuple[PciDevice, ...] = (),
+        limits_cpu: bool = True,
         hostname: str = "",
         build_ms: int = 0,
         jitter_ms: int = 0,
@@ -135,6 +139,7 @@ class SimDriver:
             why="simulated: no guest really runs",
             cells=_cells(cells, vcpus, memory_mb),
             devices=devices,
+            limits_cpu=limits_cpu,
         )
 
     async def open(self) -> None:
@@ -221,7 +226,7 @@ class SimDriver:
         with self._lock_of(spec.server_id) as lock:
             async with lock:
                 self.faults.spend("prepare_incoming")
-                return self._moves.prepare(spec)
+                return self._moves.prepare(spec, limits_of(spec, self._capabilities))
 
     async def serve_incoming(self, server_id: ServerId, door: str, pipe: Pipe) -> None:
         self._require_open()
@@ -277,6 +282,13 @@ class SimDriver:
     def guest_crashes(self, server_id: ServerId) -> None:
         """The guest's process dies."""
         self._end(server_id, Power.CRASHED)
+
+    def limits(self, server_id: ServerId) -> Mapping[str, int]:
+        """What a guest is held to as it runs, by words of `limits_of`. Raises DriverError: it is not here."""
+        domain = self._read(server_id)
+        if domain is None:
+            raise DriverError(f"server {server_id} has no domain here")
+        return domain.limits
 
     def host_loses_power(self) -> None:
         """Every guest is off, every file still there."""
@@ -348,7 +360,8 @@ class SimDriver:
         self.faults.spend("ensure_running")
         self._need_devices(spec)
         boots = (domain.boots if domain is not None else 0) + 1
-        started = _Domain(Power.RUNNING, self._next_pid(), boots, spec.pins, spec.devices)
+        limits = limits_of(spec, self._capabilities)
+        started = _Domain(Power.RUNNING, self._next_pid(), boots, spec.pins, spec.devices, limits)
         self._append_console(spec, boots)
         self._write(spec.server_id, started)
         return DomainState(server_id=spec.server_id, power=Power.RUNNING, pid=started.pid)
@@ -391,7 +404,7 @@ class SimDriver:
         state = {"power": domain.power.value, "boots": domain.boots, "disk": disk}
         return json.dumps({**state, "console": console[-CONSOLE_BYTES_MAX:]}).encode()
 
-    def _unpack(self, server_id: ServerId, data: bytes, pins: Pins | None) -> None:
+    def _unpack(self, server_id: ServerId, data: bytes, pins: Pins | None, limits: Mapping[str, int]) -> None:
         try:
             value = json.loads(data)
             power, boots, console = Power(value["power"]), int(value["boots"]), str(value["console"])
@@ -401,7 +414,7 @@ class SimDriver:
             raise DriverError("what came is no simulated guest") from error
         replace_file(disk, json.dumps(written).encode())
         replace_file(self._where(server_id) / "console.log", console.encode())
-        self._write(server_id, _Domain(power, self._next_pid(), boots, pins))
+        self._write(server_id, _Domain(power, self._next_pid(), boots, pins, limits=limits))
 
     def _check_disks(self, spec: DomainSpec) -> None:
         path = self._where(spec.server_id) / "root.disk"
@@ -454,6 +467,7 @@ class SimDriver:
                 value["boots"],
                 None if pins is None else _pins(pins),
                 tuple(value.get("devices", ())),
+                dict(value.get("limits", {})),
             )
         except FileNotFoundError:
             return None
@@ -470,6 +484,8 @@ class SimDriver:
             value["pins"] = [domain.pins.vcpus, domain.pins.emulator, domain.pins.of]
         if domain.devices:
             value["devices"] = domain.devices
+        if domain.limits:
+            value["limits"] = domain.limits
         replace_file(self._where(server_id) / "domain.json", json.dumps(value).encode())
 
     def _next_pid(self) -> int:

@@ -10,7 +10,7 @@ import asyncio
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Guests:
     has_domain: Callable[[ServerId], bool]
     make_disks: Callable[[DomainSpec], None]
     pack: Callable[[ServerId], bytes]  # raises DriverError: it does not run
-    unpack: Callable[[ServerId, bytes, Pins | None], None]
+    unpack: Callable[[ServerId, bytes, Pins | None, Mapping[str, int]], None]
 
 
 class SimMoves:
@@ -61,7 +61,7 @@ class SimMoves:
 
     # -- at the destination
 
-    def prepare(self, spec: DomainSpec) -> bytes:
+    def prepare(self, spec: DomainSpec, limits: Mapping[str, int]) -> bytes:
         server_id, where = spec.server_id, self._guests.where(spec.server_id)
         if self._guests.has_domain(server_id):
             raise DriverError(f"server {server_id} has a domain here already")
@@ -72,7 +72,8 @@ class SimMoves:
         with as_driver_error(where):
             where.mkdir(exist_ok=True)
             pins = None if spec.pins is None else [spec.pins.vcpus, spec.pins.emulator]
-            replace_file(self._arriving(server_id), json.dumps(pins).encode())
+            expected = {"pins": pins, "limits": dict(limits)}
+            replace_file(self._arriving(server_id), json.dumps(expected).encode())
             for path in where.iterdir():
                 if path != self._arriving(server_id):
                     path.unlink()
@@ -90,9 +91,10 @@ class SimMoves:
             guest = await _read_all(pipe)
             if pipe not in pipes or not self._arriving(server_id).exists():
                 raise DriverError(f"server {server_id}: nothing is prepared here any more")
-            pins = json.loads(self._arriving(server_id).read_bytes())
+            expected = json.loads(self._arriving(server_id).read_bytes())
+            pins = expected["pins"]
             kept = None if pins is None else Pins(vcpus=tuple(pins[0]), emulator=tuple(pins[1]))
-            self._guests.unpack(server_id, guest, kept)
+            self._guests.unpack(server_id, guest, kept, expected["limits"])
             await pipe.write(ARRIVED)
             await pipe.write_eof()
         except ConnectionError:

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from netplug.contract import HostPlan, NetworkPlan, PortPlan, RefusedPort, SubnetPlan, bridge_name, tap_name
 from netplug.derived import METADATA_ADDRESS
 from netplug.desired import HostFacts, UplinkFact
+from netplug.rates import check_rate
 from netplug.security import RuleChains
 from proto.errors import NetPlugError
 from proto.ids import NetworkId
@@ -269,6 +270,10 @@ def _check_port(port: PortPlan, facts: HostFacts, chains: tuple[RuleChains, ...]
         address = ip_address(_unscoped(text))
         if str(address) != text or address.is_unspecified or address.is_multicast or address.is_loopback:
             raise ValueError(f"{text[:64]!r} is not a guest's address")
+    for rate in filter(None, (port.inbound, port.outbound)):
+        check_rate(rate)
+        if facts.no_shaping:
+            raise ValueError(facts.no_shaping)
     if port.port_security and not facts.can_filter:
         raise ValueError(NO_FILTER)
     if port.port_security:

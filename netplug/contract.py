@@ -37,6 +37,16 @@ class RulePlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RatePlan:
+    """How fast one way of a port may be. A burst of `burst_kb` may go at `peak_kb_s`, or as fast as the link
+    can where no peak is said; a burst of 0 is as little as need be. Units as libvirt's: those of `tc`."""
+
+    average_kb_s: int  # 1,000 bytes a second
+    peak_kb_s: int = 0
+    burst_kb: int = 0  # 1,024 bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PortPlan:
     port_id: PortId
     server_id: ServerId
@@ -46,6 +56,8 @@ class PortPlan:
     hostname: str  # for DHCP option 12
     rules: tuple[RulePlan, ...] = ()
     port_security: bool = True  # False: no anti-spoofing, no filtering
+    inbound: RatePlan | None = None  # into the guest; None: as fast as it goes
+    outbound: RatePlan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +107,7 @@ class Leftovers:
 
     bridges: tuple[str, ...] = ()
     taps: tuple[str, ...] = ()
+    shapers: tuple[str, ...] = ()  # links through which what guests send is slowed down
     dnsmasq_pids: tuple[int, ...] = ()
     nft_rules: int = 0
     files: tuple[str, ...] = field(default=())
@@ -102,6 +115,10 @@ class Leftovers:
 
 def tap_name(port_id: PortId) -> str:
     return "tap" + port_id[:11]
+
+
+def shaper_name(port_id: PortId) -> str:
+    return "ifb" + port_id[:11]
 
 
 def bridge_name(network_id: NetworkId) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from netplug.contract import PluggedPort, RefusedPort
+from netplug.contract import PluggedPort, RatePlan, RefusedPort
 from proto.ids import NetworkId, PortId
 
 
@@ -31,6 +31,7 @@ class HostFacts:
     host_prefixes: tuple[str, ...] = ()  # networks on the host's own interfaces
     closed_ports: tuple[int, ...] = ()  # TCP, on the host's own networks: not for guests
     can_filter: bool = True  # bridged frames can be shown to the stateful filter (br_netfilter)
+    no_shaping: str = ""  # why this kernel cannot slow a port down; empty: it can
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,8 @@ class Tap:
     name: str
     bridge: str
     mtu: int
+    inbound: RatePlan | None = None
+    outbound: RatePlan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

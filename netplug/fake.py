@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from netplug.contract import HostPlan, Leftovers, PluggedPort, PortsRefusedError
-from netplug.desired import DesiredState, HostFacts, UplinkFact
+from netplug.contract import HostPlan, Leftovers, PluggedPort, PortsRefusedError, shaper_name
+from netplug.desired import DesiredState, HostFacts, Tap, UplinkFact
 from netplug.plan import desired_state
 from netplug.system import read_file, write_file
 from proto.errors import NetPlugError
+from proto.ids import PortId
 
 UPLINK_MTU = 9_000
 
@@ -25,6 +26,7 @@ class FakeHost:
 
     bridges: tuple[str, ...] = ()
     taps: tuple[str, ...] = ()
+    rates: tuple[tuple[str, str], ...] = ()  # (tap, what it is held to)
     cut_off: tuple[str, ...] = ()  # taps of refused ports, in no bridge
     uplinks: tuple[tuple[str, str], ...] = ()
     nft_rules: int = 0
@@ -67,6 +69,7 @@ class FakeNetPlug:
         return Leftovers(
             bridges=host.bridges,
             taps=tuple(sorted({*host.taps, *host.cut_off})),
+            shapers=tuple(shaper_name(PortId(tap[3:])) for tap, text in host.rates if "out " in text),
             nft_rules=host.nft_rules,
             files=() if host == FakeHost() else (str(self._file),),
         )
@@ -78,6 +81,7 @@ class FakeNetPlug:
         after = FakeHost(
             bridges=tuple(sorted(bridge.name for bridge in state.bridges)),
             taps=tuple(tap.name for tap in state.taps),
+            rates=tuple((tap.name, _rates(tap)) for tap in state.taps if tap.inbound or tap.outbound),
             cut_off=tuple(sorted(state.cut_off & existing)),
             uplinks=tuple(sorted((bridge.uplink, bridge.name) for bridge in state.bridges if bridge.uplink)),
             nft_rules=sum(_is_rule(line) for line in state.ruleset.splitlines()),
@@ -110,6 +114,7 @@ class FakeNetPlug:
             return FakeHost(
                 bridges=tuple(fields["bridges"]),
                 taps=tuple(fields["taps"]),
+                rates=tuple((tap, text) for tap, text in fields.get("rates", ())),
                 cut_off=tuple(fields["cut_off"]),
                 uplinks=tuple((device, bridge) for device, bridge in fields["uplinks"]),
                 nft_rules=int(fields["nft_rules"]),
@@ -124,11 +129,21 @@ class FakeNetPlug:
         fields = {
             "bridges": host.bridges,
             "taps": host.taps,
+            "rates": host.rates,
             "cut_off": host.cut_off,
             "uplinks": host.uplinks,
             "nft_rules": host.nft_rules,
         }
         write_file(self._file, json.dumps(fields, indent=1) + "\n")
+
+
+def _rates(tap: Tap) -> str:
+    words = [
+        f"{way} {rate.average_kb_s} peak {rate.peak_kb_s} burst {rate.burst_kb}"
+        for way, rate in (("in", tap.inbound), ("out", tap.outbound))
+        if rate is not None
+    ]
+    return ", ".join(words)
 
 
 def _is_rule(line: str) -> bool:

@@ -5,7 +5,7 @@ taps they filter and leave after them, so no guest is ever on a bridge unfiltere
 apply but the kernel's state and the files of `netplug.nft` and `netplug.dnsmasq`: whatever an earlier life,
 another program or an operator changed is seen and put right by the next apply.
 
-What is ours: links whose alias begins with "fabric:", links named "fabnew...", the nftables tables "fabric",
+What is ours: links whose alias begins with "fabric:" (with the queues on them that `netplug.shaping` makes), links named "fabnew...", the nftables tables "fabric",
 dnsmasq processes that run a file of our directory. A link of a port's name that exists already is adopted,
 not made (and goes when its port goes); so is a bridge. So one network namespace takes one plug. Forwarding
 (`ip_forward`) stays on when the last network leaves: others may have come to need it.
@@ -29,17 +29,28 @@ from typing import Any, TypeVar
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from netplug.contract import HostPlan, Leftovers, PluggedPort, PortsRefusedError, bridge_name
+from netplug.contract import (
+    HostPlan,
+    Leftovers,
+    PluggedPort,
+    PortsRefusedError,
+    RatePlan,
+    bridge_name,
+    shaper_name,
+)
 from netplug.desired import Bridge, DesiredState, HostFacts, Sysctl, Tap, UplinkFact
 from netplug.dnsmasq import DhcpServers
 from netplug.nft import RuleTables
 from netplug.plan import desired_state
+from netplug.shaping import QUEUE_FRAMES, Shaping
 from netplug.system import can_filter_bridges, ensure_sysctl
 from proto.errors import NetPlugError
 
 log = logging.getLogger(__name__)
 
 ALIAS = "fabric:"
+SHAPER = "ifb"  # the kind of link, and how the name of such a one of ours begins
+SHAPING_TRIED = "fabnewrate"
 DRAFT = "fabnew"  # a link's name until its alias is set, so that a crash in between leaves nothing unknown
 IFF_UP = 1
 TABLE_MAIN, PROTO_KERNEL, SCOPE_LINK = 254, 2, 253
@@ -69,6 +80,7 @@ class Link:
     master: int
     is_up: bool
     options: tuple[tuple[str, int | None], ...]  # of a bridge
+    queue: str  # the kind of its root queue
 
     @property
     def is_ours(self) -> bool:
@@ -86,6 +98,7 @@ class KernelLinks:
     @contextmanager
     def opened(self) -> Iterator[None]:
         with IPRoute() as self._netlink:
+            self._shaping = Shaping(self._netlink, self._count)
             self.refresh()
             yield
 
@@ -96,11 +109,18 @@ class KernelLinks:
             for entry in self._netlink.get_addr()
         ]
 
-    def ours(self, *, bridges: bool) -> list[Link]:
-        return sorted(
-            (link for link in self.by_name.values() if link.is_ours and (link.kind == "bridge") == bridges),
-            key=lambda link: link.name,
-        )
+    def bridges(self) -> list[Link]:
+        return self._ours(lambda kind: kind == "bridge")
+
+    def taps(self) -> list[Link]:
+        return self._ours(lambda kind: kind not in ("bridge", SHAPER))
+
+    def shapers(self) -> list[Link]:
+        return self._ours(lambda kind: kind == SHAPER)
+
+    def _ours(self, is_wanted: Callable[[str], bool]) -> list[Link]:
+        found = (link for link in self.by_name.values() if link.is_ours and is_wanted(link.kind))
+        return sorted(found, key=lambda link: link.name)
 
     def name_of(self, index: int) -> str | None:
         return next((link.name for link in self.by_name.values() if link.index == index), None)
@@ -144,6 +164,61 @@ class KernelLinks:
         link = self.by_name[tap.name]
         self._ensure_fields(link, alias=alias, mtu=tap.mtu)
         self.set_master(link, self.by_name[tap.bridge].index)
+
+    def ensure_rates(self, tap: Tap) -> None:
+        """Without a word to the kernel for a tap that has no limits and needs none taken off."""
+        link, shaper = self.by_name[tap.name], shaper_name(tap.port_id)
+        if tap.inbound is not None:
+            self._shaping.ensure_rate(link.index, tap.inbound, tap.mtu)
+        elif link.queue == "htb":
+            self._shaping.remove_rate(link.index)
+        if tap.outbound is None:
+            return
+        if shaper not in self.by_name:
+            self._make(shaper, ALIAS + tap.port_id, kind=SHAPER, txqlen=QUEUE_FRAMES)
+        through = self.by_name[shaper]
+        if through.kind != SHAPER:
+            raise NetPlugError(f"{shaper} is a {through.kind or 'device'}, not an {SHAPER}")
+        self._ensure_fields(through, alias=ALIAS + tap.port_id, mtu=tap.mtu)
+        self._shaping.ensure_rate(through.index, tap.outbound, tap.mtu)
+        self.bring_up(through)
+        self._shaping.ensure_redirect(link.index, through.index)
+
+    def drop_shapers(self, taps: Collection[Tap]) -> None:
+        """Those that none of these taps needs. The way to one goes first: it would lead nowhere."""
+        kept = {shaper_name(tap.port_id) for tap in taps if tap.outbound is not None}
+        for shaper in self.shapers():
+            if shaper.name in kept:
+                continue
+            tap = self.by_name.get("tap" + shaper.name.removeprefix(SHAPER))
+            if tap is not None:
+                self._shaping.remove_redirect(tap.index)
+            self.delete(shaper)
+
+    def why_no_shaping(self) -> str:
+        """Tried on a link that is made for it, and not counted as a change. Empty: this kernel can."""
+        before = self.writes
+        self._drop_named(SHAPING_TRIED)
+        try:
+            self._link("add", ifname=SHAPING_TRIED, kind=SHAPER)
+            index = self._netlink.link_lookup(ifname=SHAPING_TRIED)[0]
+            self._shaping.ensure_rate(index, RatePlan(average_kb_s=1), mtu=1_500)
+            self._shaping.ensure_redirect(index, index)
+        except NetlinkError as error:
+            if error.code not in (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+            return f"this kernel cannot limit how fast a port is (ifb, sch_htb, cls_u32, act_mirred): {error}"
+        finally:
+            self._drop_named(SHAPING_TRIED)
+            self.writes = before
+        return ""
+
+    def _drop_named(self, name: str) -> None:
+        for index in self._netlink.link_lookup(ifname=name):
+            self._link("del", index=index)
+
+    def _count(self) -> None:
+        self.writes += 1
 
     def ensure_addresses(self, bridge: Bridge) -> None:
         link = self.by_name[bridge.name]
@@ -214,6 +289,7 @@ def _link(entry: Any) -> Link:
         master=entry.get("master") or 0,
         is_up=bool(entry["flags"] & IFF_UP),
         options=options,
+        queue=entry.get("qdisc") or "",
     )
 
 
@@ -302,6 +378,7 @@ class LinuxNetPlug:
         self._servers = DhcpServers(directory / "dnsmasq")
         self._sysctl_writes = 0
         self._can_filter = False
+        self._no_shaping: str | None = None  # nobody has asked yet
         self._made_taps: frozenset[str] = frozenset()
         self._worker: ThreadPoolExecutor | None = None
 
@@ -360,7 +437,7 @@ class LinuxNetPlug:
             self._rules.apply(state.ruleset)
             self._plug(state)
             self._servers.apply(state.dhcp, indexes)
-            for link in self._links.ours(bridges=True):
+            for link in self._links.bridges():
                 if link.name not in indexes:
                     self._links.delete(link)
             return state
@@ -377,8 +454,10 @@ class LinuxNetPlug:
 
     def _facts(self, plan: HostPlan) -> HostFacts:
         links = self._links
+        if self._no_shaping is None and any(port.inbound or port.outbound for port in plan.ports):
+            self._no_shaping = links.why_no_shaping()
         adopted = {bridge_name(network.network_id) for network in plan.networks} & set(links.by_name)
-        ours = adopted | {link.name for link in links.ours(bridges=True)}
+        ours = adopted | {link.name for link in links.bridges()}
         prefixes = [
             address
             for link in links.by_name.values()
@@ -392,6 +471,7 @@ class LinuxNetPlug:
             host_prefixes=tuple(sorted(prefixes)),
             closed_ports=self._closed_ports,
             can_filter=self._can_filter,
+            no_shaping=self._no_shaping or "",
         )
 
     def _uplink(self, physical_network: str, device: str) -> UplinkFact:
@@ -412,13 +492,13 @@ class LinuxNetPlug:
     def _unplug(self, state: DesiredState) -> None:
         """What must not meet the new rules leaves its bridge first."""
         wanted = {tap.name for tap in state.taps}
-        for link in self._links.ours(bridges=False):
+        for link in self._links.taps():
             if link.name in state.cut_off:
                 self._links.set_master(link, 0)
             elif link.name not in wanted:
                 self._links.delete(link)
         carried = {bridge.uplink: bridge.name for bridge in state.bridges if bridge.uplink}
-        ours = {link.index: link.name for link in self._links.ours(bridges=True)}
+        ours = {link.index: link.name for link in self._links.bridges()}
         for device in sorted(set(self._uplinks.values())):
             uplink = self._links.by_name.get(device)
             if uplink is not None and uplink.master in ours and ours[uplink.master] != carried.get(device):
@@ -436,6 +516,8 @@ class LinuxNetPlug:
                 self._links.bring_up(uplink)
         for tap in state.taps:
             self._links.ensure_tap(tap)
+            self._links.ensure_rates(tap)
+        self._links.drop_shapers(state.taps)
         self._set_sysctls(state.sysctls, {tap.name for tap in state.taps})
         for tap in state.taps:
             self._links.bring_up(self._links.by_name[tap.name])
@@ -452,8 +534,9 @@ class LinuxNetPlug:
             record = self._directory / "nftables.json"
             files = [*self._servers.files(), *([record] if record.exists() else [])]
             return Leftovers(
-                bridges=tuple(link.name for link in links.ours(bridges=True)),
-                taps=tuple(link.name for link in links.ours(bridges=False)),
+                bridges=tuple(link.name for link in links.bridges()),
+                taps=tuple(link.name for link in links.taps()),
+                shapers=tuple(link.name for link in links.shapers()),
                 dnsmasq_pids=self._servers.pids(),
                 nft_rules=self._rules.rule_count(),
                 files=tuple(str(path) for path in files),

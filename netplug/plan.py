@@ -68,7 +68,14 @@ def _bridge(network: Admitted) -> Bridge:
 def _taps(network: Admitted) -> list[Tap]:
     mtu = network.plan.mtu
     return [
-        Tap(port_id=port.port_id, name=tap_name(port.port_id), bridge=network.bridge, mtu=mtu)
+        Tap(
+            port_id=port.port_id,
+            name=tap_name(port.port_id),
+            bridge=network.bridge,
+            mtu=mtu,
+            inbound=port.inbound,
+            outbound=port.outbound,
+        )
         for port in network.ports
     ]
 

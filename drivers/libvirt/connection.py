@@ -144,6 +144,16 @@ class Connection:
         """Defines the domain, or replaces the definition it has."""
         await self._call(lambda virt: virt.defineXML(xml).name())
 
+    async def try_out(self, xml: str) -> None:
+        """Starts a domain without letting it run, and ends it; it goes with the connection whatever happens.
+        Raises DriverError: libvirt would not."""
+
+        def come_and_go(virt: libvirt.virConnect) -> None:
+            flags = libvirt.VIR_DOMAIN_START_PAUSED | libvirt.VIR_DOMAIN_START_AUTODESTROY
+            virt.createXML(xml, flags).destroy()
+
+        await self._call(come_and_go)
+
     async def start(self, name: str) -> None:
         """Success also when it runs already. Raises DriverError when it is not defined."""
         started = await self._on(name, _start)

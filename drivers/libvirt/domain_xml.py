@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from drivers.contract import DomainSpec, Nic, Pins
+from drivers.libvirt.domain_limits import limit_disk, limit_processors
 from drivers.libvirt.domain_topology import (
     check_nodes,
     cpu_list,
@@ -61,6 +62,7 @@ class DomainFiles:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostTraits:
     accelerated: bool  # KVM, proven to work
+    limits_cpu: bool = False  # libvirt has cgroups to do it with
     disk_cache: str = "none"  # "none" needs O_DIRECT; "writeback" where the file system has none
 
 
@@ -89,6 +91,7 @@ def domain_xml(spec: DomainSpec, files: DomainFiles, host: HostTraits) -> str:
     check_nodes(spec)
     memory_binding(root, spec)
     _processors(root, spec)
+    limit_processors(root, spec.cpu_limits, is_able=host.limits_cpu)
     _sysinfo(root, spec)
     _os(root, spec)
     _cpu_and_features(root, spec, host)
@@ -285,6 +288,7 @@ def _disks(devices: ElementTree.Element, spec: DomainSpec, files: DomainFiles, h
         _empty(disk, "driver", name="qemu", type=kind, cache=host.disk_cache, discard="unmap")
         _empty(disk, "source", file=path)
         _empty(disk, "target", dev=prefix + letter, bus=bus)
+        limit_disk(disk, spec.disk_limits)
     if files.config_drive is not None:
         disk = _empty(devices, "disk", type="file", device="cdrom")
         _empty(disk, "driver", name="qemu", type="raw", cache=host.disk_cache)

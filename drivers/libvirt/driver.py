@@ -29,6 +29,7 @@ from drivers.contract import (
 )
 from drivers.libvirt import console
 from drivers.libvirt.connection import Connection
+from drivers.libvirt.cpu_limits_probe import can_limit_cpu
 from drivers.libvirt.cpu_traits import traits_of_this_machine
 from drivers.libvirt.disk_export import export_root
 from drivers.libvirt.disks import (
@@ -94,8 +95,13 @@ class LibvirtDriver:
             raise DriverError(f"cannot make {self._directory}: {error.strerror}") from error
         await self._connection.open()
         verdict = await self._acceleration()
+        limits_cpu = await can_limit_cpu(self._connection, self._directory, accelerated=verdict.works)
         direct = await asyncio.to_thread(supports_direct_io, self._directory)
-        self._host = HostTraits(accelerated=verdict.works, disk_cache="none" if direct else "writeback")
+        self._host = HostTraits(
+            accelerated=verdict.works,
+            limits_cpu=limits_cpu,
+            disk_cache="none" if direct else "writeback",
+        )
         owner = qemu_owner(await self._connection.capabilities_xml())
         self._arrivals.qemu_owner = self._departures.qemu_owner = owner
         kind, version, hostname = await self._connection.hypervisor()
@@ -111,6 +117,7 @@ class LibvirtDriver:
             traits=(*(traits_of_this_machine() if verdict.works else ()), *_thread_traits()),
             cells=numa_cells(await self._connection.capabilities_xml()),
             devices=await asyncio.to_thread(pci_devices),
+            limits_cpu=limits_cpu,
         )
         log.info("libvirt driver open", extra={"hypervisor": self._capabilities.hypervisor_type,
                                                "why": verdict.why})  # fmt: skip

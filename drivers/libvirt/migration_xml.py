@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
+from drivers.libvirt.domain_limits import iotune_of
 from drivers.libvirt.domain_xml import METADATA_NAMESPACE, cpus_of
 from proto.errors import DriverError
 
@@ -143,6 +144,7 @@ def _redirect_disk(disk: Element, there: Element) -> None:
         raise DriverError(f"the other host has no place for disk {device}")
     source.attrib = {"file": _attribute(match[0], "source", "file")}
     driver.set("cache", _attribute(match[0], "driver", "cache"))
+    _replace(disk, match[0], "iotune")
     for backing in disk.findall("backingStore"):  # files here; each host's overlay names its own
         if len(backing):
             disk.remove(backing)
@@ -194,6 +196,10 @@ def _check_device(device: Element, own: Element) -> None:
         raise _refused("audio")
     if device.tag == "disk" and _disk(device) not in [_disk(each) for each in own.iterfind("devices/disk")]:
         raise _refused(f"disk {_plain(_attribute(device, 'target', 'dev'))}")
+    if device.tag == "disk" and iotune_of(device) not in [
+        iotune_of(each) for each in own.iterfind("devices/disk") if _disk(each) == _disk(device)
+    ]:
+        raise _refused(f"limits of disk {_plain(_attribute(device, 'target', 'dev'))}")
     if device.tag == "interface" and _nic(device) not in [
         _nic(each) for each in own.iterfind("devices/interface")
     ]:

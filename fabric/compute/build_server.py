@@ -25,6 +25,7 @@ from fabric.compute.notes import BootFiles, Notes
 from fabric.compute.pin_keeper import PinKeeper
 from fabric.compute.unbroken import unbroken
 from fabric.core.placement.resources import thread_policy
+from fabric.core.servers.guest_limits import guest_limits
 from fabric.core.servers.model import AssignedServer
 from fabric.core.servers.states import Desired
 from netplug.contract import PluggedPort
@@ -159,6 +160,8 @@ class ServerBuilder:
         """Gives it processors of its own, if it wants any, and wires the ports; meanwhile notes the boot
         files: durable before the domain exists, so that a guest can be defined afresh without its image.
         Both have ended when this returns or raises."""
+        async with step("limits"):
+            limits = guest_limits(assigned.server.flavor.extra_specs)
         async with step("processors"):
             grant, flavor = grant_of(assigned), assigned.server.flavor
             nodes = guest_nodes(grant, self._driver.capabilities().cells, self._pins.cpu_set)
@@ -185,6 +188,7 @@ class ServerBuilder:
             cpu_set=self._pins.cpu_set,
             nodes=nodes,
             devices=tuple(device.address for device in grant.devices),
+            limits=limits,
         )
 
     async def _boot_files(self, assigned: AssignedServer, *, is_arriving: bool = False) -> BootFiles:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
-from drivers.contract import DomainSpec, GuestNode, Nic, Pins, RootDisk
+from drivers.contract import CpuLimits, DiskLimit, DomainSpec, GuestNode, Nic, Pins, RootDisk
 from fabric.compute.notes import BootFiles
+from fabric.core.servers.guest_limits import NONE, GuestLimits
 from fabric.core.servers.model import AssignedServer
 from fabric.core.servers.states import TaskState
 from netplug.contract import PluggedPort
@@ -24,6 +26,7 @@ def domain_spec(
     cpu_set: tuple[int, ...],
     nodes: tuple[GuestNode, ...] = (),
     devices: tuple[str, ...] = (),
+    limits: GuestLimits = NONE,
 ) -> DomainSpec:
     server = assigned.server
     taps = {entry.port_id: entry.device for entry in plugged}
@@ -52,4 +55,6 @@ def domain_spec(
         has_booted=server.launched_ms is not None and server.task_state is not TaskState.REBUILD_SPAWNING,
         nodes=nodes,
         devices=devices,
+        cpu_limits=None if limits.cpu is None else CpuLimits(**asdict(limits.cpu)),
+        disk_limits=tuple(DiskLimit(**asdict(limit)) for limit in limits.disks),
     )

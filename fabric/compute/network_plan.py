@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from functools import lru_cache
 from ipaddress import ip_address
 
 from fabric.core.networks.model import Port, SecurityGroup, SecurityRule, Subnet
+from fabric.core.servers.guest_limits import NONE, GuestLimits, LimitsError, VifLimit, guest_limits
 from fabric.core.servers.model import AssignedServer, NetworkForHost
-from netplug.contract import HostPlan, NetworkPlan, PortPlan, RulePlan, SubnetPlan
+from netplug.contract import HostPlan, NetworkPlan, PortPlan, RatePlan, RulePlan, SubnetPlan
 from proto.ids import NetworkId, SecurityGroupId
 
 ADDRESSES_REMEMBERED_MAX = 8_192  # members of remote groups, met again in every plan
@@ -31,8 +33,9 @@ def host_plan(
             if network.network_id not in networks:
                 metadata_port = metadata_ports.get(network.network_id)
                 networks[network.network_id] = network_plan(network, metadata_port)
+        limits = _limits(assigned)
         for port in assigned.ports:
-            ports.append(port_plan(assigned, port, rules_of.port(port)))
+            ports.append(port_plan(assigned, port, rules_of.port(port), limits))
     return HostPlan(
         networks=tuple(networks[network_id] for network_id in sorted(networks)),
         ports=tuple(sorted(ports, key=lambda plan: plan.port_id)),
@@ -102,7 +105,22 @@ class _RuleBook:
         return self._of_group[group_id]
 
 
-def port_plan(assigned: AssignedServer, port: Port, rules: tuple[RulePlan, ...]) -> PortPlan:
+def _limits(assigned: AssignedServer) -> GuestLimits:
+    """None where they make no sense: a build refuses those, and a guest that was there before anybody asked
+    keeps its ports."""
+    try:
+        return guest_limits(assigned.server.flavor.extra_specs)
+    except LimitsError:
+        return NONE
+
+
+def _rate_plan(limit: VifLimit | None) -> RatePlan | None:
+    return None if limit is None else RatePlan(**asdict(limit))
+
+
+def port_plan(
+    assigned: AssignedServer, port: Port, rules: tuple[RulePlan, ...], limits: GuestLimits = NONE
+) -> PortPlan:
     """A port that is administratively down keeps its device and its guards, whatever its security."""
     return PortPlan(
         port_id=port.port_id,
@@ -113,6 +131,8 @@ def port_plan(assigned: AssignedServer, port: Port, rules: tuple[RulePlan, ...])
         hostname=assigned.server.hostname,
         rules=rules,
         port_security=port.port_security_enabled or not port.admin_state_up,
+        inbound=_rate_plan(limits.inbound),
+        outbound=_rate_plan(limits.outbound),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from drivers.contract import Capabilities
 from fabric.compute.supplement import Supplement
-from fabric.core.placement.resources import PCPU
+from fabric.core.placement.resources import CPU_LIMITS, PCPU
 from fabric.core.providers.names import COMPUTE_NODE
 from fabric.core.providers.standard_traits import STANDARD_TRAITS
 from fabric.core.topology.facts import write_facts
@@ -41,6 +41,8 @@ def host_offers(
         inventories[PCPU] = ClassInventory(total=len(dedicated), max_unit=len(dedicated))
     arch = offers.arch.upper()
     own = {COMPUTE_NODE, f"HW_ARCH_{arch}", f"COMPUTE_ARCH_{arch}", *offers.traits} & STANDARD_TRAITS
+    if offers.limits_cpu:
+        own = own | {CPU_LIMITS}
     return HostOffers(
         host_id=node_id,
         inventories=inventories,

@@ -12,6 +12,7 @@ from fabric.control.propose import propose
 from fabric.core.catalog.model import Flavor
 from fabric.core.catalog.queries import GetFlavor, ListFlavors
 from fabric.core.queries import BadFilterError, MarkerNotFoundError, Page
+from fabric.core.servers.guest_limits import PREFIX, limits_fault
 from proto.commands.catalog import FlavorCreate, FlavorDelete, FlavorUpdate
 from proto.ids import FlavorId, ProjectId, new_uuid
 
@@ -113,10 +114,17 @@ async def delete_flavor(cloud: Cloud, caller: Caller, flavor_id: str) -> None:
     await propose(cloud, FlavorDelete(flavor_id=FlavorId(flavor_id)), request_id=caller.request_id)
 
 
-async def set_extra_specs(cloud: Cloud, caller: Caller, flavor_id: str, specs: Mapping[str, str]) -> Flavor:
-    """Merged into those there are. Raises: ForbiddenError, NotFoundError."""
+async def set_extra_specs(
+    cloud: Cloud, caller: Caller, flavor_id: str, specs: Mapping[str, str], *, is_checked: bool = False
+) -> Flavor:
+    """Merged into those there are. `is_checked`: limits that no guest could have are refused here and not
+    only when somebody asks for a server. Raises: ForbiddenError, NotFoundError, InvalidError."""
     policy.require(caller, "compute:flavors:update")
     flavor = await visible_flavor(cloud, caller, flavor_id)
+    if is_checked and any(name.startswith(PREFIX) for name in specs):
+        fault = limits_fault({**flavor.extra_specs, **specs})
+        if fault is not None:
+            raise InvalidError(fault)
     command = FlavorUpdate(flavor_id=flavor.flavor_id, extra_specs_set=dict(specs))
     await propose(cloud, command, request_id=caller.request_id)
     return await visible_flavor(cloud, caller, flavor_id)

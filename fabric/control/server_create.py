@@ -27,6 +27,7 @@ from fabric.core.images.model import Image, ImageStatus
 from fabric.core.images.queries import GetImage
 from fabric.core.placement.cpu_policy import cpu_fault
 from fabric.core.placement.resources import CPU_POLICY, MIXED, MIXED_LEVEL
+from fabric.core.servers.guest_limits import limits_fault
 from fabric.core.topology.wish import topology_fault
 from fabric.core.voters.levels import GetLevel
 from proto.ids import ImageId
@@ -112,6 +113,8 @@ def _check_fit(image: Image, flavor: Flavor) -> None:
         raise InvalidError(fault)
     if (fault := topology_fault(snapshot_of(flavor), image.properties)) is not None:
         raise InvalidError(fault)
+    if (fault := limits_fault(flavor.extra_specs)) is not None:
+        raise InvalidError(f"flavorRef: {fault}")
     if flavor.memory_mb < image.min_ram_mb:
         raise InvalidError("Flavor's memory is too small for requested image.")
     if flavor.root_gb == 0:

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 
 from fabric.core.placement.claim import claim_of
 from fabric.core.placement.cpu_set import parse_cpu_set
+from fabric.core.servers.guest_limits import cpu_limit_names
 from fabric.core.servers.model import FlavorSnapshot
 
 VCPU, PCPU, MEMORY_MB, DISK_GB = "VCPU", "PCPU", "MEMORY_MB", "DISK_GB"
 HYPERTHREADING = "HW_CPU_HYPERTHREADING"
+CPU_LIMITS = "CUSTOM_COMPUTE_CPU_LIMITS"  # of hosts on which `quota:cpu_*` holds
 CPU_POLICY, THREAD_POLICY, EMULATOR_POLICY = (
     "hw:cpu_policy",
     "hw:cpu_thread_policy",
@@ -100,6 +102,8 @@ def resource_request(
         if (found := _TRAIT.fullmatch(key)) is not None:
             _note_trait(found["suffix"], found["name"], value, required, forbidden)
     _note_thread_policy(thread_policy(flavor.extra_specs, image_properties or {}), required, forbidden)
+    if cpu_limit_names(flavor.extra_specs):
+        _note_trait("", CPU_LIMITS, "required", required, forbidden)
     named = {name for amounts in suffixed.values() for name in amounts}
     suffixed[""] |= _own_resources(flavor, named)
     groups = {

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from drivers.contract import DomainSpec, GuestNode, Nic, Pins, RootDisk
+from drivers.contract import CpuLimits, DiskLimit, DomainSpec, GuestNode, Nic, Pins, RootDisk
 from drivers.libvirt.domain_xml import (
     DomainFiles,
     HostTraits,
@@ -25,6 +25,7 @@ from proto.ids import ServerId
 GOLDEN = Path(__file__).parents[2] / "golden" / "drivers"
 ID = ServerId("11111111-2222-4333-8444-555555555555")
 TCG, KVM = HostTraits(accelerated=False), HostTraits(accelerated=True)
+ABLE = HostTraits(accelerated=False, limits_cpu=True)  # to limit processors
 PLAIN = DomainSpec(
     server_id=ID,
     name="web-1",
@@ -64,6 +65,18 @@ PINNED_NODES = dataclasses.replace(NODES, pins=Pins(vcpus=(5, 0, 4), emulator=(5
 MIXED = dataclasses.replace(
     PLAIN, vcpus=3, pins=Pins(vcpus=(7, 6), of=(0, 2), emulator=(0, 1)), cpu_set=(0, 1)
 )
+LIMITED = dataclasses.replace(
+    FULL,
+    vcpus=2,
+    pins=Pins(vcpus=(5, 3), emulator=(0, 1)),
+    cpu_set=(0, 1),
+    cpu_limits=CpuLimits(shares=2_048, period_us=20_000, quota_us=5_000),
+    disk_limits=(
+        DiskLimit(way="write", unit="iops", per_s=100),
+        DiskLimit(way="read", unit="iops", per_s=200, burst=400, burst_s=30),
+        DiskLimit(way="total", unit="bytes", per_s=10_000_000, burst=20_000_000),
+    ),
+)
 PC = dataclasses.replace(PLAIN, nics=(), image_properties={"hw_machine_type": "pc-i440fx-7.2"})
 
 
@@ -92,6 +105,7 @@ def files(spec: DomainSpec) -> DomainFiles:
         ("mixed_kvm", MIXED, KVM),
         ("nodes_tcg", NODES, TCG),
         ("pinned_nodes_kvm", PINNED_NODES, KVM),
+        ("limited_tcg", LIMITED, ABLE),
     ],
 )
 def test_the_xml_is_the_one_we_meant(name: str, spec: DomainSpec, host: HostTraits) -> None:
@@ -177,3 +191,28 @@ def test_pins_of_somebody_elses_making_count_with_all_they_name() -> None:
     for odd in ("no xml", "<domain><cputune><vcpupin vcpu='0' cpuset='many'/></cputune></domain>"):
         with pytest.raises(DriverError):
             pins_of(odd)
+
+
+def test_a_host_that_cannot_limit_processors_says_so_instead_of_dropping_it() -> None:
+    for limits in (CpuLimits(shares=2_048), CpuLimits(quota_us=5_000)):
+        spec = dataclasses.replace(PLAIN, cpu_limits=limits)
+        with pytest.raises(DriverError, match="cannot limit processors"):
+            domain_xml(spec, files(spec), TCG)
+        tune = ElementTree.fromstring(domain_xml(spec, files(spec), ABLE)).find("cputune")
+        assert tune is not None
+        assert len(tune) == 1
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        [DiskLimit(way="total", unit="iops", per_s=1), DiskLimit(way="read", unit="iops", per_s=1)],
+        [DiskLimit(way="read", unit="iops", per_s=1), DiskLimit(way="read", unit="iops", per_s=2)],
+        [DiskLimit(way="read", unit="iops", per_s=0)],
+        [DiskLimit(way="sideways", unit="iops", per_s=1)],
+    ],
+)
+def test_limits_that_no_disk_can_have(limits: list[DiskLimit]) -> None:
+    spec = dataclasses.replace(PLAIN, disk_limits=tuple(limits))
+    with pytest.raises(DriverError, match=r"disk"):
+        domain_xml(spec, files(spec), TCG)

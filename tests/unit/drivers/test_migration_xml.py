@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from drivers.contract import DomainSpec, GuestNode, Nic, Pins, RootDisk
+from drivers.contract import CpuLimits, DiskLimit, DomainSpec, GuestNode, Nic, Pins, RootDisk
 from drivers.libvirt.disks import ServerDirectory
 from drivers.libvirt.domain_xml import HostTraits, domain_xml, qemu_owner
 from drivers.libvirt.migration_xml import check_incoming, for_destination
@@ -38,7 +38,7 @@ def description(
     spec: DomainSpec = SPEC, owner: Path = HERE, *, kvm: bool = False, cache: str = "none"
 ) -> str:
     files = ServerDirectory(owner, spec.server_id).files(spec)
-    return domain_xml(spec, files, HostTraits(accelerated=kvm, disk_cache=cache))
+    return domain_xml(spec, files, HostTraits(accelerated=kvm, limits_cpu=True, disk_cache=cache))
 
 
 def running(spec: DomainSpec = SPEC, owner: Path = HERE) -> str:
@@ -98,6 +98,37 @@ def test_cells_and_shared_processors_are_the_destinations() -> None:
             check_incoming(made.replace('cpuset="4,5,6"', bad), there)
     with pytest.raises(DriverError, match="cells"):
         check_incoming(made.replace('nodeset="1"', 'nodeset="0"'), there)
+
+
+def test_limits_are_the_destinations_and_nothing_gets_in_without_them() -> None:
+    def limited(per_s: int) -> DomainSpec:
+        return dataclasses.replace(
+            SPEC,
+            cpu_limits=CpuLimits(shares=10, quota_us=per_s * 1_000),
+            disk_limits=(DiskLimit(way="write", unit="iops", per_s=per_s, burst=70),),
+        )
+
+    there = description(limited(50), THERE)
+    made = for_destination(running(limited(60)), there)  # as somebody changed it while it ran
+    root = ElementTree.fromstring(made)
+    assert root.findtext("cputune/quota") == "50000"
+    limits = [each.text for each in root.iterfind("devices/disk/iotune/write_iops_sec")]
+    assert limits == ["50", "50"]  # root and swap; none for the config drive
+    one_second = "</write_iops_sec_max><write_iops_sec_max_length>1</write_iops_sec_max_length>"
+    check_incoming(made.replace("</write_iops_sec_max>", one_second), there)
+    for old, new in (
+        ("<write_iops_sec>50<", "<write_iops_sec>51<"),
+        ("<write_iops_sec_max>70</write_iops_sec_max>", ""),
+        ("<quota>50000</quota>", ""),
+        ("<shares>10<", "<shares>11<"),
+    ):
+        assert old in made
+        with pytest.raises(DriverError, match="not asked for: (limits of disk|processors)"):
+            check_incoming(made.replace(old, new, 1), there)
+    free = description(dataclasses.replace(limited(50), disk_limits=()), THERE)
+    assert "iotune" not in for_destination(running(limited(60)), free)
+    with pytest.raises(DriverError, match="limits of disk"):
+        check_incoming(made, free)
 
 
 def test_one_with_a_device_of_the_host_stays() -> None:

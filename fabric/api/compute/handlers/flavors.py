@@ -166,7 +166,7 @@ async def specs(request: web.Request) -> web.Response:
 
 async def add_specs(request: web.Request) -> web.Response:
     wanted = _checked_specs(request, body(request)["extra_specs"])
-    await flavors.set_extra_specs(cloud(request), caller(request), _flavor_id(request), wanted)
+    await _set_specs(request, wanted)
     return json_response({"extra_specs": wanted})
 
 
@@ -180,7 +180,7 @@ async def set_spec(request: web.Request) -> web.Response:
     wanted = _checked_specs(request, body(request))
     if request.match_info["key"] not in wanted:
         raise ApiError(400, "Request body and URI mismatch")
-    await flavors.set_extra_specs(cloud(request), caller(request), _flavor_id(request), wanted)
+    await _set_specs(request, wanted)
     return json_response(wanted)
 
 
@@ -188,6 +188,13 @@ async def remove_spec(request: web.Request) -> web.Response:
     key = request.match_info["key"]
     await flavors.unset_extra_spec(cloud(request), caller(request), _flavor_id(request), key)
     return empty_response(200)
+
+
+async def _set_specs(request: web.Request, wanted: dict[str, str]) -> None:
+    is_checked = microversion(request) >= v(86)
+    await flavors.set_extra_specs(
+        cloud(request), caller(request), _flavor_id(request), wanted, is_checked=is_checked
+    )
 
 
 def _checked_specs(request: web.Request, wanted: dict[str, Any]) -> dict[str, str]:

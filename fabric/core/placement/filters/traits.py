@@ -15,6 +15,8 @@ from fabric.core.placement.changes import Change, other_host, without_extra_spec
 from fabric.core.placement.filters.contract import Refusal
 from fabric.core.placement.host_table import HostTable, Mask
 from fabric.core.placement.request import PlacementRequest
+from fabric.core.placement.resources import CPU_LIMITS
+from fabric.core.servers.guest_limits import cpu_limit_names
 
 
 class TraitsFilter:
@@ -41,6 +43,8 @@ class TraitsFilter:
         missing, unwanted = self._wrong(request, table, place)
         wrong = {*missing, *unwanted}
         specs = [key for key in request.flavor.extra_specs if key.rpartition(":")[2] in wrong]
+        if CPU_LIMITS in missing:
+            specs += cpu_limit_names(request.flavor.extra_specs)
         properties = [key for key in request.image_properties if key.rpartition(":")[2] in wrong]
         if specs:
             yield without_extra_specs(*specs)

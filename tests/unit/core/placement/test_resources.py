@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fabric.core.placement.inventory import Inventory
-from fabric.core.placement.resources import HYPERTHREADING, ResourceGroup, resource_request
+from fabric.core.placement.resources import CPU_LIMITS, HYPERTHREADING, ResourceGroup, resource_request
 from fabric.core.servers.model import FlavorSnapshot
 from proto.ids import FlavorId
 
@@ -72,6 +72,21 @@ def test_a_thread_policy_is_a_trait(policy: str | None, required: set[str], forb
     )
     for asked in (resource_request(by_flavor), resource_request(flavor(hw__cpu_policy="dedicated"), said)):
         assert (asked.required(), asked.forbidden()) == (required, forbidden)
+
+
+@pytest.mark.parametrize(
+    ("specs", "required"),
+    [
+        ({"quota__cpu_quota": "20000"}, {CPU_LIMITS}),
+        ({"quota__cpu_shares": "2048"}, {CPU_LIMITS}),
+        ({"quota__cpu_quota": "-1", "quota__cpu_period": "0"}, set()),
+        ({"quota__disk_write_iops_sec": "1"}, set()),
+    ],
+)
+def test_limits_of_processors_need_a_host_that_keeps_them(specs: dict[str, str], required: set[str]) -> None:
+    asked = resource_request(flavor(**specs))
+    assert asked.required() == required
+    assert asked.total() == resource_request(flavor()).total()
 
 
 def test_groups_and_traits() -> None:
