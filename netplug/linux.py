@@ -5,10 +5,11 @@ taps they filter and leave after them, so no guest is ever on a bridge unfiltere
 apply but the kernel's state and the files of `netplug.nft` and `netplug.dnsmasq`: whatever an earlier life,
 another program or an operator changed is seen and put right by the next apply.
 
-What is ours: links whose alias begins with "fabric:" (with the queues on them that `netplug.shaping` makes), links named "fabnew...", the nftables tables "fabric",
-dnsmasq processes that run a file of our directory. A link of a port's name that exists already is adopted,
-not made (and goes when its port goes); so is a bridge. So one network namespace takes one plug. Forwarding
-(`ip_forward`) stays on when the last network leaves: others may have come to need it.
+What is ours: links whose alias begins with "fabric:", with the queues on them that `netplug.shaping` makes;
+links named "fabnew...", the nftables tables "fabric", dnsmasq processes that run a file of our directory. A
+link of a port's name that exists already is adopted, not made (and goes when its port goes); so is a bridge.
+So one network namespace takes one plug. Forwarding (`ip_forward`) stays on when the last network leaves:
+others may have come to need it.
 """
 
 from __future__ import annotations

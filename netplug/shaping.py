@@ -1,12 +1,12 @@
 """Ports slowed down, in the kernel. `netplug.linux` has the netlink socket, and calls.
 
-Into the guest: HTB at the tap, for what the host sends there. From the guest: HTB too, for policing would drop
-what is too fast at once, and TCP would be far below its limit; HTB queues what a link sends, so what comes from
-the tap is sent through an `ifb` first, one for each tap. The filter that does so is u32, which every kernel with
-traffic control has.
+Into the guest: HTB at the tap, for what the host sends there. From the guest: HTB too. Policing would drop
+at once what is too fast, and TCP would stay far below its limit; but only what a link sends can be queued,
+so what comes from the tap is sent through an `ifb` first, one for each tap. The filter that does so is u32,
+which every kernel with traffic control has.
 
-What is ours: the ifbs, by their alias; queues of our handle; filters of our priority. A tap takes its queues and
-filters with it.
+What is ours: the ifbs, by their alias; queues of our handle; filters of our priority. A tap takes its queues
+and filters with it.
 """
 
 from __future__ import annotations
@@ -118,14 +118,16 @@ class Shaping:
         found = []
         for entry in self._netlink.get_filters(index, parent=INGRESS):
             options = entry.get_attr("TCA_OPTIONS")
-            action = options.get_attr("TCA_U32_ACT") if options is not None else None
-            if action is not None:
-                found.append(_redirect_of(action) if entry["info"] >> 16 == PRIORITY else -1)
+            kind = entry.get_attr("TCA_KIND")
+            if options is None or (kind == "u32" and options.get_attr("TCA_U32_SEL") is None):
+                continue  # the place for filters of that priority, and no filter
+            is_ours = kind == "u32" and entry["info"] >> 16 == PRIORITY
+            found.append(_redirect_of(options.get_attr("TCA_U32_ACT")) if is_ours else -1)
         return found
 
 
 def _redirect_of(action: Any) -> int:
-    first = action.get_attr("TCA_ACT_PRIO_1")
+    first = action.get_attr("TCA_ACT_PRIO_1") if action is not None else None
     if first is None or first.get_attr("TCA_ACT_KIND") != "mirred":
         return -1
     return int(first.get_attr("TCA_ACT_OPTIONS").get_attr("TCA_MIRRED_PARMS")["ifindex"])

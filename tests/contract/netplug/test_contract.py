@@ -6,13 +6,25 @@ import asyncio
 
 import pytest
 
-from netplug.contract import HostPlan, Leftovers, PortsRefusedError, bridge_name, tap_name
+from netplug.contract import (
+    HostPlan,
+    Leftovers,
+    PortsRefusedError,
+    RatePlan,
+    bridge_name,
+    shaper_name,
+    tap_name,
+)
 from proto.errors import NetPlugError
 from tests.contract.netplug.conftest import CountedPlug, PlugBed
 from tests.fixtures.network_plans import EMPTY, host, mac, network, network_id, port, port_id, subnet
 
 ONE = host([network(1)], [port(1)])
 TWO = host([network(1)], [port(1), port(2)])
+SLOW = RatePlan(average_kb_s=1_000, peak_kb_s=2_000, burst_kb=64)
+LIMITED = host(
+    [network(1)], [port(1, inbound=SLOW, outbound=SLOW), port(2, outbound=SLOW), port(3, inbound=SLOW)]
+)
 
 
 async def test_planned_ports_come_back_with_their_devices(plug: CountedPlug) -> None:
@@ -165,3 +177,39 @@ async def test_many_networks_of_one_host(plug: CountedPlug) -> None:
     ports = [port(number * 10 + index, net=number) for number in range(1, 6) for index in range(3)]
     assert len(await plug.apply(host(networks, ports))) == 15
     assert len((await plug.leftovers()).bridges) == 5
+
+
+async def test_limits_come_change_and_go_and_leave_nothing(plug: CountedPlug) -> None:
+    await plug.apply(LIMITED)
+    shapers = (shaper_name(port_id(1)), shaper_name(port_id(2)))
+    left = await plug.leftovers()
+    assert (left.taps, left.shapers) == (tuple(tap_name(port_id(n)) for n in (1, 2, 3)), shapers)
+    writes = await plug.writes()
+    await plug.apply(LIMITED)
+    assert await plug.writes() == writes
+    faster = RatePlan(average_kb_s=1_001, peak_kb_s=2_000, burst_kb=64)
+    await plug.apply(host([network(1)], [port(1, inbound=faster, outbound=SLOW), *LIMITED.ports[1:]]))
+    assert await plug.writes() > writes
+    assert (await plug.leftovers()).shapers == shapers
+    await plug.apply(host([network(1)], [port(1), port(2, inbound=SLOW), port(3)]))
+    assert (await plug.leftovers()).shapers == ()
+    await plug.apply(LIMITED)
+    await plug.apply(TWO)
+    assert (await plug.leftovers()).shapers == ()
+    await plug.apply(LIMITED)
+    await plug.apply(EMPTY)
+    assert await plug.leftovers() == Leftovers()
+
+
+async def test_limits_outlive_the_plug(plug_bed: PlugBed) -> None:
+    first = plug_bed.make()
+    await first.open()
+    await first.apply(LIMITED)
+    await first.close()
+    second = plug_bed.make()
+    await second.open()
+    await second.apply(LIMITED)
+    assert await second.writes() == 0
+    await second.apply(EMPTY)
+    assert await second.leftovers() == Leftovers()
+    await second.close()

@@ -123,7 +123,7 @@ def test_limits_are_the_destinations_and_nothing_gets_in_without_them() -> None:
         ("<shares>10<", "<shares>11<"),
     ):
         assert old in made
-        with pytest.raises(DriverError, match="not asked for: (limits of disk|processors)"):
+        with pytest.raises(DriverError, match=r"not asked for: (limits of disk|processors)"):
             check_incoming(made.replace(old, new, 1), there)
     free = description(dataclasses.replace(limited(50), disk_limits=()), THERE)
     assert "iotune" not in for_destination(running(limited(60)), free)

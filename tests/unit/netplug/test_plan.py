@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from netplug.contract import HostPlan, NetworkPlan, RulePlan, SubnetPlan
+from netplug.contract import HostPlan, NetworkPlan, RatePlan, RulePlan, SubnetPlan
 from netplug.desired import DesiredState, HostFacts, UplinkFact
 from netplug.plan import desired_state
+from netplug.rates import Buckets, buckets
 from tests.fixtures.network_plans import ALLOW_OUT, allow_tcp, host, network, port, subnet
 
 GOLDEN = Path(__file__).parents[2] / "golden/netplug"
@@ -29,11 +30,13 @@ RULES = (
     RulePlan(direction="ingress", ethertype="IPv6", remote_cidrs=()),
 )
 
+SLOW = RatePlan(average_kb_s=1_000, peak_kb_s=2_000, burst_kb=64)
 PLANS: dict[str, HostPlan] = {
     "one_guest": host([network(1)], [port(1)]),
     "rules_and_ipv6": host(
         [network(1)], [port(1, "10.1.0.11", "fd00::11", rules=RULES), port(2, port_security=False)]
     ),
+    "limited": host([network(1)], [port(1, inbound=SLOW, outbound=RatePlan(average_kb_s=500)), port(2)]),
     "uplink": host([network(1, physical="phy0")], [port(1), port(2)]),
     "flat_on_uplink": host([network(1, physical="phy0", strategy="flat", metadata_port=None)], [port(1)]),
     "without_gateway": host([network(1, subnet("10.1.0.0/24"))], [port(1)]),
@@ -217,3 +220,36 @@ def test_ports_of_neighbouring_hosts_are_closed_to_guests() -> None:
     assert "accept" not in before.replace("iifname != @bridges oifname != @bridges accept", "").replace(
         "policy accept", ""
     )
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [
+        RatePlan(average_kb_s=0),
+        RatePlan(average_kb_s=4_000_001),
+        RatePlan(average_kb_s=2, peak_kb_s=1),
+        RatePlan(average_kb_s=1, burst_kb=-1),
+    ],
+)
+def test_a_port_with_a_rate_that_no_kernel_keeps_is_refused_alone(rate: RatePlan) -> None:
+    state = planned(host([network(1)], [port(1, outbound=rate), port(2)]))
+    assert [entry.port_id for entry in state.refused] == [port(1).port_id]
+    assert [tap.port_id for tap in state.taps] == [port(2).port_id]
+
+
+def test_where_the_kernel_cannot_shape_a_limited_port_is_refused_and_says_why() -> None:
+    facts = HostFacts(no_shaping="no ifb")
+    state = desired_state(host([network(1)], [port(1, inbound=SLOW), port(2)]), facts)
+    assert [(entry.port_id, entry.reason) for entry in state.refused] == [(port(1).port_id, "no ifb")]
+    assert [tap.port_id for tap in state.taps] == [port(2).port_id]
+
+
+def test_rates_in_the_terms_of_the_kernel() -> None:
+    assert buckets(SLOW, 1_450) == Buckets(
+        rate=1_000_000, burst=64 * 1_024, ceil=2_000_000, ceil_burst=20_000
+    )
+    slow = buckets(RatePlan(average_kb_s=1), 1_450)
+    assert (slow.rate, slow.burst, slow.ceil, slow.ceil_burst) == (1_000, 2_936, 1_000, 2_936)
+    at_once = buckets(RatePlan(average_kb_s=10, burst_kb=1_000), 1_450)
+    assert at_once.burst == at_once.ceil_burst == 1_024_000
+    assert buckets(RatePlan(average_kb_s=10, burst_kb=1 << 32), 1_450).burst == 2_500_000  # 250 s

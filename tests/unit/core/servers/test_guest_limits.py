@@ -58,10 +58,8 @@ def test_disks() -> None:
 
 
 def test_ports() -> None:
-    specs = quota(
-        vif_inbound_average=100, vif_inbound_peak=200, vif_inbound_burst=300, vif_outbound_average=1
-    )
-    limits = guest_limits(specs)
+    inbound = quota(vif_inbound_average=100, vif_inbound_peak=200, vif_inbound_burst=300)
+    limits = guest_limits(inbound | quota(vif_outbound_average=1))
     assert limits.inbound == VifLimit(average_kb_s=100, peak_kb_s=200, burst_kb=300)
     assert limits.outbound == VifLimit(average_kb_s=1)
 
@@ -82,13 +80,11 @@ def test_ports() -> None:
         (quota(disk_write_iops_sec_max=1), "needs quota:disk_write_iops_sec"),
         (quota(disk_write_iops_sec=2, disk_write_iops_sec_max=1), "is below"),
         (
-            quota(disk_write_iops_sec=2, disk_write_iops_sec_max_length=1),
-            "needs quota:disk_write_iops_sec_max",
+            quota(disk_read_iops_sec=2, disk_read_iops_sec_max_length=1),
+            "needs quota:disk_read_iops_sec_max",
         ),
         (
-            quota(
-                disk_write_iops_sec=1, disk_write_iops_sec_max=10**12, disk_write_iops_sec_max_length=1_001
-            ),
+            quota(disk_read_iops_sec=1, disk_read_iops_sec_max=10**12, disk_read_iops_sec_max_length=1_001),
             "too long",
         ),
         (quota(vif_inbound_peak=1), "quota:vif_inbound_peak needs quota:vif_inbound_average"),
@@ -103,9 +99,10 @@ def test_what_no_guest_can_have_is_named(specs: dict[str, str], words: str) -> N
         guest_limits(specs)
 
 
-@pytest.mark.parametrize(
-    "name", ["cpu_limit", "memory_shares_level", "disk_io_reservation", "vif_shares_share"]
-)
+VMWARE = ("cpu_limit", "memory_shares_level", "disk_io_reservation", "vif_shares_share")
+
+
+@pytest.mark.parametrize("name", VMWARE)
 def test_what_only_vmware_keeps_is_refused_and_breaks_no_server_that_has_it(name: str) -> None:
     assert "VMware" in (limits_fault(quota(**{name: 1})) or "")
     assert guest_limits(quota(**{name: 1})) == GuestLimits()
