@@ -47,6 +47,10 @@ class Bed(Protocol):
 
     def process_exists(self, pid: int) -> bool: ...
 
+    def disk_limits(self, server_id: ServerId) -> dict[str, int]:
+        """What the root disk of a guest that runs is held to, by libvirt's words."""
+        ...
+
     def traces(self, server_id: ServerId) -> list[str]:
         """What is left of a server, beside the driver's own word."""
         ...
@@ -85,6 +89,9 @@ class SimBed:
     def process_exists(self, pid: int) -> bool:
         """Simulated guests have no process: the state files are their process table."""
         return any(f'"pid": {pid}' in path.read_text() for path in self.directory.glob("*/domain.json"))
+
+    def disk_limits(self, server_id: ServerId) -> dict[str, int]:
+        return sim_disk_limits(SimDriver(self.directory), server_id)
 
     def traces(self, server_id: ServerId) -> list[str]:
         return [str(path) for path in self.directory.rglob(f"*{server_id}*")]
@@ -159,6 +166,9 @@ class LibvirtBed:
                     found.append(f"process {entry}")
         return found
 
+    def disk_limits(self, server_id: ServerId) -> dict[str, int]:
+        return libvirt_disk_limits(self.hosts, HOST, server_id)
+
     def tap_exists(self, tap: str) -> bool:
         done = self.hosts.run_in(HOST, ["ip", "link", "show", tap], check=False)
         return done.returncode == 0
@@ -170,6 +180,28 @@ class LibvirtBed:
                 self.hosts.run_in(HOST, ["virsh", "-q", verb, name], check=False)
         for tap in self._taps:
             self.hosts.run_in(HOST, ["ip", "link", "del", tap], check=False)
+
+
+def sim_disk_limits(driver: SimDriver, server_id: ServerId) -> dict[str, int]:
+    words = {"burst": "sec_max", "s": "sec_max_length"}
+    found = {}
+    for name, number in driver.limits(server_id).items():
+        if name.startswith("disk_"):
+            _, way, unit, *more = name.split("_")
+            found[f"{way}_{unit}_{words[more[-1]] if more else 'sec'}"] = number
+    return found
+
+
+def libvirt_disk_limits(hosts: SimulatedHosts, host: str, server_id: ServerId) -> dict[str, int]:
+    """As QEMU says, whom virsh asks. A burst without a length is one of a second."""
+    said = hosts.run_in(host, ["virsh", "-q", "blkdeviotune", f"fabric-{server_id}", "vda", "--live"]).stdout
+    words = (line.split(":") for line in said.splitlines() if ":" in line)
+    found = {name.strip(): int(number) for name, number in words if number.strip().isdigit()}
+    return {
+        name: number
+        for name, number in found.items()
+        if number and not (name.endswith("_max_length") and number == 1)
+    }
 
 
 def a_spec(base: Path, nic: Nic, *, config_drive: bytes | None, vcpus: int = 1) -> DomainSpec:

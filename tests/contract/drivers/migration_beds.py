@@ -6,14 +6,18 @@ import contextlib
 from pathlib import Path
 from typing import Protocol
 
-from drivers.contract import ComputeDriver, DomainSpec, Nic, RootDisk
+from drivers.contract import ComputeDriver, DiskLimit, DomainSpec, Nic, RootDisk
 from drivers.sim import SimDriver
 from fabric.dev.guest_image import GuestImage
 from fabric.dev.hosts import SimulatedHosts
 from proto.ids import ServerId, new_uuid
+from tests.contract.drivers.beds import libvirt_disk_limits, sim_disk_limits
 from tests.fixtures.config_drives import config_drive
 
 NAMES = ("h1", "h2")
+# Far above what they need: they are here to be kept.
+LIMITS = (DiskLimit(way="write", unit="iops", per_s=50_000, burst=60_000, burst_s=5),)
+KEPT = {"write_iops_sec": 50_000, "write_iops_sec_max": 60_000, "write_iops_sec_max_length": 5}
 # What it has on its disk is read from there each time, and the sum of it said with its uptime.
 TICKER = b"""#!/bin/sh
 head -c 1048576 /dev/urandom >/root/blob; sync
@@ -36,6 +40,8 @@ class PairBed(Protocol):
     def spec(self) -> DomainSpec:
         """A new server, with a tap on each host."""
         ...
+
+    def disk_limits(self, name: str, server_id: ServerId) -> dict[str, int]: ...
 
     def traces(self, name: str, server_id: ServerId) -> list[str]:
         """What is left of a server on a host, beside the driver's own word."""
@@ -61,8 +67,18 @@ class SimPair:
         server_id = ServerId(new_uuid())
         root = RootDisk(base_path=str(self._base), base_format="raw", size_gb=1)
         return DomainSpec(
-            server_id=server_id, name="web", project_id="p", vcpus=1, memory_mb=64, root=root, nics=(nic,)
+            server_id=server_id,
+            name="web",
+            project_id="p",
+            vcpus=1,
+            memory_mb=64,
+            root=root,
+            nics=(nic,),
+            disk_limits=LIMITS,
         )
+
+    def disk_limits(self, name: str, server_id: ServerId) -> dict[str, int]:
+        return sim_disk_limits(SimDriver(self.directory(name)), server_id)
 
     def traces(self, name: str, server_id: ServerId) -> list[str]:
         return [str(path) for path in self.directory(name).rglob(f"*{server_id}*")]
@@ -111,7 +127,11 @@ class LibvirtPair:
             ramdisk_path=str(self._image.ramdisk),
             kernel_args=self._image.cmdline,
             swap_mb=8,
+            disk_limits=LIMITS,
         )
+
+    def disk_limits(self, name: str, server_id: ServerId) -> dict[str, int]:
+        return libvirt_disk_limits(self.hosts, name, server_id)
 
     def traces(self, name: str, server_id: ServerId) -> list[str]:
         found = [str(path) for path in self.directory(name).rglob(f"*{server_id}*")]

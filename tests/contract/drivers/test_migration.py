@@ -20,7 +20,7 @@ from fabric.dev.guest_image import GuestImage
 from proto.errors import DriverError
 from proto.ids import ServerId, new_uuid
 from tests.contract.drivers.beds import opened
-from tests.contract.drivers.migration_beds import NAMES, LibvirtPair, PairBed
+from tests.contract.drivers.migration_beds import KEPT, NAMES, LibvirtPair, PairBed
 from tests.fixtures.driver_pipes import JoinedHost, LocalPipe
 from tests.fixtures.mesh_nodes import rpc_ends, zmq_transports
 from tests.fixtures.simulated_hosts import simulated_set
@@ -99,6 +99,7 @@ async def test_a_running_guest_moves_and_does_not_notice(two: Pair) -> None:
     assert (arrived.server_id, arrived.power) == (spec.server_id, Power.RUNNING)
     assert await two.there.finish_incoming(spec.server_id) == arrived
     assert await two.there.ensure_running(spec) == arrived
+    assert two.bed.disk_limits("h2", spec.server_id) == KEPT
     assert other.refusals == []
     await other.close()
     assert await power_of(two.here, spec.server_id) is Power.SHUTDOWN  # files without a domain
