@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 from bench._server_creates import DEADLINE_MS, Tenant, create, found
 from fabric.core.membership.model import Member, MemberState, NodeRecord
+from fabric.core.topology.facts import write_facts
+from fabric.core.topology.model import HostCell, HostTopology
 from fabric.runtime.clock import SystemClock
 from fabric.store.engine import Engine
 from proto.commands import Command
 from proto.commands.nodes import HostRegister, JoinTokenCreate, NodeAdmit, RoleHold
+from proto.commands.providers import ClassInventory, HostOffers
 from proto.commands.servers import ServerCreate, ServerPlace
 from proto.ids import Epoch, Fence, NodeId, TokenId, new_hex_id, new_request_id
 
@@ -53,8 +56,8 @@ class Furnished:
     servers: list[ServerCreate]
 
 
-async def furnish(state: Engine, count: int, servers: int) -> Furnished:
-    """`count` hosts with `servers` each, at the highest level."""
+async def furnish(state: Engine, count: int, servers: int, cells: int = 0) -> Furnished:
+    """`count` hosts with `servers` each, at the highest level. All hosts tell so many NUMA cells."""
     while state.level < state.levels.highest:
         await state.raise_level(state.level + 1)
     tenant = await found(state)
@@ -67,6 +70,8 @@ async def furnish(state: Engine, count: int, servers: int) -> Furnished:
     await state.propose(first, request_id=new_request_id())
     await propose_all(state, (_admit(node_id, token) for node_id in ids))
     await propose_all(state, (_host(node_id, number) for number, node_id in enumerate(ids)))
+    if cells:
+        await propose_all(state, (_offer(node_id, cells) for node_id in ids))
     granted = await state.propose(RoleHold(role="scheduler", node_id=ids[0]), request_id=new_request_id())
     creates = [create(tenant, number, now_ms) for number in range(count * servers)]
     await propose_all(state, iter(creates))
@@ -107,6 +112,24 @@ def _host(node_id: NodeId, number: int) -> HostRegister:
         memory_mb=65_536,
         disk_gb=1_000,
     )
+
+
+def _offer(node_id: NodeId, cells: int) -> HostOffers:
+    told = HostTopology(
+        cells=tuple(
+            HostCell(
+                cell_id=number,
+                memory_mb=65_536 // cells,
+                shared=16 // cells,
+                dedicated=8,
+                pages={2_048: 512, 1_048_576: 4},
+                socket=number,
+            )
+            for number in range(cells)
+        )
+    )
+    dedicated = {"PCPU": ClassInventory(total=8 * cells)}
+    return HostOffers(host_id=node_id, inventories=dedicated, facts=write_facts(told))
 
 
 def _place(server: ServerCreate, host_id: NodeId, fence: Fence) -> ServerPlace:

@@ -6,14 +6,15 @@ hosts. A table made anew takes SQLite 5 us a server and 20 us a host for the row
 the fleet says and the columns: at 10,000 hosts with two servers each 0.4 s.
 
     python bench/scheduling_round.py [--hosts 100 1000 10000] [--servers 2] [--creates 50] [--burst 256]
-                                     [--table]
+                                     [--cells 0] [--table]
 
 Real rows in the embedded engine, the real scheduler beside it; a membership table that says that all live.
 `first`: the round that makes the table. `one`: servers created one after another, each when the one before
 it was placed. `burst`: so many at once, until the last place is proposed. `vain`: a server that no host can
 take, until it is told so. `hold`: the longest that one callback of the scheduler kept the event loop
-meanwhile, `hold_busy`: of it on a processor, which other programs disturb less. Milliseconds. Prints one JSON
-object, or a table.
+meanwhile, `hold_busy`: of it on a processor, which other programs disturb less. With `--cells`, all hosts tell
+so many NUMA cells, and `cells` is a server of each kind that asks for some, the first of its kind, `cells_one`
+more of the last kind, one after another. Milliseconds. Prints one JSON object, or a table.
 """
 
 from __future__ import annotations
@@ -45,11 +46,19 @@ from fabric.runtime.scheduler_loop import SchedulerLoop
 from fabric.store.engine import Engine
 from fabric.store.lone_voter import lone_voter
 from proto.commands import Command
-from proto.commands.catalog import FlavorCreate
+from proto.commands.catalog import FlavorCreate, FlavorUpdate
 from proto.commands.servers import ServerCreate, ServerPlace, ServerUnplaceable
 from proto.ids import FlavorId, RequestId, ServerId, new_request_id
 
 HUGE = FlavorId("huge")
+# What each kind asks of cells; the last one finds no host.
+KINDS = {
+    "two-nodes": {"hw:numa_nodes": "2"},
+    "pinned": {"hw:cpu_policy": "dedicated"},
+    "huge-pages": {"hw:numa_nodes": "2", "hw:mem_page_size": "large"},
+    "one-node": {"hw:numa_nodes": "1"},
+    "in-vain": {"hw:numa_nodes": "2", "hw:mem_page_size": "16MB"},
+}
 BAR_HOLD_MS = 10
 SCHEDULER = "scheduler under test"
 
@@ -96,21 +105,22 @@ class World:
         return max(self.watched.proposed[each.server_id] for each in servers) - began
 
 
-async def measure(hosts: int, servers: int, creates: int, burst: int) -> dict[str, Any]:
+async def measure(hosts: int, servers: int, creates: int, burst: int, cells: int = 0) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="fabric-bench-") as folder:
         state = lone_voter(Path(folder) / "state", clock=SystemClock())
         await state.open()
         try:
-            furnished = await furnish(state, hosts, servers)
+            furnished = await furnish(state, hosts, servers, cells)
             huge = FlavorCreate(flavor_id=HUGE, name="huge", vcpus=1_000, memory_mb=1 << 30, root_gb=1)
             await state.propose(huge, request_id=new_request_id())
+            await _kinds(state)
             world = World(state, furnished)
             watched, fence = cast(HardState, world.watched), furnished.fence
             settle()  # as an agent does; what furnishing left is set aside with the rest
             scheduler = SchedulerLoop(watched, furnished.fleet, lambda: fence, SystemClock())
             work = asyncio.create_task(scheduler.run(), name=SCHEDULER)
             try:
-                return {"hosts": hosts, **await _measured(world, creates, burst)}
+                return {"hosts": hosts, **await _measured(world, creates, burst, bool(cells))}
             finally:
                 work.cancel()
                 await asyncio.gather(work, return_exceptions=True)
@@ -118,14 +128,28 @@ async def measure(hosts: int, servers: int, creates: int, burst: int) -> dict[st
             await state.close()
 
 
-async def _measured(world: World, creates: int, burst: int) -> dict[str, Any]:
+async def _kinds(state: Engine) -> None:
+    for name, specs in KINDS.items():
+        flavor_id = FlavorId(name)
+        flavor = FlavorCreate(flavor_id=flavor_id, name=name, vcpus=2, memory_mb=64, root_gb=1)
+        await state.propose(flavor, request_id=new_request_id())
+        asks = FlavorUpdate(flavor_id=flavor_id, extra_specs_set=specs)
+        await state.propose(asks, request_id=new_request_id())
+
+
+async def _measured(world: World, creates: int, burst: int, with_cells: bool) -> dict[str, Any]:
     vain: Callable[[ServerCreate], ServerCreate] = lambda each: replace(each, flavor_id=HUGE)  # noqa: E731
-    return {
+    measured = {
         "first": await _timed(world, [world.made(1)]),
         "one": await _timed(world, [world.made(1) for _ in range(creates)]),
         "burst": {"servers": burst, **await _timed(world, [world.made(burst)])},
         "vain": await _timed(world, [[vain(each)] for each in world.made(5)]),
     }
+    if with_cells:
+        of = lambda name: [replace(each, flavor_id=FlavorId(name)) for each in world.made(1)]  # noqa: E731
+        measured["cells"] = {name: await _timed(world, [of(name)]) for name in KINDS}
+        measured["cells_one"] = await _timed(world, [of("one-node") for _ in range(creates)])
+    return measured
 
 
 async def _timed(world: World, rounds: Sequence[Sequence[ServerCreate]]) -> dict[str, Any]:
@@ -161,9 +185,10 @@ def main() -> None:
     parser.add_argument("--servers", type=int, default=2, help="on each host")
     parser.add_argument("--creates", type=int, default=50, help="one after another")
     parser.add_argument("--burst", type=int, default=256, help="at once")
+    parser.add_argument("--cells", type=int, default=0, help="that each host tells")
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
-    sizes = [asyncio.run(measure(count, args.servers, args.creates, args.burst)) for count in args.hosts]
+    sizes = [asyncio.run(measure(count, args.servers, args.creates, args.burst, args.cells)) for count in args.hosts]
     report = {
         "bench": "scheduling_round",
         "commit": commit(),
