@@ -71,7 +71,7 @@ async def furnish(state: Engine, count: int, servers: int, cells: int = 0) -> Fu
     await propose_all(state, (_admit(node_id, token) for node_id in ids))
     await propose_all(state, (_host(node_id, number) for number, node_id in enumerate(ids)))
     if cells:
-        await propose_all(state, (_offer(node_id, cells) for node_id in ids))
+        await propose_all(state, (_offer(node_id, number, cells) for number, node_id in enumerate(ids)))
     granted = await state.propose(RoleHold(role="scheduler", node_id=ids[0]), request_id=new_request_id())
     creates = [create(tenant, number, now_ms) for number in range(count * servers)]
     await propose_all(state, iter(creates))
@@ -114,12 +114,13 @@ def _host(node_id: NodeId, number: int) -> HostRegister:
     )
 
 
-def _offer(node_id: NodeId, cells: int) -> HostOffers:
+def _offer(node_id: NodeId, at: int, cells: int) -> HostOffers:
+    """No two machines have quite the same memory."""
     told = HostTopology(
         cells=tuple(
             HostCell(
                 cell_id=number,
-                memory_mb=65_536 // cells,
+                memory_mb=65_536 // cells - at % 1_000,
                 shared=16 // cells,
                 dedicated=8,
                 pages={2_048: 512, 1_048_576: 4},

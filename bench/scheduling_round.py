@@ -12,9 +12,9 @@ Real rows in the embedded engine, the real scheduler beside it; a membership tab
 `first`: the round that makes the table. `one`: servers created one after another, each when the one before
 it was placed. `burst`: so many at once, until the last place is proposed. `vain`: a server that no host can
 take, until it is told so. `hold`: the longest that one callback of the scheduler kept the event loop
-meanwhile, `hold_busy`: of it on a processor, which other programs disturb less. With `--cells`, all hosts tell
-so many NUMA cells, and `cells` is a server of each kind that asks for some, the first of its kind, `cells_one`
-more of the last kind, one after another. Milliseconds. Prints one JSON object, or a table.
+meanwhile, `hold_busy`: of it on a processor, which other programs disturb less. With `--cells`, all hosts
+tell so many NUMA cells, and `cells` is a server of each kind that asks for some, the first of its kind;
+`cells_one`: more of one kind, one after another. Milliseconds. Prints one JSON object, or a table.
 """
 
 from __future__ import annotations
@@ -96,6 +96,9 @@ class World:
         self._number += count
         return [create(self._tenant, number, now_ms) for number in numbers]
 
+    def of(self, kind: str) -> list[ServerCreate]:
+        return [replace(each, flavor_id=FlavorId(kind)) for each in self.made(1)]
+
     async def decided(self, servers: Sequence[ServerCreate]) -> float:
         """Seconds from when they are all created until the last of them has its place proposed."""
         await propose_all(self.state, iter(servers))
@@ -146,9 +149,8 @@ async def _measured(world: World, creates: int, burst: int, with_cells: bool) ->
         "vain": await _timed(world, [[vain(each)] for each in world.made(5)]),
     }
     if with_cells:
-        of = lambda name: [replace(each, flavor_id=FlavorId(name)) for each in world.made(1)]  # noqa: E731
-        measured["cells"] = {name: await _timed(world, [of(name)]) for name in KINDS}
-        measured["cells_one"] = await _timed(world, [of("one-node") for _ in range(creates)])
+        measured["cells"] = {name: await _timed(world, [world.of(name)]) for name in KINDS}
+        measured["cells_one"] = await _timed(world, [world.of("one-node") for _ in range(creates)])
     return measured
 
 
@@ -188,7 +190,10 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=0, help="that each host tells")
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
-    sizes = [asyncio.run(measure(count, args.servers, args.creates, args.burst, args.cells)) for count in args.hosts]
+    sizes = [
+        asyncio.run(measure(count, args.servers, args.creates, args.burst, args.cells))
+        for count in args.hosts
+    ]
     report = {
         "bench": "scheduling_round",
         "commit": commit(),

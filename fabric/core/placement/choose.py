@@ -21,7 +21,8 @@ from fabric.core.topology.model import NOTHING_GIVEN, Grant
 from proto.ids import NodeId, ServerId
 
 FEW = 16  # places; they are ordered in less time than numpy takes to begin
-ROOMS_AT_ONCE = 128  # hosts whose cells and devices are looked at before others get a turn: 10 ms
+HOSTS_AT_ONCE = 512  # of which a column is told, before others get a turn: 3 us each, and less
+ROOMS_AT_ONCE = 64  # hosts whose cells and devices are looked at before that: 40 us each
 Masks = Sequence[tuple[HostFilter, Mask]]
 
 
@@ -74,16 +75,24 @@ def claim(request: PlacementRequest, host_id: NodeId, table: HostTable) -> None:
 
 
 def made_ready(request: PlacementRequest, table: HostTable, policy: Policy) -> Iterator[None]:
-    """Has the columns made that a request of a new kind asks about, giving way after each that asks: making
-    one takes ten thousand hosts some milliseconds, choosing then a part of one."""
+    """Has the columns made that a request of a new kind asks about, giving way after a few hosts, and after
+    each that asks: making one takes ten thousand hosts some milliseconds, choosing then a part of one."""
+    for question in () if request.topology is None else room_columns(request.topology):
+        yield from table.make_mask_of_rooms(question, step=ROOMS_AT_ONCE)
     if not table.is_first(request.kind):
         return
-    for key, holds in () if request.topology is None else room_columns(request.topology):
-        yield from table.make_mask_of_rooms(key, holds, step=ROOMS_AT_ONCE)
-    for each in policy.filters:
-        if each.applies(request, table):
-            each.passes(request, table)
-            yield
+    filters = [each for each in policy.filters if each.applies(request, table)]
+
+    def ask(asked: HostTable) -> None:
+        for each in filters:
+            each.passes(request, asked)
+        for weigher, _ in policy.weighers:
+            weigher.column(request, asked)
+
+    yield from table.columns_in_steps(ask, step=HOSTS_AT_ONCE)
+    for each in filters:
+        each.passes(request, table)
+        yield
     for weigher, _ in policy.weighers:
         weigher.column(request, table)
         yield

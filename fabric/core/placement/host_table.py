@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from fabric.core.aggregates.model import ZONE_KEY
 from fabric.core.placement.host_facts import AggregateFacts, HostFacts, Surroundings
 from fabric.core.placement.resources import DISK_GB, MEMORY_MB, VCPU
+from fabric.core.placement.room_masks import RoomMasks, RoomQuestion
 from fabric.core.topology.model import NOTHING_GIVEN, Grant
-from fabric.core.topology.room import HostRoom
 from proto.ids import NodeId, ServerId
 
 Mask = NDArray[np.bool_]
@@ -79,6 +79,7 @@ class HostTable:
         self._name_figures()
         self.hashes: Hashes = np.zeros(count, dtype=np.uint64)
         self._columns: dict[object, tuple[Column, Callable[[HostFacts], object]]] = {}
+        self._rooms = RoomMasks()
         self._of_aggregates: dict[object, Any] = {}
         self._kinds: set[object] = set()  # of requests that columns were made for
         self.around = Surroundings()
@@ -134,9 +135,9 @@ class HostTable:
     def put(self, facts: HostFacts) -> None:
         """Newer facts about a host of the table."""
         place = self.place[facts.host.host_id]
-        self.hosts[place] = facts
+        before, self.hosts[place] = self.hosts[place], facts
         self._write(place)
-        self._write_columns(place)
+        self._write_columns(place, before)
 
     def claim(
         self,
@@ -150,14 +151,15 @@ class HostTable:
         """A server placed in this round, which counts for those that come after it. The next round reads it
         back from rows."""
         place = self.place[host_id]
-        facts = self.hosts[place] = self.hosts[place].with_claim(resources, server_id=server_id, grant=grant)
+        before = self.hosts[place]
+        facts = self.hosts[place] = before.with_claim(resources, server_id=server_id, grant=grant)
         for name, amount in resources.items():
             if name in self.free:
                 self.free[name][place] -= amount
                 self.room[name][place] = min(int(self.room[name][place]), int(self.free[name][place]))
         self.servers[place] = facts.servers
         self.io_ops[place] = facts.io_ops
-        self._write_columns(place)
+        self._write_columns(place, before)
         if server_id is not None:
             self.server_places[server_id] = place
         if group_id is not None:
@@ -199,6 +201,7 @@ class HostTable:
         table._name_figures()
         table.hashes = self.hashes[chosen]
         table._columns = {key: (column[chosen], make) for key, (column, make) in self._columns.items()}
+        table._rooms = self._rooms.of(chosen)
         table._of_aggregates = {}
         table._kinds = set()
         table.group_counts = {
@@ -219,10 +222,17 @@ class HostTable:
         table.room = {name: column.copy() for name, column in self.room.items()}
         table._name_figures()
         table._columns = {key: (column.copy(), make) for key, (column, make) in self._columns.items()}
+        table._rooms = self._rooms.copy()
         table._of_aggregates, table._kinds = dict(self._of_aggregates), set(self._kinds)
         table.group_counts = {group: dict(counts) for group, counts in self.group_counts.items()}
         table.server_places = dict(self.server_places)
         return table
+
+    def emptied(self, *, step: int) -> Generator[None, None, None]:
+        """Lets its hosts go, giving way after each `step` of them. It is of no use then."""
+        while self.hosts:
+            del self.hosts[-step:]
+            yield
 
     def _write(self, place: int) -> None:
         facts = self.hosts[place]
@@ -235,16 +245,25 @@ class HostTable:
             if name not in OWN_CLASSES:
                 self._write_class(name, place)
 
-    def _write_columns(self, place: int) -> None:
+    def _write_columns(self, place: int, before: HostFacts) -> None:
         facts = self.hosts[place]
         for column, make in self._columns.values():
             column[place] = make(facts)
+        self._rooms.changed(place, before, facts)
 
-    def _add_class(self, name: str) -> None:
+    def _class_in_steps(self, name: str, step: int) -> Iterator[None]:
         self.free[name] = np.zeros(len(self.hosts), dtype=np.float64)
         self.room[name] = np.zeros(len(self.hosts), dtype=np.int64)
-        for place in range(len(self.hosts)):
-            self._write_class(name, place)
+        is_made = False
+        try:
+            for first in range(0, len(self.hosts), step):
+                for place in range(first, min(first + step, len(self.hosts))):
+                    self._write_class(name, place)
+                yield
+            is_made = True
+        finally:
+            if not is_made:
+                del self.free[name], self.room[name]
 
     def _write_class(self, name: str, place: int) -> None:
         facts = self.hosts[place]
@@ -275,7 +294,8 @@ class HostTable:
     def room_of(self, name: str) -> Ints:
         """By resource class; 0 where a host has none of it."""
         if name not in self.room:
-            self._add_class(name)
+            for _ in self._class_in_steps(name, max(1, len(self.hosts))):
+                pass
         return self.room[name]
 
     def column(self, key: object, make: Callable[[HostFacts], object], kind: type = object) -> Column:
@@ -288,32 +308,47 @@ class HostTable:
             found = self._columns[key] = (column, make)
         return found[0]
 
-    def mask(self, key: object, holds: Callable[[HostFacts], bool]) -> Mask:
-        """Where it holds, kept until facts change."""
-        return self.column(key, holds, np.bool_)
+    def columns_in_steps(self, ask: Callable[[HostTable], object], *, step: int) -> Iterator[None]:
+        """Makes the columns that `ask` looks at, giving way after each `step` hosts. A table without hosts is
+        asked first, to hear which ones those are."""
+        nobody = self.of(())
+        ask(nobody)
+        for key, (column, make) in nobody._columns.items():
+            if key not in self._columns:
+                yield from self._column_in_steps(key, make, column.dtype, step)
+        for name in nobody.room:
+            if name not in self.room:
+                yield from self._class_in_steps(name, step)
 
-    def mask_of_rooms(self, key: object, holds: Callable[[HostRoom], bool]) -> Mask:
-        """As `mask`, of what is said of a host's cells and devices."""
-        return self.mask(key, lambda facts: holds(facts.room))
-
-    def make_mask_of_rooms(
-        self, key: object, holds: Callable[[HostRoom], bool], *, step: int
+    def _column_in_steps(
+        self, key: object, make: Callable[[HostFacts], object], kind: np.dtype[Any], step: int
     ) -> Iterator[None]:
-        """Has it ready for the next who asks, giving way after each `step` hosts."""
-        if key in self._columns or len(self.hosts) <= step:
-            return
-        column: Mask = np.zeros(len(self.hosts), dtype=np.bool_)
-        self._columns[key] = (column, lambda facts: holds(facts.room))  # what changes meanwhile is written
+        if len(self._columns) >= COLUMNS_MAX:
+            self._forget_columns()
+        column: Column = np.zeros(len(self.hosts), dtype=kind)
+        self._columns[key] = (column, make)  # what changes meanwhile is written
         is_made = False
         try:
-            for place in range(len(self.hosts)):
-                column[place] = holds(self.hosts[place].room)
-                if place % step == step - 1:
-                    yield
+            for first in range(0, len(self.hosts), step):
+                some = self.hosts[first : first + step]
+                column[first : first + step] = np.fromiter(map(make, some), kind, len(some))
+                yield
             is_made = True
         finally:
             if not is_made:
                 self._columns.pop(key, None)
+
+    def mask(self, key: object, holds: Callable[[HostFacts], bool]) -> Mask:
+        """Where it holds, kept until facts change."""
+        return self.column(key, holds, np.bool_)
+
+    def mask_of_rooms(self, question: RoomQuestion) -> Mask:
+        """As `mask`, of what is said of hosts' cells and devices."""
+        return self._rooms.mask(question, self.hosts)
+
+    def make_mask_of_rooms(self, question: RoomQuestion, *, step: int) -> Iterator[None]:
+        """Has it ready for the next who asks, giving way after each `step` hosts."""
+        yield from self._rooms.in_steps(question, self.hosts, step=step)
 
     def in_any(self, aggregates: Iterable[AggregateFacts]) -> Mask:
         """Where a host is in one of them."""

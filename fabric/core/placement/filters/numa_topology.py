@@ -33,7 +33,7 @@ class NUMATopologyFilter:
         wish = request.topology
         if wish is None:
             return np.zeros(len(table), dtype=np.bool_)
-        return table.mask_of_rooms(*numa_column(wish))
+        return table.mask_of_rooms(numa_column(wish))
 
     def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
         wish, reason = request.topology, "NUMA nodes do not fit"

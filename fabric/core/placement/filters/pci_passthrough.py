@@ -23,7 +23,7 @@ class PciPassthroughFilter:
 
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
         assert request.topology is not None
-        return table.mask_of_rooms(*pci_column(request.topology))
+        return table.mask_of_rooms(pci_column(request.topology))
 
     def refusal(self, request: PlacementRequest, table: HostTable, place: int) -> Refusal:
         assert request.topology is not None
