@@ -22,6 +22,7 @@ from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.queries import ListHostFacts
 from fabric.core.placement.request import PlacementRequest
 from fabric.core.placement.touched import touched
+from fabric.core.topology.facts import NOTHING_TOLD, Told
 from fabric.runtime.clock import Clock
 from fabric.runtime.fleet import Fleet
 from fabric.runtime.hard_state import AppliedEntry, HardState
@@ -31,7 +32,6 @@ from proto.ids import ImageId, NodeId
 LOOK_MS = 3_000
 LOOKED_AT_MIN = 256  # members, each time
 ANEW_MS = 300_000
-MANY_AT_ONCE = 2_048  # hosts, of which there is little to do
 READ_BY_ID_MAX = 1_000  # hosts; for more, one statement that scans beats many that seek
 
 IMAGES_MAX = 1_000  # deleted since the last look
@@ -143,8 +143,7 @@ class KeptTable:
         table, self._table = self._table, None  # whoever is interrupted has to begin again
         is_new = table is None or self._needs_all()
         if table is None or is_new:
-            await self._let_go(table)
-            table = await self._read_all(build_failures)
+            table = await self._read_all(table, build_failures)
         else:
             table = await self._read_news(table, build_failures)
         self._table = table
@@ -171,18 +170,23 @@ class KeptTable:
                 self._rows.popitem()
             await asyncio.sleep(0)
 
-    async def _read_all(self, build_failures: Mapping[NodeId, int]) -> HostTable:
+    async def _read_all(self, table: HostTable | None, build_failures: Mapping[NodeId, int]) -> HostTable:
+        """Instead of the table that there was."""
         self._passed_over = self._state.passed_over
         self._are_aggregates_stale = True
         self._news = _News()  # before the read: what is heard during it may not be in it
         self._read_ms = self._clock.monotonic_ms()
-        found = await self._state.read(ListHostFacts())
+        before = {host_id: facts.told for host_id, facts in self._rows.items()}
+        await self._let_go(table)
+        found = list(await self._state.read(ListHostFacts()))
         self._traits = {}
-        for number, facts in enumerate(found):
-            self._traits.setdefault(facts.traits, facts.traits)
-            self._rows[facts.host.host_id] = facts
-            if number % MANY_AT_ONCE == MANY_AT_ONCE - 1:
-                await asyncio.sleep(0)
+        found.reverse()
+        while found:  # what is not kept of each goes with it, and not with all others
+            for facts in reversed(found[-AT_ONCE:]):
+                host_id = facts.host.host_id
+                self._rows[host_id] = self._with_shared(facts, before.pop(host_id, NOTHING_TOLD))
+            del found[-AT_ONCE:]
+            await asyncio.sleep(0)
         return await self._made(build_failures)
 
     async def _read_news(self, table: HostTable, build_failures: Mapping[NodeId, int]) -> HostTable:
@@ -191,7 +195,12 @@ class KeptTable:
             host_id for host_id, facts in self._rows.items() if not news.images.isdisjoint(facts.images)
         }
         found = await self._state.read(ListHostFacts(host_ids=tuple(sorted(stale)))) if stale else ()
-        rows = {facts.host.host_id: self._with_shared_traits(facts) for facts in found}
+        rows: dict[NodeId, HostFacts] = {}
+        for facts in found:
+            before = self._rows.get(facts.host.host_id, facts).told
+            rows[facts.host.host_id] = self._with_shared(facts, before)
+            if len(rows) % AT_ONCE == 0:
+                await asyncio.sleep(0)
         is_as_long = rows.keys() == stale & self._rows.keys()
         self._rows.update(rows)
         if is_as_long:
@@ -205,9 +214,13 @@ class KeptTable:
         }
         return await self._made(build_failures)
 
-    def _with_shared_traits(self, facts: HostFacts) -> HostFacts:
-        shared = self._traits.setdefault(facts.traits, facts.traits)
-        return facts if shared is facts.traits else replace(facts, traits=shared)
+    def _with_shared(self, facts: HostFacts, before: Told) -> HostFacts:
+        """One object for what is equal. What a host told before has been read."""
+        traits = self._traits.setdefault(facts.traits, facts.traits)
+        told = before if before == facts.told else facts.told
+        if traits is facts.traits and told is facts.told:
+            return facts
+        return replace(facts, traits=traits, told=told)
 
     # ---- the fleet's word
 

@@ -95,7 +95,8 @@ class CellColumns:
         has_shared, has_dedicated, has_mb, has_small_mb = self._left
         suits: Which = (has_shared >= shared) & (has_dedicated >= dedicated)
         if not page:
-            return suits & (has_mb >= memory_mb)
+            suits &= has_mb >= memory_mb
+            return suits
         wanted_kb = memory_mb * KB_PER_MB
         of_pages: Which = np.zeros(len(self._owner), dtype=np.bool_)
         if page in ("small", "any", str(SMALL_PAGE_KB)) and not wanted_kb % SMALL_PAGE_KB:

@@ -41,8 +41,10 @@ class NUMATopologyFilter:
             remark, reason = request.topology_fault, "no host can be asked for such NUMA nodes or devices"
         else:
             room = table.hosts[place].room
-            cells_alone = replace(wish, devices={})
-            remark = shortage(room, wish if give(room, cells_alone) is not None else cells_alone)
+            cells_alone = replace(wish, devices={}) if wish.devices else wish
+            if wish.devices and give(room, cells_alone) is not None:
+                cells_alone = wish
+            remark = shortage(room, cells_alone)
         return Refusal(filter_name=self.name, reason=reason, remark=remark)
 
     def cures(self, request: PlacementRequest, table: HostTable, place: int) -> Iterable[Change]:
