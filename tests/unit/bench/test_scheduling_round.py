@@ -22,6 +22,14 @@ def test_it_measures_rounds_and_how_long_they_hold_the_loop() -> None:
             assert size[of]["hold"] > 0
 
 
+def test_it_measures_kinds_that_ask_for_cells() -> None:
+    (found,) = json.loads(ran("--hosts", "3", "--servers", "1", "--creates", "2", "--cells", "2"))["sizes"]
+    assert len(found["cells"]) == 5
+    for of in (*found["cells"].values(), found["cells_one"]):
+        assert of["decided"]["p50"] > 0
+        assert of["hold"] > 0
+
+
 def test_it_prints_a_table() -> None:
     lines = ran(*SMALL, "--table").splitlines()
     assert len(lines) == 2 + 2

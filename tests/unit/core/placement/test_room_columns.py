@@ -137,7 +137,8 @@ class OddNames:
 
     def passes(self, request: PlacementRequest, table: HostTable) -> Mask:
         names = table.column("name", self._name)
-        return table.mask("odd", self._is_odd) & (names != "") & (table.room_of("PCPU") >= 0)
+        passing: Mask = table.mask("odd", self._is_odd) & (names != "") & (table.room_of("PCPU") >= 0)
+        return passing
 
     def _name(self, found: HostFacts) -> object:
         self.count += 1
