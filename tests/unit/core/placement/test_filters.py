@@ -403,9 +403,7 @@ def test_every_filter_has_its_case_and_the_defaults_are_filters() -> None:
     assert set(ALWAYS) <= set(DEFAULT_FILTERS) <= FILTERS.keys()
 
 
-@pytest.mark.parametrize(
-    "spec", ["trait:fast", "resources:lower", "resources1:CUSTOM-A", "trait_a:"]
-)
+@pytest.mark.parametrize("spec", ["trait:fast", "resources:lower", "resources1:CUSTOM-A", "trait_a:"])
 def test_what_nothing_can_be_called_no_host_has_and_no_host_is_given(spec: str) -> None:
     """Found by a user: such a server was placed anywhere."""
     only = Policy((FILTERS["ExtraSpecNamesFilter"](SETTINGS),), ())
