@@ -39,6 +39,14 @@ def asked_line(found: Answer) -> str:
     return f"asked for: {', '.join(parts)}; by what is known at index {found['index']}, {found['time']}"
 
 
+def hint_lines(found: Answer) -> list[str]:
+    """Hints that nobody reads."""
+    return [
+        f"the hint {name} is not in force: no filter that reads it is on"
+        for name in found["hints_not_in_force"]
+    ]
+
+
 def fault_lines(found: Answer) -> list[str]:
     fault = found["server"]["fault"]
     if fault is None:

@@ -88,7 +88,11 @@ def _is_elsewhere(answer: Answer) -> bool:
 
 
 def _head(answer: Answer) -> dict[str, Any]:
-    return {"index": answer.index, "time": _time(answer.time_ms)}
+    return {
+        "index": answer.index,
+        "time": _time(answer.time_ms),
+        "hints_not_in_force": list(answer.unread_hints),
+    }
 
 
 def _server(server: Server, *, is_admin: bool) -> dict[str, Any]:

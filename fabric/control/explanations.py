@@ -16,9 +16,11 @@ from fabric.control import policy, servers
 from fabric.control.context import Caller, Cloud
 from fabric.control.errors import ForbiddenError, InvalidError, NotFoundError
 from fabric.control.flavors import visible_flavor
+from fabric.control.image_fit import check_fit
 from fabric.control.scheduler_hints import resolve_wishes
 from fabric.core.catalog.model import Flavor
 from fabric.core.catalog.queries import ListFlavors
+from fabric.core.identity.queries import GetProject
 from fabric.core.images.model import Image, ImageStatus
 from fabric.core.images.queries import GetImage, ImageFilter, ListImages
 from fabric.core.placement.busy import is_busy
@@ -26,6 +28,7 @@ from fabric.core.placement.choose import choose, claim
 from fabric.core.placement.explain import Explanation
 from fabric.core.placement.explain import explain as explain_by
 from fabric.core.placement.explain import why_not as why_not_by
+from fabric.core.placement.hint_readers import unread_hints
 from fabric.core.placement.host_table import HostTable
 from fabric.core.placement.queries import GetPlacementRequest
 from fabric.core.placement.request import NO_IMAGE, GroupWish, PlacementRequest
@@ -47,7 +50,8 @@ _NAMESAKES_MAX = 8  # told, for one of them to be chosen
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """`explanation`, by the rows as of `index`. `server`: the one asked about; None: none is there yet.
-    `fit`: of `count` asked for together, how many go where, by host's name."""
+    `fit`: of `count` asked for together, how many go where, by host's name. `unread_hints`: that no filter in
+    force reads."""
 
     explanation: Explanation
     index: LogIndex
@@ -56,6 +60,7 @@ class Answer:
     host_name: str | None = None  # the one asked about; None: all
     count: int = 1
     fit: Mapping[str, int] = field(default_factory=dict)
+    unread_hints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +95,13 @@ async def why(cloud: Cloud, caller: Caller, server_id: str) -> Answer:
     view = await servers.find(cloud, caller, server_id)
     request, table, index = await _of_server(cloud, view.server)
     explanation = await asyncio.to_thread(explain_by, request, table, cloud.placement)
-    return Answer(explanation=explanation, index=index, time_ms=cloud.clock.wall_ms(), server=view.server)
+    return Answer(
+        explanation=explanation,
+        index=index,
+        time_ms=cloud.clock.wall_ms(),
+        server=view.server,
+        unread_hints=unread_hints(request, cloud.placement),
+    )
 
 
 async def why_not(cloud: Cloud, caller: Caller, server_id: str, host: str) -> Answer:
@@ -116,6 +127,7 @@ async def why_not(cloud: Cloud, caller: Caller, server_id: str, host: str) -> An
         time_ms=cloud.clock.wall_ms(),
         server=view.server,
         host_name=table.hosts[place].host.name,
+        unread_hints=unread_hints(request, cloud.placement),
     )
 
 
@@ -127,7 +139,12 @@ async def explain(cloud: Cloud, caller: Caller, wish: Wish) -> Answer:
     _check_place(request, table)
     explanation, fit = await asyncio.to_thread(_explained, cloud, request, table, wish.count)
     return Answer(
-        explanation=explanation, index=index, time_ms=cloud.clock.wall_ms(), count=wish.count, fit=fit
+        explanation=explanation,
+        index=index,
+        time_ms=cloud.clock.wall_ms(),
+        count=wish.count,
+        fit=fit,
+        unread_hints=unread_hints(request, cloud.placement),
     )
 
 
@@ -216,10 +233,13 @@ async def _request(cloud: Cloud, caller: Caller, wish: Wish) -> PlacementRequest
         project_id = NO_PROJECT if group is None else group.project_id
     if project_id != caller.project_id and not caller.is_admin:
         raise ForbiddenError("project_id: only admins may ask for another project than their token's.")
+    if wish.project_id is not None and await cloud.state.read(GetProject(project_id=project_id)) is None:
+        raise InvalidError(f"project_id: Project ID {project_id[:64]} is not a valid project.")
     if wish.host_name is not None:
         policy.require(caller, "compute:servers:create_forced_host")
     flavor = await _snapshot(cloud, caller, wish.flavor)
     image = None if wish.image is None else await _image(cloud, caller, wish.image)
+    check_fit(flavor, image)
     wishes = await resolve_wishes(cloud, project_id, wish.hints)
     return PlacementRequest(
         server_id=NOBODY,

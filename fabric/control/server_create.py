@@ -14,6 +14,7 @@ from fabric.control.context import Caller, Cloud
 from fabric.control.errors import InvalidError, NotFoundError
 from fabric.control.explanations import snapshot_of
 from fabric.control.flavors import visible_flavor
+from fabric.control.image_fit import check_fit
 from fabric.control.scheduler_hints import resolve_wishes
 from fabric.control.server_networks import plan_nics
 from fabric.control.server_proposals import propose_servers
@@ -25,15 +26,11 @@ from fabric.core.catalog.model import Flavor, Keypair
 from fabric.core.catalog.queries import GetKeypair
 from fabric.core.images.model import Image, ImageStatus
 from fabric.core.images.queries import GetImage
-from fabric.core.placement.cpu_policy import cpu_fault
 from fabric.core.placement.resources import CPU_POLICY, MIXED, MIXED_LEVEL
-from fabric.core.servers.guest_limits import limits_fault
-from fabric.core.topology.wish import topology_fault
 from fabric.core.voters.levels import GetLevel
 from proto.ids import ImageId
 
 MULTI_CREATE_MAX = 1_000  # servers in one request, whatever the quota
-_GIB = 1 << 30
 _PASSWORD_CHARS = 12  # Nova's password_length
 _PASSWORD_ALPHABET = "".join(sorted(set(string.ascii_letters + string.digits) - set("0O1Il")))
 
@@ -60,7 +57,7 @@ async def _plan(cloud: Cloud, caller: Caller, wish: NewServer) -> CreatePlan:
     project_id = policy.owner_of_new(caller)
     image = await _bootable_image(cloud, caller, wish.image_ref)
     flavor = await _flavor(cloud, caller, wish.flavor_ref)
-    _check_fit(image, flavor)
+    check_fit(snapshot_of(flavor), image)
     if flavor.extra_specs.get(CPU_POLICY) == MIXED and await cloud.state.read(GetLevel()) < MIXED_LEVEL:
         raise InvalidError(
             f"The CPU policy mixed needs level {MIXED_LEVEL} of the fabric; it is not there yet."
@@ -105,31 +102,6 @@ async def _flavor(cloud: Cloud, caller: Caller, flavor_ref: str) -> Flavor:
         return await visible_flavor(cloud, caller, flavor_ref)
     except NotFoundError as error:
         raise InvalidError(f"flavorRef: {error.message}") from error
-
-
-def _check_fit(image: Image, flavor: Flavor) -> None:
-    """Source: Nova's messages. A root disk of 0 GB is as large as the image."""
-    if (fault := cpu_fault(flavor.vcpus, flavor.extra_specs, image.properties)) is not None:
-        raise InvalidError(fault)
-    if (fault := topology_fault(snapshot_of(flavor), image.properties)) is not None:
-        raise InvalidError(fault)
-    if (fault := limits_fault(flavor.extra_specs)) is not None:
-        raise InvalidError(f"flavorRef: {fault}")
-    if flavor.memory_mb < image.min_ram_mb:
-        raise InvalidError("Flavor's memory is too small for requested image.")
-    if flavor.root_gb == 0:
-        return
-    if image.min_disk_gb > flavor.root_gb:
-        raise InvalidError(
-            f"Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is "
-            f"{flavor.root_gb * _GIB} bytes, minimum size is {image.min_disk_gb * _GIB} bytes."
-        )
-    size_bytes = max(image.virtual_bytes or 0, image.size_bytes or 0 if image.virtual_bytes is None else 0)
-    if size_bytes > flavor.root_gb * _GIB:
-        raise InvalidError(
-            f"Flavor's disk is too small for requested image. Flavor disk is {flavor.root_gb * _GIB} bytes, "
-            f"image is {size_bytes} bytes."
-        )
 
 
 async def _keypair(cloud: Cloud, caller: Caller, key_name: str | None) -> Keypair | None:

@@ -6,13 +6,13 @@ from aiohttp import web
 
 from fabric.api.faults import FABRIC
 from fabric.api.own.handlers import placement
-from fabric.api.own.schemas.placement import CAPACITY_QUERY, EXPLAIN
+from fabric.api.own.schemas.placement import CAPACITY_QUERY, EXPLAIN, NO_QUERY
 from fabric.api.routing import Route, build_app
 
 ROUTES: tuple[Route, ...] = (
-    Route("POST", "/v1/explain", placement.explain, body=EXPLAIN),
-    Route("GET", "/v1/servers/{server_id}/why", placement.why),
-    Route("GET", "/v1/servers/{server_id}/why-not/{host}", placement.why_not),
+    Route("POST", "/v1/explain", placement.explain, query=NO_QUERY, body=EXPLAIN),
+    Route("GET", "/v1/servers/{server_id}/why", placement.why, query=NO_QUERY),
+    Route("GET", "/v1/servers/{server_id}/why-not/{host}", placement.why_not, query=NO_QUERY),
     Route("GET", "/v1/capacity", placement.capacity, query=CAPACITY_QUERY),
 )
 

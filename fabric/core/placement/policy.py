@@ -62,10 +62,14 @@ def _filters(settings: PlacementSettings, parts: Parts) -> tuple[HostFilter, ...
     return tuple(parts.filters[name](settings) for name in (*ALWAYS, *others))
 
 
-def _filter_driver(settings: PlacementSettings, parts: Parts) -> Policy:
-    """Nova's: filters, then weighers."""
+def _check_multipliers(settings: PlacementSettings, parts: Parts) -> None:
     for name in settings.multipliers:
         _known("scheduler.weight_multipliers", name, parts.weighers)
+
+
+def _filter_driver(settings: PlacementSettings, parts: Parts) -> Policy:
+    """Nova's: filters, then weighers."""
+    _check_multipliers(settings, parts)
     weighers = []
     for name, make in parts.weighers.items():
         weigher = make(settings)
@@ -76,7 +80,9 @@ def _filter_driver(settings: PlacementSettings, parts: Parts) -> Policy:
 
 
 def _chance_driver(settings: PlacementSettings, parts: Parts) -> Policy:
-    """Any host that passes, by the hash of server and host: even, and the same whoever decides it."""
+    """Any host that passes, by the hash of server and host: even, and the same whoever decides it.
+    Multipliers count for nothing here; one that is misspelt is refused all the same."""
+    _check_multipliers(settings, parts)
     return Policy(_filters(settings, parts), ())
 
 

@@ -141,3 +141,41 @@ async def test_a_reader_makes_no_servers_and_asks_for_none(world: World) -> None
 )
 async def test_bad_input_is_named(world: World, body: dict[str, Any], named: str) -> None:
     assert named in await refusal(world.admin, 400, **body)
+
+
+async def test_what_a_create_refuses_is_refused_in_the_same_words(world: World) -> None:
+    for hints in (
+        {"different_host": "nosuch"},
+        {"same_host": "x"},
+        {"same_host": ""},
+        {"build_near_host_ip": "garbage"},
+        {"cidr": "24"},
+        {"group": "nosuch"},
+    ):
+        (name,) = hints
+        wanted = {"name": "one", "imageRef": IMAGE, "flavorRef": "1", "networks": "auto"}
+        made = await world.alice.at("2.90").post("/servers", {"server": wanted, "os:scheduler_hints": hints})
+        said = await refusal(world.alice, 400, flavor="1", scheduler_hints=hints)
+        assert made.status == 400
+        assert name in said
+        assert said.split("Value:")[-1] == made.fault[1].split("Value:")[-1]
+    bogus = {"vcpus": 1, "ram": 64, "extra_specs": {"hw:cpu_policy": "bogus"}}
+    assert "hw:cpu_policy=bogus is invalid" in await refusal(world.admin, 400, flavor=bogus)
+    assert "Project ID nosuch" in await refusal(world.admin, 400, flavor="1", project_id="nosuch")
+
+
+async def test_a_hint_that_no_filter_reads_is_named(world: World) -> None:
+    hints = {"query": '[">=","$free_ram_mb",1]', "same_host": [], "mine": "x"}
+    found = await explain(world.alice, flavor="1", scheduler_hints=hints)
+    assert found["hints_not_in_force"] == ["mine", "query"]
+    assert (await explain(world.alice, flavor="1"))["hints_not_in_force"] == []
+
+
+async def test_unknown_parameters_are_refused(world: World) -> None:
+    server_id = await world.active(world.alice, host=1)
+    for path in (f"/servers/{server_id}/why", f"/servers/{server_id}/why-not/h1", "/capacity"):
+        answer = await world.admin.get(f"{path}?bogus=1", root=ROOT)
+        assert answer.status == 400, path
+        assert "bogus" in answer.json["error"]["message"]
+    answer = await world.admin.post("/explain?bogus=1", {"flavor": "1"}, root=ROOT)
+    assert (answer.status, "bogus" in answer.json["error"]["message"]) == (400, True)

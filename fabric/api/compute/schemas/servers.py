@@ -77,7 +77,7 @@ def _disks(extra: Schema | None = None) -> dict[str, Any]:
 
 
 _SERVER_IDS: Schema = {"anyOf": [UUID, {"type": "array", "items": UUID, "maxItems": LIST_ITEMS_MAX}]}
-_HINTS: Schema = {  # others are accepted, for whatever filter knows them, as in Nova
+HINTS: Schema = {  # others are accepted, for whatever filter knows them, as in Nova
     "type": "object",
     "properties": {
         "group": {"anyOf": [UUID, {"type": "array", "items": UUID, "minItems": 1, "maxItems": 1}]},
@@ -120,7 +120,7 @@ _CREATE = wrapped(
     },
     required=("name", "flavorRef"),
 )
-_CREATE["properties"] |= {"os:scheduler_hints": _HINTS, "OS-SCH-HNT:scheduler_hints": _HINTS}
+_CREATE["properties"] |= {"os:scheduler_hints": HINTS, "OS-SCH-HNT:scheduler_hints": HINTS}
 
 _CREATE_19 = changed(_CREATE, "server", add={"description": DESCRIPTION})
 _CREATE_32 = changed(

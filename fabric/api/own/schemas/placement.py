@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from fabric.api.compute.schemas.parameters import NO_QUERY, UUID
+from fabric.api.compute.schemas.servers import HINTS
 from fabric.api.validation import Schema, single
 from fabric.control.explanations import COUNT_MAX
 from fabric.control.room import By
+
+__all__ = ["CAPACITY_QUERY", "EXPLAIN", "NO_QUERY"]
 
 INT_MAX = 0x7FFFFFFF
 _NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 255}
@@ -36,17 +40,8 @@ EXPLAIN: Schema = {
         "image": _NAME,
         "availability_zone": _NAME,
         "host": _NAME,
-        "scheduler_hints": {
-            "type": "object",
-            "additionalProperties": {
-                "type": ["string", "array", "object", "number", "boolean"],
-                "items": {"type": ["string", "number"]},
-                "maxLength": 4_096,
-                "maxItems": 64,
-            },
-            "maxProperties": 64,
-        },
-        "group": _NAME,  # a server group's id: the same as the hint of that name
+        "scheduler_hints": HINTS,  # what a create refuses is refused here, too
+        "group": UUID,  # a server group's id: the same as the hint of that name
         "project_id": _NAME,
         "count": {"type": "integer", "minimum": 1, "maximum": COUNT_MAX},
     },

@@ -74,10 +74,11 @@ class ServerGroupAntiAffinityFilter:
         )
 
     def cures(self, request: PlacementRequest, table: HostTable, place: int) -> Iterable[Change]:
+        """In another group: the rules of one that is made do not change."""
         assert request.group is not None
         more = table.group_counts[request.group.group_id][place] + 1
         yield ask_otherwise(
-            f"the server group allowed {more} servers on a host",
+            f"it was asked for in a group that allows {more} on a host",
             "server_group",
             {"max_server_per_host": more},
             lambda was: replace(
@@ -99,7 +100,7 @@ def _others(request: PlacementRequest, table: HostTable) -> Mapping[int, int]:
 
 def _soft(request: PlacementRequest, policy: GroupPolicy) -> Change:
     return ask_otherwise(
-        f"the server group's policy was {policy.value}",
+        f"it was asked for in a group whose policy is {policy.value}",
         "server_group",
         {"policy": policy.value},
         lambda was: replace(was, group=None if was.group is None else replace(was.group, policy=policy)),

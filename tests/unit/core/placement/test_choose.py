@@ -267,6 +267,10 @@ def test_the_pack_driver_fills_hosts_and_the_chance_driver_minds_nothing() -> No
         ({"driver": "chnace"}, "scheduler.driver: 'chnace' is not there; valid: chance, filter, pack"),
         ({"filters": ("RamFliter",)}, "scheduler.filters: 'RamFliter' is not there; valid: Aggregate"),
         ({"multipliers": {"RAM": 1.0}}, "scheduler.weight_multipliers: 'RAM' is not there; valid: Build"),
+        (
+            {"driver": "chance", "multipliers": {"FooWeigher": 1.0}},
+            "scheduler.weight_multipliers: 'FooWeigher' is not there; valid: Build",
+        ),
     ],
 )
 def test_a_wrong_name_is_refused_with_those_that_there_are(settings: dict[str, Any], said: str) -> None:
