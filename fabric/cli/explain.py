@@ -73,7 +73,7 @@ def explain(
         print_json(found)
         return
     fit = found["count"]
-    first = [words.asked_line(found), *words.hint_lines(found)]
+    first = [words.asked_line(found), *words.unread_lines(found)]
     if count == 1:
         first.append("it fits nowhere" if found["chosen"] is None else f"it would go to {found['chosen']}")
     else:

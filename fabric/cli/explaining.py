@@ -39,9 +39,13 @@ def asked_line(found: Answer) -> str:
     return f"asked for: {', '.join(parts)}; by what is known at index {found['index']}, {found['time']}"
 
 
-def hint_lines(found: Answer) -> list[str]:
-    """Hints that nobody reads."""
-    return [
+def unread_lines(found: Answer) -> list[str]:
+    """Hints that nobody reads, and extra specs likewise."""
+    specs = [
+        f"extra spec {each} is not understood and counts for nothing"
+        for each in found["extra_specs_not_understood"]
+    ]
+    return specs + [
         f"the hint {name} is not in force: no filter that reads it is on"
         for name in found["hints_not_in_force"]
     ]

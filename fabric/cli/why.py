@@ -33,7 +33,7 @@ def why(client: LocalClient, server: str, as_json: bool) -> None:
         [
             words.server_line(found),
             words.asked_line(found),
-            *words.hint_lines(found),
+            *words.unread_lines(found),
             *words.fault_lines(found),
             *words.failure_lines(found),
             *_now(found),

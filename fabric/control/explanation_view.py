@@ -12,6 +12,7 @@ from typing import Any
 
 from fabric.control.explanations import Answer
 from fabric.core.placement.explain import Counterfactual, HostVerdict
+from fabric.core.placement.extra_spec_values import unread_values
 from fabric.core.placement.filters import Refusal
 from fabric.core.placement.no_host import ADVICE_MAX
 from fabric.core.placement.request import PlacementRequest
@@ -92,6 +93,7 @@ def _head(answer: Answer) -> dict[str, Any]:
         "index": answer.index,
         "time": _time(answer.time_ms),
         "hints_not_in_force": list(answer.unread_hints),
+        "extra_specs_not_understood": list(unread_values(answer.explanation.request.flavor.extra_specs)),
     }
 
 

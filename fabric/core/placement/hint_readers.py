@@ -1,5 +1,5 @@
-"""Which scheduler hints no filter in force reads. Such a one counts for nothing, as in Nova; whoever gave it is
-to hear so."""
+"""Which scheduler hints no filter in force reads. Such a one counts for nothing, as in Nova; whoever gave it
+is to hear so."""
 
 from __future__ import annotations
 

@@ -179,3 +179,10 @@ async def test_unknown_parameters_are_refused(world: World) -> None:
         assert "bogus" in answer.json["error"]["message"]
     answer = await world.admin.post("/explain?bogus=1", {"flavor": "1"}, root=ROOT)
     assert (answer.status, "bogus" in answer.json["error"]["message"]) == (400, True)
+
+
+async def test_a_value_that_is_not_understood_is_remarked(world: World) -> None:
+    specs = {"trait:CUSTOM_Z": "requird", "resources:CUSTOM_Q": "two", "resources:VCPU": "1"}
+    found = await explain(world.admin, flavor={"vcpus": 1, "ram": 64, "extra_specs": specs})
+    assert found["fits"], "as in Nova, which passes over it"
+    assert found["extra_specs_not_understood"] == ["resources:CUSTOM_Q=two", "trait:CUSTOM_Z=requird"]
