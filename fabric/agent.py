@@ -53,6 +53,7 @@ from fabric.runtime.collection import settle
 from fabric.runtime.events import EventLog
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.membership_loop import MembershipLoop
+from fabric.runtime.ownership import Process
 from fabric.runtime.remote_state import RemoteState
 from fabric.runtime.role_claims import RoleClaims
 from fabric.runtime.sd_notify import READY, STOPPING, ServiceManager
@@ -199,7 +200,9 @@ class Agent:
         blobs = FileBlobStore(self._directory / "blobs")
         fetcher = BlobFetcher(self._rpc, blobs)
         serve_blobs(self._rpc, blobs)
-        remote = RemoteState(self._rpc, lambda: conductor_of(self._fleet), self._clock)
+        remote = RemoteState(
+            self._rpc, lambda: conductor_of(self._fleet), self._clock, self._process
+        )
         async with contextlib.AsyncExitStack() as hosting:
             if first_a_host:
                 await self._start_host(hosting, remote, blobs, fetcher)
@@ -289,6 +292,7 @@ class Agent:
         self._rpc = MeshRpc(who.node_id, self._switchboard)
         record = await asyncio.to_thread(self._who.record, endpoint_of(address, config.mesh.port))
         self._address = address
+        self._process = Process.of(record)
         core = MembershipCore(
             record,
             MembershipConfig(),

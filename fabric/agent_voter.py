@@ -47,6 +47,7 @@ from fabric.runtime.log_status import LogStatusService, log_status, nobody_votes
 from fabric.runtime.membership_loop import MembershipLoop
 from fabric.runtime.node_admin import NodeAdmin
 from fabric.runtime.node_identity import IdentityError, Membership, NodeIdentity
+from fabric.runtime.ownership import owner_check
 from fabric.runtime.readmission import readmit
 from fabric.runtime.role_holder import RoleHolder
 from fabric.runtime.scheduler_loop import SchedulerLoop
@@ -234,6 +235,7 @@ class VoterSide:
             self._clock,
             known=self._fleet.states,
             removals=self._fleet.removals,
+            member=self._fleet.member,
             admitted=self._fleet.admit,
         )
         return DoorServer(
@@ -423,7 +425,7 @@ class VoterSide:
         self._state.subscribe(ControlStory(self._events, self._name_of, node=self._config.node_name).tell)
         self._engine.serve()
         self._services = [
-            StateService(self._state, self._rpc, self._name_of),
+            StateService(self._state, self._rpc, self._name_of, owner_check(self._fleet, self._clock)),
             CertificateService(
                 self._state,
                 self._authority,

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
-from fabric.core.membership.model import NodeRecord
+from fabric.core.membership.model import Member, NodeRecord
 from fabric.core.membership.record import body_of, node_id_of, read_state
 from fabric.core.nodes.model import Node
 from fabric.core.nodes.queries import GetJoinToken, GetNode
@@ -25,9 +25,10 @@ from fabric.runtime.clock import Clock
 from fabric.runtime.door_knock import NoAnswer, knock
 from fabric.runtime.hard_state import HardState
 from fabric.runtime.node_identity import NodeIdentity
+from fabric.runtime.ownership import lives_elsewhere
 from proto.commands.nodes import JoinTokenCreate, NodeAdmit
 from proto.errors import WireError
-from proto.ids import RequestId, TokenId, new_request_id, new_uuid
+from proto.ids import NodeId, RequestId, TokenId, new_request_id, new_uuid
 from proto.join import (
     REPLY_STATES_BYTES_MAX,
     SECRET_BYTES,
@@ -98,15 +99,18 @@ class Admission:
         *,
         known: Callable[[], tuple[NodeState, ...]],
         removals: Callable[[], tuple[Removal, ...]],
+        member: Callable[[NodeId], Member | None],
         admitted: Callable[[NodeState], None],
     ) -> None:
-        """`known` and `removals` are what the newcomer is told; `admitted` is told its signed state."""
+        """`known` and `removals` are what the newcomer is told; `member` as the mesh has it, None: unknown;
+        `admitted` is told the newcomer's signed state."""
         self._state = state
         self._authority = authority
         self._trust = trust
         self._clock = clock
         self._known = known
         self._removals = removals
+        self._member = member
         self._admitted = admitted
 
     async def admit(self, request: JoinRequest) -> JoinReply:
@@ -135,9 +139,11 @@ class Admission:
             generation=generation,
         )
         state = NodeState(certificate=certificate, body=request.body, signature=request.signature)
-        reason = self._trust.doubt(state, read_state(state).record)
+        record = read_state(state).record
+        reason = self._trust.doubt(state, record)
         if reason is not None:
             raise JoinError(f"the node's own record does not hold: {reason}")
+        _refuse_copy(self._member(request.node_id), record.endpoint)
         await self._state.propose(
             NodeAdmit(
                 node_id=request.node_id,
@@ -169,6 +175,18 @@ def _check_id(request: JoinRequest, row: Node | None) -> None:
         return
     if row is None or row.curve_public != request.curve_public:
         raise WireError("bad_field", "node_id is not the hash of curve_public")
+
+
+def _refuse_copy(member: Member | None, endpoint: str) -> None:
+    """Raises JoinError for a node that lives on another machine, or on this one with other ports."""
+    if member is None or not lives_elsewhere(member, endpoint):
+        return
+    raise JoinError(
+        f"{member.record.name} lives at {member.record.endpoint} with the very keys of this machine, whose "
+        "state directory is a copy of that node's; nothing was done. To join as a node of its own, remove the "
+        "state directory here, so that it makes new keys. If this machine takes that node's place, stop its "
+        "agent there first"
+    )
 
 
 def _fitting(states: tuple[NodeState, ...], *, but: str) -> tuple[NodeState, ...]:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from fabric.core.queries import Applied, Consistency, Query
 from fabric.errors import (
     DeadlineExceededError,
+    FabricError,
     NoQuorumError,
     PeerUnreachableError,
     RemoteError,
@@ -16,6 +17,7 @@ from fabric.errors import (
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.clock import Clock
 from fabric.runtime.hard_state import Listener
+from fabric.runtime.ownership import PROCESS_FIELD, OwnerUnclearError, Process
 from fabric.runtime.query_wire import answer_from_plain, query_to_plain
 from fabric.runtime.state_wire import applied_from_plain, error_of
 from proto.codec import Plain
@@ -33,10 +35,18 @@ class RemoteState:
     """HardState over RPC. A write is asked again under the same request id until it is known to be done
     or the deadline is over, so a lost answer is never a second effect."""
 
-    def __init__(self, rpc: Rpc, conductor: Callable[[], NodeId | None], clock: Clock) -> None:
+    def __init__(
+        self,
+        rpc: Rpc,
+        conductor: Callable[[], NodeId | None],
+        clock: Clock,
+        process: Process | None = None,
+    ) -> None:
+        """`process`: which life of this node asks. None says nothing of that, as programs before did."""
         self._rpc = rpc
         self._conductor = conductor
         self._clock = clock
+        self._said: dict[str, Plain] = {} if process is None else {PROCESS_FIELD: process.to_plain()}
         self._index = LogIndex(0)
         self.passed_over = 0
 
@@ -52,13 +62,15 @@ class RemoteState:
         while True:
             try:
                 return self._applied(await self._call("state.propose", body))
-            except (PeerUnreachableError, NoQuorumError) as error:
-                last: Exception = error
+            except (PeerUnreachableError, NoQuorumError, OwnerUnclearError) as error:
+                last: FabricError = error
             except DeadlineExceededError as error:
                 last, maybe_done = error, True
             if self._clock.monotonic_ms() + pause_ms > deadline:
                 if maybe_done:
                     raise DeadlineExceededError("the conductor did not answer in time") from last
+                if isinstance(last, OwnerUnclearError):
+                    raise last
                 raise NoQuorumError("no conductor can be reached") from last
             await asyncio.sleep(pause_ms / 1000)
             pause_ms = min(RETRY_MS_MAX, pause_ms * 2)
@@ -80,8 +92,10 @@ class RemoteState:
         if conductor is None:
             raise NoQuorumError("no conductor is known")
         try:
-            return await self._rpc.call(conductor, method, body, timeout_ms=CALL_TIMEOUT_MS)
+            return await self._rpc.call(conductor, method, {**body, **self._said}, timeout_ms=CALL_TIMEOUT_MS)
         except RemoteError as error:
+            if error.remote_code == OwnerUnclearError.code:
+                raise OwnerUnclearError(error.message) from error
             raise error_of(error, NoQuorumError) from error
 
     def _applied(self, answer: Plain) -> Applied:

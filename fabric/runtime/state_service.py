@@ -14,6 +14,7 @@ from fabric.core.servers.queries import GetAssignments
 from fabric.errors import CommandRejectedError
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.hard_state import HardState
+from fabric.runtime.ownership import Process, process_from_plain
 from fabric.runtime.query_wire import query_from_plain
 from fabric.runtime.state_wire import applied_to_plain, request_id_from_plain
 from proto.codec import Plain
@@ -44,10 +45,19 @@ ASSIGNMENT_BYTES_MAX = 768 * 1024  # of one answer; a frame holds 1 MiB
 class StateService:
     """Serves `state.propose` and `state.read`. SPEC.md, section "Methods"."""
 
-    def __init__(self, state: HardState, rpc: Rpc, name_of: Callable[[NodeId], str | None]) -> None:
-        """`name_of` a member, as its certificate has it; None for one that is no member (any more)."""
+    def __init__(
+        self,
+        state: HardState,
+        rpc: Rpc,
+        name_of: Callable[[NodeId], str | None],
+        need_owner: Callable[[NodeId, Process | None], None],
+    ) -> None:
+        """`name_of` a member, as its certificate has it; None for one that is no member (any more).
+        `need_owner` raises OwnerUnclearError where another process may own that member's identity than the
+        one that asks."""
         self._state = state
         self._name_of = name_of
+        self._need_owner = need_owner
         self._rpc = rpc
         rpc.serve("state.propose", self._propose)
         rpc.serve("state.read", self._read)
@@ -68,6 +78,7 @@ class StateService:
             raise CommandRejectedError("forbidden", f"This host is named {name} in its certificate.")
         if isinstance(command, HostUpdate) and not _drains(command):
             raise CommandRejectedError("forbidden", "A host may drain itself, and no more.")
+        self._need_owner(peer, process_from_plain(body))
         # the peer's id is part of the key, so that no host can spend another's request ids
         applied = await self._state.propose(command, request_id=RequestId(f"{peer}:{request_id}"))
         return applied_to_plain(applied)
@@ -80,6 +91,7 @@ class StateService:
                 raise CommandRejectedError("forbidden", "A host may read only its own assignments.")
             if not 0 < query.bytes_max <= ASSIGNMENT_BYTES_MAX:
                 raise WireError("bad_field", f"bytes_max: 1 to {ASSIGNMENT_BYTES_MAX}")
+            self._need_owner(peer, process_from_plain(body))
         elif not isinstance(query, ListRoleGrants | BlobsInUse):
             raise CommandRejectedError("forbidden", "A host may not ask that.")
         answer: Plain = to_wire(await self._state.read(query))

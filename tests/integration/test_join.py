@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from fabric.core.membership.model import NodeRecord
+from fabric.core.membership.model import Member, MemberState, NodeRecord
 from fabric.core.membership.record import body_of, read_state
 from fabric.core.nodes.queries import GetNode, ListNodes
 from fabric.errors import DeadlineExceededError
@@ -75,6 +75,7 @@ class House:
     door_public: bytes
     admitted: list[NodeState]
     removals: list[Removal]
+    living: dict[NodeId, Member]  # as the mesh has them
 
     async def token(self, *, ttl_s: int = 60, uses: int = 1) -> JoinTokenText:
         text = await create_token(
@@ -128,6 +129,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     await state.open()
     keys = new_curve_key_pair()
     admitted: list[NodeState] = []
+    living: dict[NodeId, Member] = {}
 
     def admit(state: NodeState) -> None:
         """As the membership table does: of each node the newest. A slow answer is asked for twice."""
@@ -149,6 +151,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         CLOCK,
         known=lambda: tuple(admitted),
         removals=lambda: tuple(removals),
+        member=living.get,
         admitted=admit,
     )
     door = DoorServer(
@@ -160,7 +163,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     )
     address = await door.start()
     try:
-        yield House(tmp_path, state, authority, door, address, keys.public, admitted, removals)
+        yield House(tmp_path, state, authority, door, address, keys.public, admitted, removals, living)
     finally:
         await door.close()
         await state.close()
@@ -437,6 +440,31 @@ async def test_a_member_joins_again_and_its_earlier_certificate_is_spent(house: 
     first = read_own((await house.join(token, "n1")).certificate)
     again = read_own((await house.join(token, "n1")).certificate)
     assert (again.node_id, again.generation) == (first.node_id, first.generation + 1)
+
+
+async def test_a_copied_identity_is_refused_while_the_node_lives_elsewhere(house: House) -> None:
+    (house.directory / "h2").mkdir()
+    identity = load_or_create(house.directory / "h2")
+    record = record_of(identity, "h2")
+    await join_with_token(await house.token(), identity, record, CLOCK)
+    elsewhere = replace(record, epoch=Epoch(3), endpoint="tcp://elsewhere:7400")
+
+    def lives(state: MemberState, record: NodeRecord) -> None:
+        now_ms = CLOCK.monotonic_ms()
+        house.living[identity.node_id] = Member(
+            record=record, state=state, heard_ms=now_ms, changed_ms=now_ms
+        )
+
+    lives(MemberState.ALIVE, elsewhere)
+    before = house.state.applied_index
+    token = await house.token()
+    with pytest.raises(JoinError, match=r"h2 lives at tcp://elsewhere:7400 with the very keys") as caught:
+        await join_with_token(token, identity, record, CLOCK)
+    assert "remove the state directory here" in str(caught.value)
+    assert house.state.applied_index == before + 1  # the token, and no more
+    for state, known in ((MemberState.HOST_DOWN, elsewhere), (MemberState.ALIVE, record)):
+        lives(state, known)
+        await join_with_token(token, identity, record, CLOCK)  # it moved, or asks from where it lives
 
 
 async def test_rotated_keys_join_again_under_the_id_they_have(house: House) -> None:

@@ -69,6 +69,22 @@ def knows_door(directory: Path, curve_public: str) -> bool:
     return any(DOOR_LABEL in one.labels and one.curve_public.hex() == curve_public for one in records)
 
 
+def copy_of(fabric: Running, name: str, into: Path, *without: str) -> Path:
+    """A copy of that node's state directory with ports of its own; its configuration file."""
+    original, copy = fabric.node(name), into / "copy"
+    shutil.copytree(original.dir, copy, ignore=shutil.ignore_patterns("agent.sock", "lock", *without))
+    config = configuration.load(original.config).config
+    config = replace(
+        config,
+        node=replace(config.node, state_dir=str(copy)),
+        mesh=replace(config.mesh, port=free_port(), door_port=free_port()),
+        api=replace(config.api, port=free_port()),
+    )
+    path = into / "copy.toml"
+    path.write_text(configuration.render(config))
+    return path
+
+
 def run_agent(config: Path) -> subprocess.CompletedProcess[str]:
     """An agent that ends by itself."""
     argv = [sys.executable, "-m", "fabric.cli.main", "agent", "--config", str(config)]
@@ -167,6 +183,44 @@ def test_keys_are_rotated_end_to_end(fabric: Running, name: str) -> None:
     fabric.delete(server)
 
 
+def test_a_copy_says_nothing_of_guests_or_inventory(fabric: Running, tmp_path: Path) -> None:
+    """Without rows, epoch or guests, as a machine made from another's image: while the two settle whose the
+    identity is, the API shows what runs, and a report of the true host still comes through after."""
+    cloud = fabric.cloud()
+    servers = [fabric.create(f"true-{number}", availability_zone="nova:h4") for number in range(3)]
+    for server in servers:
+        fabric.wait_status(server, "ACTIVE")
+
+    def shown_by_api() -> tuple[object, ...]:
+        told = [fabric.show(server) for server in servers]
+        hypervisors = cloud.get("/compute/v2.1/os-hypervisors/detail")["hypervisors"]
+        h4 = next(row for row in hypervisors if row["hypervisor_hostname"] == "h4")
+        guests = [(row["status"], row["OS-EXT-STS:power_state"]) for row in told]
+        return (*guests, h4["vcpus"], h4["memory_mb"], h4["host_ip"])
+
+    before = shown_by_api()
+    assert before[:3] == (("ACTIVE", 1),) * 3
+    path = copy_of(fabric, "h4", tmp_path, "epoch", "host", "instances", "network", "state")
+    argv = [sys.executable, "-m", "fabric.cli.main", "agent", "--config", str(path)]
+    looks = 0
+    with (tmp_path / "copy.log").open("w") as out, subprocess.Popen(argv, stdout=out, stderr=out) as copy:
+        try:
+            while copy.poll() is None and looks < 2_000:
+                assert shown_by_api() == before
+                looks += 1
+            assert copy.wait(60) == 1
+        finally:
+            copy.kill()
+    assert "Two machines run over copies of one state directory" in (tmp_path / "copy.log").read_text()
+    assert looks > 5
+    assert fabric.node("h4").is_running()
+    fabric.act(servers[0], {"os-stop": None})
+    fabric.wait_status(servers[0], "SHUTOFF")
+    assert shown_by_api()[1:] == before[1:]
+    for server in servers:
+        fabric.delete(server)
+
+
 def test_a_removed_node_is_refused_everywhere_within_a_second(fabric: Running) -> None:
     gone, others = fabric.node("h4"), ("h1", "h2", "h3")
     door_key = shown(fabric, "h1")["curve_public"]
@@ -232,18 +286,7 @@ def test_invitations_are_listed_and_revoked(fabric: Running) -> None:
 def test_a_copied_state_directory_is_quarantined(fabric: Running, tmp_path: Path) -> None:
     """The younger of two processes with one identity ends, and says why; the older stays."""
     original = fabric.node("h3")
-    copy = tmp_path / "copy"
-    shutil.copytree(original.dir, copy, ignore=shutil.ignore_patterns("agent.sock", "lock"))
-    config = configuration.load(original.config).config
-    config = replace(
-        config,
-        node=replace(config.node, state_dir=str(copy)),
-        mesh=replace(config.mesh, port=free_port(), door_port=free_port()),
-        api=replace(config.api, port=free_port()),
-    )
-    path = tmp_path / "copy.toml"
-    path.write_text(configuration.render(config))
-    ended = run_agent(path)
+    ended = run_agent(copy_of(fabric, "h3", tmp_path))
     assert ended.returncode == 1
     assert "Two machines run over copies of one state directory" in ended.stderr
     address = shown(fabric, "h3", by="h3")["address"]

@@ -129,7 +129,7 @@ class Conductor(SimNode):
         )
         await state.open()
         self._states.append(state)
-        StateService(state, rpc, self._names.get)
+        StateService(state, rpc, self._names.get, lambda peer, process: None)
         self._fence = None
         loop = asyncio.get_running_loop()
         held = loop.create_task(self._hold(state))

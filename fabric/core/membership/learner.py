@@ -128,6 +128,7 @@ class Learner:
             return
         context, table = self._context, self._context.table
         entry.rival_ms, entry.rival_endpoint = now_ms, signed.record.endpoint
+        self._contest(entry, signed.record, entry.signed.record)
         context.emit(Notify(entry.member(), entry.state))
         self._tell_transport(signed.record)
         welcome = Welcome(
@@ -256,6 +257,7 @@ class Learner:
             self._context.counters["states_stale"] += 1
             if signed.record.boot_id != old.record.boot_id and source == entry.node_id:
                 entry.rival = signed.state  # another living process says so itself, with the same keys
+                self._contest(entry, old.record, signed.record)
             return False
         is_same_epoch = signed.record.epoch == old.record.epoch
         if old.presence is Presence.LEFT and is_same_epoch:
@@ -311,6 +313,7 @@ class Learner:
         is_reborn = (new.epoch, new.incarnation) > (old.epoch, old.incarnation)
         if new.epoch < old.epoch:
             entry.load = None
+        self._contest(entry, old, new)
         if new.epoch > old.epoch:
             entry.rival = entry.signed.state if new.boot_id != old.boot_id else None
             self._note_owners(entry, old, new)
@@ -355,6 +358,13 @@ class Learner:
         if new.boot_id == entry.outgrown_boot:
             entry.rival_ms, entry.rival_endpoint = self._context.now_ms, old.endpoint
         entry.outgrown_boot = old.boot_id
+
+    def _contest(self, entry: Entry, one: NodeRecord, other: NodeRecord) -> None:
+        """A process that starts again where it was, or that said goodbye or was found dead before the other
+        spoke, leaves its id to nobody's doubt. Epoch 0 is an invitation, and no process."""
+        is_other = one.boot_id != other.boot_id and one.endpoint != other.endpoint
+        if is_other and one.epoch > 0 and other.epoch > 0 and entry.state not in GONE_STATES:
+            entry.contested_ms = self._context.now_ms
 
     def _take_own(self, signed: SignedRecord, age_ms: int) -> None:
         me = self._context.table.me

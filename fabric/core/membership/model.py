@@ -134,6 +134,8 @@ class Member:
     spoke_ms: int | None = None  # monotonic, when it last said something to this node itself; None: never
     rival_ms: int | None = None  # monotonic, when two processes were last seen to use its identity
     rival_endpoint: str = ""  # where the one lives that the record does not name
+    # monotonic, when another process, elsewhere, last spoke by its identity while one was thought alive
+    contested_ms: int | None = None
 
     @property
     def capacity(self) -> Capacity:

@@ -61,6 +61,8 @@ class Entry:
     outgrown_boot: bytes = b""  # the process that spoke before the one that the record is of
     rival_ms: int | None = None  # when two living owners of this id were last seen
     rival_endpoint: str = ""  # where the one lives that the record does not name
+    # when its id was last seen to change from one living process to another, elsewhere
+    contested_ms: int | None = None
     stale_beats: int = 0  # of an older epoch, since the present one came
     refuted_ms: int = -1_000_000_000  # when it last refuted an accusation of ours
     changed_epoch_ms: int = 0
@@ -113,6 +115,7 @@ class Entry:
             spoke_ms=self.spoke_ms,
             rival_ms=self.rival_ms,
             rival_endpoint=self.rival_endpoint,
+            contested_ms=self.contested_ms,
         )
 
 

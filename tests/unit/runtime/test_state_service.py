@@ -24,6 +24,7 @@ from fabric.errors import (
 from fabric.mesh.rpc_contract import Handler, StreamHandler
 from fabric.mesh.rpc_errors import remote_error_of
 from fabric.runtime.hard_state import HardState
+from fabric.runtime.ownership import OwnerUnclearError, Process, need_owner
 from fabric.runtime.remote_state import RemoteState
 from fabric.runtime.state_service import StateService
 from fabric.store.lone_voter import lone_voter
@@ -36,6 +37,7 @@ from proto.commands.servers import ServerRemoved
 from proto.commands.shelving import ServerShelve, ServerShelved
 from proto.errors import WireError
 from proto.ids import ImageId, NodeId, RequestId
+from tests.fixtures.mesh_view_double import member_named
 from tests.fixtures.store_world import (
     DEADLINE_MS,
     HOST_A,
@@ -49,6 +51,10 @@ from tests.fixtures.store_world import (
 
 CONDUCTOR = NodeId("c" * 32)
 NAMES = {HOST_A: "host-a", HOST_B: "host-b"}  # by certificate
+
+
+def anyone(peer: NodeId, process: Process | None) -> None:
+    """One process a node."""
 
 
 class LoopRpc:
@@ -109,7 +115,7 @@ async def world(tmp_path: Path) -> AsyncIterator[StoreWorld]:
 @pytest.fixture
 def rpc(world: StoreWorld) -> LoopRpc:
     made = LoopRpc(HOST_A)
-    StateService(world.engine, made, NAMES.get)
+    StateService(world.engine, made, NAMES.get, anyone)
     return made
 
 
@@ -278,7 +284,7 @@ async def test_the_deadline_says_whether_it_may_be_done(rpc: LoopRpc, remote: Ha
 
 async def test_a_host_cannot_spend_anothers_request_ids(world: StoreWorld, rpc: LoopRpc) -> None:
     other = LoopRpc(HOST_B)
-    StateService(world.engine, other, NAMES.get)
+    StateService(world.engine, other, NAMES.get, anyone)
     one = RemoteState(rpc, lambda: CONDUCTOR, ManualClock())
     two = RemoteState(other, lambda: CONDUCTOR, ManualClock())
     await asyncio.gather(
@@ -297,7 +303,7 @@ async def test_a_host_registers_under_its_own_name_only(world: StoreWorld, remot
 
 async def test_a_node_that_is_no_member_any_more_is_not_heard(world: StoreWorld) -> None:
     removed = LoopRpc(NodeId("d" * 32))
-    StateService(world.engine, removed, NAMES.get)
+    StateService(world.engine, removed, NAMES.get, anyone)
     before = world.engine.applied_index
     with pytest.raises(CommandRejectedError, match="Only a member"):
         await propose(
@@ -306,3 +312,33 @@ async def test_a_node_that_is_no_member_any_more_is_not_heard(world: StoreWorld)
     with pytest.raises(CommandRejectedError, match="Only a member"):
         await RemoteState(removed, lambda: CONDUCTOR, ManualClock()).read(ListRoleGrants())
     assert world.engine.applied_index == before
+
+
+async def test_of_two_processes_with_one_identity_only_the_owner_is_heard(world: StoreWorld) -> None:
+    """A copy of a state directory on another machine: it neither reports nor learns what to run."""
+    true, copy = Process(b"trueboot", "tcp://host-a:7400"), Process(b"copyboot", "tcp://elsewhere:7400")
+    owned = member_named("host-a")
+    owned = replace(owned, record=replace(owned.record, boot_id=true.boot_id, endpoint=true.endpoint))
+    asks = LoopRpc(HOST_A)
+    StateService(world.engine, asks, NAMES.get, lambda peer, process: need_owner(owned, process, 0))
+    owner, other = (
+        RemoteState(asks, lambda: CONDUCTOR, TickingClock(), process) for process in (true, copy)
+    )
+    server_id = await world.server("web")
+    await world.do(world.place(server_id))
+    await propose(owner, host_register(HOST_A, "host-a"))
+    before = world.engine.applied_index
+    for number, command in enumerate((host_register(HOST_A, "host-a", vcpus=0), observed(server_id, None))):
+        with pytest.raises(OwnerUnclearError, match="lives at tcp://host-a:7400"):
+            await propose(other, command, f"copy-{number}")
+    with pytest.raises(OwnerUnclearError):
+        await other.read(GetAssignments(host_id=HOST_A))
+    assert world.engine.applied_index == before
+    assert len((await owner.read(GetAssignments(host_id=HOST_A))).servers) == 1
+
+
+async def test_a_process_that_cannot_be_is_refused(world: StoreWorld, rpc: LoopRpc) -> None:
+    body: dict[str, Plain] = {"command": command_to_plain(host_register(HOST_A, "host-a")), "request_id": "r"}
+    for said in ("me", {"boot_id": b"", "endpoint": "x"}, {"boot_id": b"x"}, {"boot_id": b"x", "endpoint": ""}):
+        with pytest.raises(RemoteError, match="process"):
+            await rpc.call(CONDUCTOR, "state.propose", {**body, "process": said}, timeout_ms=1)

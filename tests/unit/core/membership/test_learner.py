@@ -20,6 +20,7 @@ from proto.membership import (
     REMOVALS_MAX,
     ROOT_BYTES,
     Beat,
+    Hello,
     LoadState,
     Presence,
     State,
@@ -183,6 +184,35 @@ def test_two_living_owners_of_a_members_id_are_seen_when_the_former_outbids_its_
     effects = world.learn(state_of(record_of("b", epoch=5, **one)), sender="a")
     assert rival_of(world, "b") == (world.now_ms, "tcp://two:1")
     assert done(effects, Notify)[-1].member.rival_ms == world.now_ms
+
+
+def contested_ms(world: LoneCore) -> int | None:
+    member = world.core.member(fake_node_id("b"), world.now_ms)
+    assert member is not None
+    return member.contested_ms
+
+
+def test_an_identity_is_contested_from_the_first_word_of_another_process_elsewhere() -> None:
+    """Not only from when the former answers: until then the other's reports would be believed."""
+    world = LoneCore(("a", "b"))
+    one = {"boot_id": b"one-life", "endpoint": "tcp://one:1"}
+    world.learn(state_of(record_of("b", epoch=2, **one)), sender="a")
+    world.wait(60_000, beating=("a", "b"))
+    world.learn(state_of(record_of("b", epoch=3, boot_id=b"two-life", endpoint="tcp://one:1")), sender="a")
+    assert contested_ms(world) is None or contested_ms(world) < world.now_ms  # a restart where it was
+    world.learn(state_of(record_of("b", epoch=4, boot_id=b"the-copy", endpoint="tcp://two:1")), sender="a")
+    assert contested_ms(world) == world.now_ms
+    world.wait(1_000, beating=("a",))
+    world.hear("b", Hello(state=state_of(record_of("b", epoch=1, **one)), root=b"r" * 8, members=2))
+    assert contested_ms(world) == world.now_ms  # an older word, by a link that proves its keys
+
+
+def test_a_stopped_nodes_identity_is_free_for_its_next_life_elsewhere() -> None:
+    world = LoneCore(("a", "b"))
+    old = record_of("b", version=2)
+    world.learn(state_of(old, presence=Presence.LEAVING), sender="a")
+    world.learn(state_of(record_of("b", epoch=2, boot_id=b"two-life", endpoint="tcp://two:1")), sender="a")
+    assert contested_ms(world) is None
 
 
 def test_two_living_owners_are_seen_when_the_former_goes_on_beating() -> None:
