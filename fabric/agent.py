@@ -55,6 +55,7 @@ from fabric.runtime.hard_state import HardState
 from fabric.runtime.membership_loop import MembershipLoop
 from fabric.runtime.ownership import Process
 from fabric.runtime.remote_state import RemoteState
+from fabric.runtime.renaming import NAME_WANTED_LABEL
 from fabric.runtime.role_claims import RoleClaims
 from fabric.runtime.sd_notify import READY, STOPPING, ServiceManager
 from fabric.runtime.virtual_address import VIP_LABEL, VirtualAddress
@@ -191,6 +192,9 @@ class Agent:
         lock.acquire()
         stack.callback(lock.release)
         self._who.load()
+        self._config = self._who.config
+        if self._who.name_wanted:
+            self._labels |= {NAME_WANTED_LABEL: self._who.name_wanted}
         self._identity, self._member = self._who.identity, self._who.member
         await self._open_virtual_address(stack)
         first_a_host = self._config.node.host and self._only_hosts()
@@ -200,9 +204,7 @@ class Agent:
         blobs = FileBlobStore(self._directory / "blobs")
         fetcher = BlobFetcher(self._rpc, blobs)
         serve_blobs(self._rpc, blobs)
-        remote = RemoteState(
-            self._rpc, lambda: conductor_of(self._fleet), self._clock, self._process
-        )
+        remote = RemoteState(self._rpc, lambda: conductor_of(self._fleet), self._clock, self._process)
         async with contextlib.AsyncExitStack() as hosting:
             if first_a_host:
                 await self._start_host(hosting, remote, blobs, fetcher)

@@ -18,7 +18,7 @@ from fabric.errors import FabricError
 from fabric.mesh.curve import CurveKeyPair
 from fabric.mesh.rpc_contract import Rpc
 from fabric.runtime.admission_watch import AdmissionWatch
-from fabric.runtime.authority import ROOT_FILE, NodeTrust, check_admission, load_authority
+from fabric.runtime.authority import ROOT_FILE, NodeTrust, check_admission, load_authority, read_own
 from fabric.runtime.certificate_request import Issuer
 from fabric.runtime.clock import Clock
 from fabric.runtime.events import EventLog
@@ -35,6 +35,7 @@ from fabric.runtime.node_identity import (
     next_epoch,
     save_membership,
 )
+from fabric.runtime.renaming import Renaming
 from fabric.runtime.renewal import Renewal, renew_founders_own
 from fabric.runtime.rotation import Rotation, settle
 from fabric.store.life_swap import STATE
@@ -51,16 +52,19 @@ class IdentitySide:
     """`load`, then `record` for the mesh, then `open` once that runs; `work` are the loops beside it."""
 
     def __init__(self, config: Config, clock: Clock, events: EventLog, *, stop: Callable[[], None]) -> None:
-        """`stop` has the agent stop; `ending` and `begins_anew` then say why."""
-        self._config = config
+        """`stop` has the agent stop; `ending` and `begins_anew` then say why. Once loaded, `config` has the
+        name that this node's certificate has."""
+        self.config = config
         self._directory = config.state_dir
         self._clock = clock
         self._events = events
         self._stop = stop
+        self.name_wanted = ""  # "": what it is called
         self.ending: FabricError | None = None
         self.begins_anew = False
         self.rotation: Rotation | None = None
         self._renewal: Renewal | None = None
+        self._renaming: Renaming | None = None
         self._admission: AdmissionWatch | None = None
         self._fleet: MembershipLoop | None = None
         self.identity: NodeIdentity
@@ -79,7 +83,7 @@ class IdentitySide:
 
     def load(self) -> None:
         """Raises IdentityError, NodeRemovedError. The state directory is locked by now."""
-        name = self._config.node_name
+        name = self.config.node_name
         refuse_removed(self._directory, name)
         settle(self._directory)
         member = self.need_member()
@@ -87,7 +91,10 @@ class IdentitySide:
         authority = load_authority(self._directory, member.fabric_id)
         if authority is not None:
             member = renew_founders_own(self._directory, member, identity, authority, self._clock.wall_ms())
-        check_admission(member, identity, name=name, now_ms=self._clock.wall_ms())
+        certificate = check_admission(member, identity, now_ms=self._clock.wall_ms())
+        if certificate.name != name:
+            self.name_wanted = name
+            self.config = replace(self.config, node=replace(self.config.node, name=certificate.name))
         self.identity, self.member = identity, member
         self.trust = NodeTrust(
             identity,
@@ -100,14 +107,14 @@ class IdentitySide:
         """What this life says first. Its epoch is durable when this returns; it waits for the disk."""
         return NodeRecord(
             node_id=self.identity.node_id,
-            name=self._config.node_name,
+            name=self.config.node_name,
             endpoint=endpoint,
             curve_public=self.identity.curve_public,
             certificate=self.member.certificate,
             epoch=next_epoch(self._directory),
             version=1,
-            zone=self._config.node.zone,
-            rack=self._config.node.rack,
+            zone=self.config.node.zone,
+            rack=self.config.node.rack,
             software=__version__,
             boot_id=new_boot_id(),
         )
@@ -131,16 +138,27 @@ class IdentitySide:
             self.identity,
             issuer,
             events=self._events,
-            name=self._config.node_name,
+            name=self.config.node_name,
             publish=self._certificate_changed,
             rng=Random(),  # noqa: S311  # jitter, not a secret
         )
+        if self.name_wanted:
+            self._renaming = Renaming(
+                self._directory,
+                self.identity,
+                issuer,
+                self._events,
+                member=lambda: self.member,
+                record=self._my_record,
+                wanted=self.name_wanted,
+                renamed=self._take_name,
+            )
         self._admission = AdmissionWatch(
             fleet,
             CurveKeyPair(self.identity.curve_public, self.identity.curve_secret),
             self._events,
             self._clock,
-            name=self._config.node_name,
+            name=self.config.node_name,
             remove=fleet.remove,
         )
 
@@ -148,10 +166,12 @@ class IdentitySide:
         assert self.rotation is not None
         assert self._renewal is not None
         assert self._admission is not None
+        renaming = () if self._renaming is None else (("renaming", self._renaming.run()),)
         return (
             ("admission watch", self._admission.run()),
             ("certificate renewal", self._renewal.run()),
             ("key rotation", self.rotation.finish()),
+            *renaming,
         )
 
     @property
@@ -161,9 +181,9 @@ class IdentitySide:
 
     def on_quarantine(self, reason: str, endpoint: str) -> None:
         """Membership has fallen silent already; the rest of the agent follows."""
-        self.ending = expelled(self._directory, self._config.node_name, reason, endpoint)
+        self.ending = expelled(self._directory, self.config.node_name, reason, endpoint)
         kind = "node.cloned" if endpoint else "node.expelled"
-        self._events.add(kind, self._config.node_name, {"reason": reason, "endpoint": endpoint})
+        self._events.add(kind, self.config.node_name, {"reason": reason, "endpoint": endpoint})
         self._stop()
 
     async def _on_farewell(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
@@ -178,6 +198,8 @@ class IdentitySide:
         OSError."""
         save_membership(self._directory, member)
         self.member = member
+        if self._is_renamed():
+            return
         if self._renewal is not None:
             self._renewal.use(member)
         if self.rotation is not None:
@@ -188,7 +210,29 @@ class IdentitySide:
     def _certificate_changed(self, certificate: bytes) -> None:
         self.member = replace(self.member, certificate=certificate)
         assert self._fleet is not None
-        self._fleet.publish(certificate=certificate)
+        if not self._is_renamed():
+            self._fleet.publish(certificate=certificate)
+
+    def _take_name(self, certificate: bytes) -> None:
+        """Raises OSError."""
+        self.adopt(replace(self.member, certificate=certificate))
+
+    def _is_renamed(self) -> bool:
+        """Whether its newest certificate has another name than it goes by: then this life ends, for name and
+        certificate have to change together. However it came: an answer may have been lost."""
+        name = read_own(self.member.certificate).name
+        if name == self.config.node_name:
+            return False
+        log.info("renamed", extra={"node": self.config.node_name, "to": name})
+        self.begins_anew = True
+        self._stop()
+        return True
+
+    def _my_record(self) -> NodeRecord:
+        assert self._fleet is not None
+        me = self._fleet.member(self._fleet.me)
+        assert me is not None, "a node knows itself"
+        return me.record
 
     def _tell_new_keys(self, fresh: NodeIdentity, certificate: bytes) -> None:
         """Over links the old keys made: links by the new ones are the next life's."""
@@ -208,6 +252,6 @@ class IdentitySide:
         self._stop()
 
     def _begin_anew(self) -> None:
-        self._events.add("node.rotated", self._config.node_name, {"id": self.identity.node_id})
+        self._events.add("node.rotated", self.config.node_name, {"id": self.identity.node_id})
         self.begins_anew = True
         self._stop()

@@ -177,9 +177,9 @@ def read_certificate(
     return certificate
 
 
-def check_admission(member: Membership, identity: NodeIdentity, *, name: str, now_ms: int) -> None:
-    """Whether peers will believe what this node is about to say. Raises IdentityError with the way out:
-    they would only ever refuse it in silence."""
+def check_admission(member: Membership, identity: NodeIdentity, *, now_ms: int) -> NodeCertificate:
+    """The certificate by which peers will believe what this node is about to say. Raises IdentityError with
+    the way out where they will not: they would only ever refuse it in silence."""
     try:
         certificate = read_certificate(
             member.certificate, root_public=member.root_public, fabric_id=member.fabric_id, now_ms=now_ms
@@ -191,11 +191,7 @@ def check_admission(member: Membership, identity: NodeIdentity, *, name: str, no
         raise IdentityError(
             "node.key and fabric.member are of two different nodes; restore both from one backup"
         )
-    if certificate.name != name:
-        raise IdentityError(
-            f"node.name: this node is {certificate.name!r} in its fabric, not {name!r}; set "
-            f'name = "{certificate.name}" in [node]'
-        )
+    return certificate
 
 
 def _way_out(error: WireError) -> str:

@@ -1,5 +1,5 @@
-"""The conductor's side of newer certificates: a member asks for one over the keys it has (renewal) or over
-new ones (rotation). SPEC.md, "Methods".
+"""The conductor's side of newer certificates: a member asks for one over the keys it has (renewal), over new
+ones (rotation), or with a new name. SPEC.md, "Methods".
 
 A rotation takes two steps, so that a crash anywhere leaves a node that can speak. First the certificate over
 the new keys, of which nothing is kept here: the node makes keys and certificate durable. Then the node's
@@ -20,7 +20,7 @@ from fabric.runtime.clock import Clock
 from fabric.runtime.hard_state import HardState
 from proto.certificate import KEY_BYTES, NodeCertificate, certificate_request_body
 from proto.codec import Plain
-from proto.commands.nodes import NodeRenew
+from proto.commands.nodes import NodeRename, NodeRenew
 from proto.errors import WireError
 from proto.ids import NodeId, RequestId, new_uuid
 from proto.membership import NodeState
@@ -29,8 +29,8 @@ FRESH_PART = 3  # a certificate in the first third of its life is given again: a
 
 
 class CertificateService:
-    """Serves `node.renew` and `node.rotate`. Only the node itself may ask: the link proves the old key, and
-    signatures prove old and new signing keys."""
+    """Serves `node.renew`, `node.rotate` and `node.rename`. Only the node itself may ask: the link proves
+    the old key, and signatures prove old and new signing keys."""
 
     def __init__(
         self,
@@ -50,9 +50,10 @@ class CertificateService:
         self._rpc = rpc
         rpc.serve("node.renew", self._renew)
         rpc.serve("node.rotate", self._rotate)
+        rpc.serve("node.rename", self._rename)
 
     def close(self) -> None:
-        for method in ("node.renew", "node.rotate"):
+        for method in ("node.renew", "node.rotate", "node.rename"):
             self._rpc.unserve(method)
 
     async def _renew(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
@@ -116,13 +117,46 @@ class CertificateService:
         self._rotated(state)
         return {}
 
+    async def _rename(self, peer: NodeId, body: Mapping[str, Plain]) -> Plain:
+        """The name, and that it is this node's wish, are in the record that the node has signed."""
+        row = await self._need_row(peer)
+        known = read_own(row.certificate)
+        said, signature = _bytes(body, "body"), _bytes(body, "signature")
+        wanted = read_state(NodeState(certificate=row.certificate, body=said, signature=signature)).record
+        if row.name == known.name == wanted.name:  # asked again
+            return {"certificate": row.certificate}
+        certificate = self._authority.issue(
+            curve_public=known.curve_public,
+            sign_public=known.sign_public,
+            name=wanted.name,
+            now_ms=self._clock.wall_ms(),
+            roles=known.roles,
+            node_id=peer,
+            generation=row.generation + 1,
+        )
+        state = NodeState(certificate=certificate, body=said, signature=signature)
+        reason = self._trust.doubt(state, wanted)
+        if reason is not None or wanted.node_id != peer:
+            raise WireError(reason or "wrong_owner", "the first word under the new name does not hold")
+        await self._propose(
+            NodeRename(
+                node_id=peer,
+                name=wanted.name,
+                certificate=certificate,
+                generation=row.generation + 1,
+                body=said,
+                signature=signature,
+            )
+        )
+        return {"certificate": certificate}
+
     async def _need_row(self, peer: NodeId) -> Node:
         row = await self._state.read(GetNode(node_id=peer))
         if row is None:
             raise CommandRejectedError("not_found", f"Node {peer} is not a member of this fabric.")
         return row
 
-    async def _propose(self, command: NodeRenew) -> None:
+    async def _propose(self, command: NodeRenew | NodeRename) -> None:
         await self._state.propose(command, request_id=RequestId(f"renew/{command.node_id}/{new_uuid()}"))
 
     def _is_fresh(self, known: NodeCertificate) -> bool:

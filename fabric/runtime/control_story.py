@@ -17,7 +17,7 @@ from proto.commands.moves import (
     MoveRevert,
     MoveUnplaceable,
 )
-from proto.commands.nodes import HostUpdate, NodeAdmit, NodeRemove, NodeRenew, RoleHold
+from proto.commands.nodes import HostUpdate, NodeAdmit, NodeRemove, NodeRename, NodeRenew, RoleHold
 from proto.commands.servers import (
     ServerAct,
     ServerCreate,
@@ -60,6 +60,7 @@ _BY_HOSTS = (ServerPlace, ServerObserved, ServerRemoved, ServerShelved, MovePlac
 _OF_NODES: dict[type[Command], str] = {
     NodeAdmit: "node.admitted",
     NodeRenew: "node.certified",
+    NodeRename: "node.renamed",
     NodeRemove: "node.removed",
 }
 
@@ -91,8 +92,11 @@ class ControlStory:
     def _tell_of_node(self, entry: AppliedEntry) -> None:
         command = entry.command
         node_id: NodeId = command.node_id  # type: ignore[attr-defined]
-        name = command.name if isinstance(command, NodeAdmit) else self._named(node_id)
-        self._events.add(_OF_NODES[type(command)], name, {"id": node_id, "index": str(entry.index)})
+        name = command.name if isinstance(command, NodeAdmit | NodeRename) else self._named(node_id)
+        fields = {"id": node_id, "index": str(entry.index)}
+        if isinstance(command, NodeRename):
+            fields["reason"] = f"it was {entry.applied.result.get('was')}"
+        self._events.add(_OF_NODES[type(command)], name, fields)
 
     def _tell_of_server(self, entry: AppliedEntry) -> None:
         command = entry.command

@@ -183,9 +183,9 @@ def _refuse_copy(member: Member | None, endpoint: str) -> None:
         return
     raise JoinError(
         f"{member.record.name} lives at {member.record.endpoint} with the very keys of this machine, whose "
-        "state directory is a copy of that node's; nothing was done. To join as a node of its own, remove the "
-        "state directory here, so that it makes new keys. If this machine takes that node's place, stop its "
-        "agent there first"
+        "state directory is a copy of that node's; nothing was done. To join as a node of its own, remove "
+        "the state directory here, so that it makes new keys. If this machine takes that node's place, stop "
+        "its agent there first"
     )
 
 

@@ -20,8 +20,8 @@ from proto.ids import NodeId
 
 PROCESS_FIELD = "process"
 BOOT_ID_BYTES_MAX, ENDPOINT_CHARS_MAX = 64, 256
-# Two living owners outbid each other within a second, and one that is heard by its old link is shown the other
-# at least every 5 s (RIVAL_PAUSE_MS): who was not heard for so long is not there.
+# Two living owners outbid each other within a second, and one that is heard by its old link is shown the
+# other at least every 5 s (RIVAL_PAUSE_MS): who was not heard for so long is not there.
 CONTESTED_MS = 10_000
 
 
@@ -94,6 +94,6 @@ def need_owner(member: Member, process: Process | None, now_ms: int) -> None:
         return
     if lives_elsewhere(member, process.endpoint):
         raise OwnerUnclearError(
-            f"{record.name} lives at {record.endpoint}, and this process is at {process.endpoint}; its reports "
-            "wait until it is known which of them is the node"
+            f"{record.name} lives at {record.endpoint}, and this process is at {process.endpoint}; its "
+            "reports wait until it is known which of them is the node"
         )

@@ -70,6 +70,26 @@ class NodeRenew(Command):
 
 @command
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRename(Command):
+    """A member, and the host that it is, are called `name` from now on, and so is what is bound to that host
+    by name. `certificate` has the name, over the keys the node has; `body` and `signature` are its first word
+    under it.
+
+    Rejected: `not_found` (no member any more), `stale` (`generation` is not above the last; the same
+    certificate again is accepted), `conflict` (another node, host or resource provider has that name)."""
+
+    KIND = "node.rename"
+    LEVEL = 3
+    node_id: NodeId
+    name: str
+    certificate: bytes
+    generation: int
+    body: bytes
+    signature: bytes
+
+
+@command
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRemove(Command):
     """For ever: the id and its keys are never admitted again. `removal_body` and `removal_signature` are the
     root's word (membership.Removal) that every node is shown.

@@ -191,12 +191,9 @@ async def test_ports_in_use_are_named_by_their_setting(yard: Yard) -> None:
     await made.start()  # nothing of the failed starts is in the way
 
 
-async def test_a_node_under_another_name_or_with_lost_keys_does_not_start(yard: Yard) -> None:
+async def test_a_node_with_lost_keys_does_not_start(yard: Yard) -> None:
     made = await yard.founder()
     await made.stop()
-    node = replace(made.config.node, name="other")
-    with pytest.raises(IdentityError, match="this node is 'h1' in its fabric, not 'other'"):
-        await Machine(made.path, replace(made.config, node=node)).start()
     key = made.state_dir / "node.key"
     content = key.read_bytes()
     key.unlink()

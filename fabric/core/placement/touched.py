@@ -190,6 +190,7 @@ _TOUCHED: dict[str, Callable[[AppliedEntry], Touched]] = {
     nodes.HostRegister.KIND: _host_of_command,
     nodes.HostUpdate.KIND: _host_of_command,
     nodes.NodeRemove.KIND: _removed_host,
+    nodes.NodeRename.KIND: _new_holder,
     providers.HostOffers.KIND: _host_of_command,
     catalog.ImageActivate.KIND: _new_holder,
     catalog.ImageDelete.KIND: _holders,

@@ -14,16 +14,19 @@ from fabric.core.nodes.queries import (
     ListRoleGrants,
     ListVoterWishes,
 )
-from fabric.core.servers.queries import GetAssignments
+from fabric.core.placement.queries import ListPlacementRequests
+from fabric.core.servers.queries import GetAssignments, GetServer
 from proto.commands.nodes import (
     HostUpdate,
     JoinTokenCreate,
     JoinTokenRevoke,
     NodeRemove,
+    NodeRename,
     NodeRenew,
     RoleHold,
     VoterWish,
 )
+from proto.commands.providers import ProviderCreate
 from proto.ids import NodeId, TokenId
 from tests.fixtures.store_world import (
     HOST_A,
@@ -119,6 +122,53 @@ async def test_a_newer_certificate_replaces_the_older_and_never_the_reverse(worl
     node = await world.ask(GetNode(node_id=NODE))
     assert node is not None
     assert (node.certificate, node.generation, node.body) == (b"c2", 2, b"")
+
+
+def rename(name: str, generation: int = 2, node_id: NodeId = HOST_A, **changes: Any) -> NodeRename:
+    fields: dict[str, Any] = {"certificate": f"of {name}".encode(), "body": b"state", "signature": b"signed"}
+    return NodeRename(**fields | {"node_id": node_id, "name": name, "generation": generation} | changes)
+
+
+async def admitted_hosts(world: StoreWorld) -> None:
+    await world.do(token(world, uses=9))
+    for host_id, name in ((HOST_A, "host-a"), (HOST_B, "host-b")):
+        await world.do(node_admit(host_id, token_id=TOKEN, name=name))
+
+
+async def test_a_renamed_node_is_the_same_host_with_the_same_servers(world: StoreWorld) -> None:
+    await admitted_hosts(world)
+    server_id = await world.active("web")
+    waits = await world.server("waits", host_name="host-a")
+    elsewhere = await world.server("elsewhere", host_name="host-b")
+    before = {usage.host.host_id: usage.host.number for usage in await world.ask(ListHosts())}
+    assert (await world.do(rename("other"))).result == {"was": "host-a"}
+    assert (await world.do(rename("other"))).result == {"was": "other"}  # a lost answer, asked again
+    hosts = {usage.host.host_id: usage.host for usage in await world.ask(ListHosts())}
+    assert {host_id: host.number for host_id, host in hosts.items()} == before
+    assert (hosts[HOST_A].name, hosts[HOST_B].name) == ("other", "host-b")
+    node = await world.ask(GetNode(node_id=HOST_A))
+    assert node is not None
+    assert (node.name, node.generation, node.body) == ("other", 2, b"state")
+    view = await world.ask(GetServer(server_id=server_id))
+    assert view is not None
+    assert (view.host_name, view.server.host_id) == ("other", HOST_A)
+    wanted = {request.server_id: request.host_name for request in await world.ask(ListPlacementRequests())}
+    assert (wanted[waits], wanted[elsewhere]) == ("other", "host-b")
+    await world.do(host_register(HOST_A, "other"))  # its next life, and no second host
+    assert len(await world.ask(ListHosts())) == len(before)
+
+
+async def test_a_name_that_is_taken_is_refused(world: StoreWorld) -> None:
+    await admitted_hosts(world)
+    await world.do(ProviderCreate(provider_id="e" * 8, name="shelf", parent_id=None))
+    await world.refuse(rename("host-b"), "conflict", "Another node is already named host-b")
+    await world.do(host_register("9" * 32, "lone"))
+    await world.refuse(rename("lone"), "conflict", "Another host")
+    await world.refuse(rename("shelf"), "conflict", "Another resource provider")
+    await world.refuse(rename("free", generation=1), "stale")
+    await world.refuse(rename("free", node_id=NodeId("f" * 32)), "not_found", "not a member")
+    hosts = {usage.host.host_id: usage.host.name for usage in await world.ask(ListHosts())}
+    assert hosts[HOST_A] == "host-a"
 
 
 async def test_keys_are_rotated_to_ones_nobody_has(world: StoreWorld) -> None:

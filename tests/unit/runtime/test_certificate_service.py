@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fabric.core.membership.record import sign_record
+from fabric.core.membership.record import body_of, read_state, sign_record
 from fabric.errors import Outcome, RemoteError
 from fabric.runtime.authority import CERTIFICATE_LIFE_MS, DAY_MS, create_authority, read_own
 from fabric.runtime.certificate_request import CertificateRefusedError
+from fabric.runtime.events import EventLog
 from fabric.runtime.node_identity import NodeIdentity, identity_of, new_keys
+from fabric.runtime.renaming import Renaming
 from proto.certificate import certificate_request_body
 from proto.codec import Plain
-from proto.commands.nodes import NodeRemove
+from proto.commands.nodes import NodeRemove, NodeRename
 from proto.ids import NodeId
+from proto.membership import NodeState
 from tests.unit.runtime.node_keys_world import CONDUCTOR, FABRIC, KeysWorld, OneWayRpc, a_request
 
 
@@ -179,3 +183,79 @@ async def test_an_answer_over_other_keys_is_not_taken(world: KeysWorld) -> None:
         world.rpc.handlers["node.renew"] = junk
         with pytest.raises(CertificateRefusedError):
             await world.issuer.certify(world.member, world.identity, world.identity)
+
+
+def renaming(world: KeysWorld, wanted: str, told: list[bytes], events: EventLog) -> Renaming:
+    return Renaming(
+        world.directory,
+        world.identity,
+        world.issuer,
+        events,
+        member=lambda: world.member,
+        record=lambda: world.record,
+        wanted=wanted,
+        renamed=told.append,
+    )
+
+
+async def raised(world: KeysWorld, level: int) -> None:
+    while world.state.level < level:
+        await world.state.raise_level(world.state.level + 1)
+
+
+async def test_a_new_name_comes_with_a_certificate_and_is_in_force_at_once(world: KeysWorld) -> None:
+    await raised(world, NodeRename.LEVEL)
+    ask = renaming(world, "h2new", [], EventLog(world.clock)).ask
+    signed = await ask()
+    certificate, row = read_own(signed), await world.row()
+    assert (certificate.name, certificate.generation, certificate.node_id) == ("h2new", 2, world.node_id)
+    assert (row.name, row.certificate) == ("h2new", signed)
+    assert await ask() == signed  # the answer was lost
+    said = NodeState(certificate=signed, body=row.body, signature=row.signature)
+    record = read_state(said).record
+    assert world.trust_of(world.identity).doubt(said, record) is None  # what `readmit` tells the mesh
+    assert record.name == "h2new"
+    assert read_own(await world.issuer.certify(world.member, world.identity, world.identity)).name == "h2new"
+
+
+async def test_nobody_renames_another_and_no_name_that_cannot_be(world: KeysWorld) -> None:
+    await raised(world, NodeRename.LEVEL)
+    thief = identity_of(new_keys())
+    said = body_of(replace(world.record, name="stolen"))
+    await refused(world, "node.rename", {"body": said, "signature": thief.sign(said)}, "bad_signature")
+    with pytest.raises(RemoteError, match="name must have 1 to 63"):
+        await renaming(world, "not a name", [], EventLog(world.clock)).ask()
+    other = OneWayRpc(NodeId("d" * 32))
+    other.handlers = world.rpc.handlers
+    good: dict[str, Plain] = {"body": said, "signature": world.identity.sign(said)}
+    with pytest.raises(RemoteError, match="not a member"):
+        await other.call(CONDUCTOR, "node.rename", good, timeout_ms=1)
+
+
+async def test_a_new_name_waits_and_says_why(world: KeysWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below level 3, say: once a reason, until it may be."""
+    monkeypatch.setattr("fabric.runtime.renaming.RETRY_S_FIRST", 0.01)
+    monkeypatch.setattr("fabric.runtime.renaming.RETRY_S_MAX", 0.01)
+    told: list[bytes] = []
+    events = EventLog(world.clock)
+    refusals, answered = 0, asyncio.Event()
+
+    def count(method: str) -> None:
+        nonlocal refusals
+        refusals += 1
+        if refusals > 3:
+            answered.set()
+
+    world.rpc.before = count
+    task = asyncio.create_task(renaming(world, "h2new", told, events).run())
+    await asyncio.wait_for(answered.wait(), 30)
+    assert told == []
+    assert (await world.row()).name == "h2"
+    (event,) = events.recent()
+    assert (event.event, event.node, event.fields["wanted"]) == ("node.rename_waits", "h2", "h2new")
+    await raised(world, NodeRename.LEVEL)
+    while not told:
+        await asyncio.sleep(0.01)
+    assert read_own(told[0]).name == "h2new"
+    assert len(told) == 1
+    task.cancel()

@@ -13,7 +13,9 @@ from tests.fixtures.mesh_view_double import member_named
 HERE, THERE = "tcp://h3:7000", "tcp://copy:7000"
 
 
-def known(state: MemberState = MemberState.ALIVE, *, epoch: int = 2, contested_ms: int | None = None) -> Member:
+def known(
+    state: MemberState = MemberState.ALIVE, *, epoch: int = 2, contested_ms: int | None = None
+) -> Member:
     member = member_named("h3", state=state, epoch=epoch)
     record = replace(member.record, boot_id=b"known", endpoint=HERE)
     return replace(member, record=record, contested_ms=contested_ms)
@@ -41,7 +43,9 @@ def test_whoever_was_invited_and_never_started_is_nobody_else() -> None:
 
 @pytest.mark.parametrize("state", [MemberState.ALIVE, MemberState.SUSPECT, MemberState.STALLED])
 def test_another_process_elsewhere_is_not_heard(state: MemberState) -> None:
-    with pytest.raises(OwnerUnclearError, match="h3 lives at tcp://h3:7000, and this process is at tcp://copy"):
+    with pytest.raises(
+        OwnerUnclearError, match="h3 lives at tcp://h3:7000, and this process is at tcp://copy"
+    ):
         need_owner(known(state), Process(b"other", THERE), 0)
 
 

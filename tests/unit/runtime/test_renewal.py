@@ -75,7 +75,7 @@ async def test_it_is_renewed_from_two_thirds_of_its_life(world: KeysWorld) -> No
         assert saved is not None
         assert read_own(saved.certificate) == certificate == read_own((await world.row()).certificate)
         assert "certificate.renewed" in renewing.told()
-        check_admission(saved, world.identity, name=NAME, now_ms=world.clock.now_ms)
+        check_admission(saved, world.identity, now_ms=world.clock.now_ms)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -153,4 +153,4 @@ def test_the_founder_renews_its_own_before_it_speaks(world: KeysWorld, tmp_path:
     assert read_own(renewed.certificate).generation == 2
     assert read_own(renewed.certificate).roles == ("host", "conductor")
     assert load_membership(world.directory) == renewed
-    check_admission(renewed, world.identity, name=NAME, now_ms=now_ms + 900 * DAY_MS)
+    check_admission(renewed, world.identity, now_ms=now_ms + 900 * DAY_MS)

@@ -321,9 +321,7 @@ async def test_of_two_processes_with_one_identity_only_the_owner_is_heard(world:
     owned = replace(owned, record=replace(owned.record, boot_id=true.boot_id, endpoint=true.endpoint))
     asks = LoopRpc(HOST_A)
     StateService(world.engine, asks, NAMES.get, lambda peer, process: need_owner(owned, process, 0))
-    owner, other = (
-        RemoteState(asks, lambda: CONDUCTOR, TickingClock(), process) for process in (true, copy)
-    )
+    owner, other = (RemoteState(asks, lambda: CONDUCTOR, TickingClock(), process) for process in (true, copy))
     server_id = await world.server("web")
     await world.do(world.place(server_id))
     await propose(owner, host_register(HOST_A, "host-a"))
@@ -338,7 +336,9 @@ async def test_of_two_processes_with_one_identity_only_the_owner_is_heard(world:
 
 
 async def test_a_process_that_cannot_be_is_refused(world: StoreWorld, rpc: LoopRpc) -> None:
-    body: dict[str, Plain] = {"command": command_to_plain(host_register(HOST_A, "host-a")), "request_id": "r"}
-    for said in ("me", {"boot_id": b"", "endpoint": "x"}, {"boot_id": b"x"}, {"boot_id": b"x", "endpoint": ""}):
+    register = command_to_plain(host_register(HOST_A, "host-a"))
+    body: dict[str, Plain] = {"command": register, "request_id": "r"}
+    no_boot: Plain = {"boot_id": b"", "endpoint": "x"}
+    for said in ("me", no_boot, {"boot_id": b"x"}, {"boot_id": b"x", "endpoint": ""}):
         with pytest.raises(RemoteError, match="process"):
             await rpc.call(CONDUCTOR, "state.propose", {**body, "process": said}, timeout_ms=1)
