@@ -151,7 +151,7 @@ async def test_a_renamed_node_is_the_same_host_with_the_same_servers(world: Stor
     assert (node.name, node.generation, node.body) == ("other", 2, b"state")
     view = await world.ask(GetServer(server_id=server_id))
     assert view is not None
-    assert (view.host_name, view.server.host_id) == ("other", HOST_A)
+    assert (view.server.host_name, view.server.host_id) == ("other", HOST_A)
     wanted = {request.server_id: request.host_name for request in await world.ask(ListPlacementRequests())}
     assert (wanted[waits], wanted[elsewhere]) == ("other", "host-b")
     await world.do(host_register(HOST_A, "other"))  # its next life, and no second host
