@@ -8,6 +8,7 @@ from fabric.control.diagnosis import Diagnosis, Severity
 from fabric.control.doctor_peers import LAG_WARNING_MS, UNLINKED_CODE
 from fabric.runtime.level_watch import HALTED_LABEL
 from fabric.runtime.mesh_exam import Door, MeshExam, PeerExam
+from fabric.runtime.renaming import NAME_WANTED_LABEL
 from proto.membership import Finding
 
 SKEW_WARNING_MS = 1_000
@@ -77,6 +78,7 @@ def node_diagnoses(exam: MeshExam) -> Iterator[Diagnosis]:
     yield from _strangers(exam)
     yield from _versions(exam)
     yield from _twins(exam)
+    yield from _names(exam)
     yield from _leaving(exam)
     yield from _halted(exam)
     if not exam.is_whole:
@@ -276,6 +278,20 @@ def _twins(exam: MeshExam) -> Iterator[Diagnosis]:
             "the copy, and join that machine as a new node",
             peer=twin.name,
         )
+
+
+def _names(exam: MeshExam) -> Iterator[Diagnosis]:
+    for record in (exam.me.record, *(peer.member.record for peer in exam.peers)):
+        wanted = record.labels.get(NAME_WANTED_LABEL)
+        if wanted is not None:
+            yield Diagnosis(
+                check="name_waits",
+                severity=Severity.WARNING,
+                what=f"{record.name} is to be called {wanted}, and is not yet",
+                cure=f"`fabric events --event node.rename_waits --node {record.name}` says what it waits "
+                f'for; name = "{record.name}" in [node] there lets it be',
+                peer=record.name,
+            )
 
 
 def _leaving(exam: MeshExam) -> Iterator[Diagnosis]:

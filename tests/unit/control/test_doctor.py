@@ -254,6 +254,16 @@ def test_two_owners_of_one_identity_are_an_error() -> None:
     assert error.what.endswith("at tcp://a:1 and tcp://b:1; last seen 4 s ago")
 
 
+def test_a_name_that_waits_is_a_warning() -> None:
+    waiting = well("h3")
+    record = replace(waiting.member.record, labels={"name_wanted": "h9"})
+    waiting = replace(waiting, member=replace(waiting.member, record=record))
+    (warning,) = diagnose(exam(well("a"), waiting))
+    assert (warning.check, warning.severity.value, warning.peer) == ("name_waits", "warning", "h3")
+    assert warning.what == "h3 is to be called h9, and is not yet"
+    assert "fabric events --event node.rename_waits --node h3" in warning.cure
+
+
 def test_who_leaves_is_a_note() -> None:
     facts = exam(well("a"), leaving=("h3", "h4"))
     (note,) = diagnose(facts)
