@@ -16,6 +16,7 @@ from fabric.core.nodes.queries import (
 )
 from fabric.core.placement.queries import ListPlacementRequests
 from fabric.core.servers.queries import GetAssignments, GetServer
+from proto.commands.moves import MoveBegin
 from proto.commands.nodes import (
     HostUpdate,
     JoinTokenCreate,
@@ -27,15 +28,18 @@ from proto.commands.nodes import (
     VoterWish,
 )
 from proto.commands.providers import ProviderCreate
-from proto.ids import NodeId, TokenId
+from proto.commands.shelving import ServerShelve, ServerShelved, ServerUnshelve
+from proto.ids import ImageId, NodeId, RequestId, TokenId, new_uuid
 from tests.fixtures.store_world import (
     HOST_A,
     HOST_B,
     NODE,
+    USER,
     StoreWorld,
     fabric_init,
     host_register,
     node_admit,
+    observed,
 )
 
 TOKEN = TokenId("token-1")
@@ -156,6 +160,39 @@ async def test_a_renamed_node_is_the_same_host_with_the_same_servers(world: Stor
     assert (wanted[waits], wanted[elsewhere]) == ("other", "host-b")
     await world.do(host_register(HOST_A, "other"))  # its next life, and no second host
     assert len(await world.ask(ListHosts())) == len(before)
+
+
+async def test_what_waits_for_a_renamed_host_waits_for_it_by_its_new_name(world: StoreWorld) -> None:
+    await admitted_hosts(world)
+    moves, shelved = await world.active("moves"), await world.active("shelved")
+    by = {"user_id": USER, "request_id": RequestId("r"), "deadline_ms": world.clock.now_ms + 9_000}
+    begin = MoveBegin(
+        move_id=new_uuid(),
+        server_id=moves,
+        kind="migration",
+        source_host_id=HOST_A,
+        host_name="host-b",
+        arrive_ms=1,
+        **by,
+    )
+    await world.do(begin)
+    shelf = ImageId("shelf-1")
+    await world.do(ServerShelve(server_id=shelved, image_id=shelf, **by))
+
+    async def generation() -> int:
+        view = await world.ask(GetServer(server_id=shelved))
+        assert view is not None
+        return view.server.action_generation
+
+    await world.do(observed(shelved, await generation(), power_state="shutdown"))
+    sums = {"md5": "5" * 32, "sha256": "e" * 64, "sha512": "1" * 128}
+    saved = {"server_id": shelved, "host_id": HOST_A, "size_bytes": 7, "virtual_bytes": 1 << 20}
+    await world.do(ServerShelved(generation=await generation(), **saved, **sums))
+    unshelve = {"request_id": RequestId("u"), "deadline_ms": world.clock.now_ms + 9_000}
+    await world.do(ServerUnshelve(server_id=shelved, host_name="host-b", **unshelve))
+    await world.do(rename("far", node_id=HOST_B))
+    wanted = {request.server_id: request.host_name for request in await world.ask(ListPlacementRequests())}
+    assert wanted == {moves: "far", shelved: "far"}
 
 
 async def test_a_name_that_is_taken_is_refused(world: StoreWorld) -> None:
