@@ -15,6 +15,7 @@ from proto.errors import Outcome, WireError
 from proto.ids import NodeId
 
 CALL_TIMEOUT_MS = 5_000
+RENAME = "node.rename"
 
 
 class CertificateRefusedError(FabricError):

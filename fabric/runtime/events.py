@@ -25,7 +25,7 @@ _VERBS = {  # of each noun; whoever adds an event adds it here, or it cannot be 
     "restarted roles stalled suspect two_owners",
     "mesh": "dropped",
     "node": "admitted certified cloned connected drained entrusted expelled isolated not_admitted removed "
-    "rotated undrained",
+    "rename_waits renamed rotated undrained",
     "role": "granted",
     "server": "create delete expired move_abort move_arrived move_begun move_confirmed move_failed "
     "move_force move_placed move_reverted move_unplaceable observed pin placed reboot_hard reboot_soft "

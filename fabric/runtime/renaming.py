@@ -15,7 +15,7 @@ from pathlib import Path
 from fabric.core.membership.model import NodeRecord
 from fabric.core.membership.record import body_of
 from fabric.errors import FabricError
-from fabric.runtime.certificate_request import CALL_TIMEOUT_MS, CertificateRefusedError, Issuer
+from fabric.runtime.certificate_request import CALL_TIMEOUT_MS, RENAME, CertificateRefusedError, Issuer
 from fabric.runtime.events import EventLog
 from fabric.runtime.node_identity import Membership, NodeIdentity, next_epoch
 from proto.errors import WireError
@@ -74,7 +74,7 @@ class Renaming:
         record = replace(self._record(), name=self._wanted, epoch=epoch, incarnation=0, version=0)
         said = body_of(record, presence=Presence.LEAVING)
         body = {"body": said, "signature": self._identity.sign(said)}
-        answer = await self._issuer.rpc.call(conductor, "node.rename", body, timeout_ms=CALL_TIMEOUT_MS)
+        answer = await self._issuer.rpc.call(conductor, RENAME, body, timeout_ms=CALL_TIMEOUT_MS)
         signed = answer.get("certificate") if isinstance(answer, dict) else None
         if not isinstance(signed, bytes):
             raise CertificateRefusedError("the conductor's answer holds no certificate")
