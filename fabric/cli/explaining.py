@@ -59,6 +59,18 @@ def fault_lines(found: Answer) -> list[str]:
     return [f"its fault, of {fault['created']}: {fault['message']}", *details]
 
 
+def move_lines(found: Answer) -> list[str]:
+    """Its newest move, if that went wrong."""
+    move = found["failed_move"]
+    if move is None:
+        return []
+    said, *more = move["message"].splitlines()
+    to = f" to {move['to']}" if move["to"] else ""
+    way = f"from {move['from']}{to}, of {move['created']}"
+    head = f"its {move['kind']} {way}, ended as {move['status']}: {said}"
+    return [head, *(f"    {line}" for line in more[:FAULT_LINES])]
+
+
 def failure_lines(found: Answer) -> list[str]:
     """Builds of it that failed, and so where it is not tried again."""
     return [f"its build failed on {each['host']}: {each['message']}" for each in found["request"]["failures"]]

@@ -35,6 +35,7 @@ def why(client: LocalClient, server: str, as_json: bool) -> None:
             words.asked_line(found),
             *words.unread_lines(found),
             *words.fault_lines(found),
+            *words.move_lines(found),
             *words.failure_lines(found),
             *_now(found),
         ],

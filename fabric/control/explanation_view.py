@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fabric.control.explanations import Answer
+from fabric.core.moves.model import Move
 from fabric.core.placement.explain import Counterfactual, HostVerdict
 from fabric.core.placement.extra_spec_values import unread_values
 from fabric.core.placement.filters import Refusal
@@ -37,6 +38,7 @@ def explanation(answer: Answer, *, is_admin: bool) -> dict[str, Any]:
     }
     if answer.server is not None:
         shown["server"] = _server(answer.server, is_admin=is_admin)
+        shown["failed_move"] = _failed_move(answer.last_move, is_admin=is_admin)
     else:
         shown["count"] = {"asked": answer.count, "fit": sum(answer.fit.values())}
     if not is_admin:
@@ -110,6 +112,19 @@ def _server(server: Server, *, is_admin: bool) -> dict[str, Any]:
         if is_admin:
             shown["fault"]["details"] = server.fault.details
     return shown | {"host": server.host_name} if is_admin else shown
+
+
+def _failed_move(move: Move | None, *, is_admin: bool) -> dict[str, Any] | None:
+    """What a host says beyond the first line is not for everybody."""
+    if move is None:
+        return None
+    shown: dict[str, Any] = {
+        "kind": move.kind.value,
+        "status": move.status.value,
+        "message": move.message if is_admin else move.message.partition("\n")[0],
+        "created": _time(move.created_ms),
+    }
+    return shown | {"from": move.source_name, "to": move.dest_name or move.host_wanted} if is_admin else shown
 
 
 def _request(request: PlacementRequest, *, is_admin: bool) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from fabric.core.catalog.queries import ListFlavors
 from fabric.core.identity.queries import GetProject
 from fabric.core.images.model import Image, ImageStatus
 from fabric.core.images.queries import GetImage, ImageFilter, ListImages
+from fabric.core.moves.model import Move
+from fabric.core.moves.queries import ListMoves, MoveFilter
 from fabric.core.placement.busy import is_busy
 from fabric.core.placement.choose import choose, claim
 from fabric.core.placement.explain import Explanation
@@ -51,7 +53,7 @@ _NAMESAKES_MAX = 8  # told, for one of them to be chosen
 class Answer:
     """`explanation`, by the rows as of `index`. `server`: the one asked about; None: none is there yet.
     `fit`: of `count` asked for together, how many go where, by host's name. `unread_hints`: that no filter in
-    force reads."""
+    force reads. `last_move`: the server's newest, if it has ended badly."""
 
     explanation: Explanation
     index: LogIndex
@@ -61,6 +63,7 @@ class Answer:
     count: int = 1
     fit: Mapping[str, int] = field(default_factory=dict)
     unread_hints: tuple[str, ...] = ()
+    last_move: Move | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +104,7 @@ async def why(cloud: Cloud, caller: Caller, server_id: str) -> Answer:
         time_ms=cloud.clock.wall_ms(),
         server=view.server,
         unread_hints=unread_hints(request, cloud.placement),
+        last_move=await _failed_move(cloud, view.server),
     )
 
 
@@ -177,6 +181,11 @@ async def _of_server(cloud: Cloud, server: Server) -> tuple[PlacementRequest, Ho
     if table is None:
         table = await read_table(cloud.state, cloud.fleet, [request], except_server=server.server_id)
     return request, table, index
+
+
+async def _failed_move(cloud: Cloud, server: Server) -> Move | None:
+    newest = await cloud.state.read(ListMoves(filter=MoveFilter(server_id=server.server_id), limit=1))
+    return newest[0] if newest and newest[0].message and not newest[0].is_open else None
 
 
 async def _kept_without(cloud: Cloud, server: Server, request: PlacementRequest) -> HostTable | None:

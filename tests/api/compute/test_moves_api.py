@@ -10,7 +10,7 @@ from fabric.core.membership.model import MemberState
 from fabric.core.moves.queries import GetOpenMove
 from fabric.core.nodes.queries import ListRoleGrants
 from fabric.core.servers.states import PowerState
-from proto.commands.moves import MovePlace, MoveUnplaceable
+from proto.commands.moves import MovePlace
 from proto.ids import Fence, ServerId, new_uuid
 from tests.api.compute.world import HOSTS, Answer, Person, World
 
@@ -53,21 +53,6 @@ async def place(world: World, server_id: str, host: int) -> None:
             host_id=HOSTS[host],
             fence=await fence(world),
             read_generation=server.generation,
-        )
-    )
-
-
-async def no_host(world: World, server_id: str) -> None:
-    server = await world.server(server_id)
-    move = await world.cloud.state.read(GetOpenMove(server_id=server.server_id))
-    assert move is not None
-    await world.do(
-        MoveUnplaceable(
-            move_id=move.move_id,
-            server_id=server.server_id,
-            fence=await fence(world),
-            read_generation=server.generation,
-            message="No valid host was found.",
         )
     )
 
@@ -231,7 +216,7 @@ async def test_nothing_goes_back_to_a_host_that_is_down(world: World) -> None:
 async def test_a_move_without_a_host_leaves_the_server_as_it_was(world: World) -> None:
     server_id = await world.active(world.alice)
     await act(world.admin, server_id, "migrate")
-    await no_host(world, server_id)
+    await world.fail_move(server_id)
     assert await shown(world, server_id) == {"status": "ACTIVE", "task_state": None, "host": "h1"}
     (move,) = await listed(world)
     assert (move["status"], move["dest_compute"], move["dest_host"]) == ("error", None, None)
@@ -359,7 +344,7 @@ async def test_an_evacuation_without_a_host_is_an_error_and_may_be_asked_again(w
     server_id = await world.active(world.alice)
     world.fleet.silent.add(HOSTS[0])
     await act(world.admin, server_id, "evacuate", {}, at="2.14")
-    await no_host(world, server_id)
+    await world.fail_move(server_id)
     assert await shown(world, server_id) == {"status": "ERROR", "task_state": None, "host": "h1"}
     assert (await act(world.admin, server_id, "evacuate", {}, at="2.14")).status == 200
     assert [move["status"] for move in await listed(world)] == ["accepted", "failed"]

@@ -21,6 +21,7 @@ from fabric.control import tokens
 from fabric.control.context import Cloud
 from fabric.core.identity.queries import GetUser, ListRoles
 from fabric.core.membership.model import Load, Member, MemberState, NodeRecord, RoleClaim
+from fabric.core.moves.queries import GetOpenMove
 from fabric.core.nodes.queries import ListRoleGrants
 from fabric.core.servers.model import ImageSource, Server
 from fabric.core.servers.queries import GetServer
@@ -33,6 +34,7 @@ from fabric.runtime.shared_table import SharedTable
 from proto.commands import Command
 from proto.commands.catalog import FlavorCreate, ImageActivate, ImageCreate
 from proto.commands.identity import AssignmentGrant, FabricInit, ProjectCreate, UserCreate
+from proto.commands.moves import MoveUnplaceable
 from proto.commands.networks import AllocationPool, NetworkCreate, SubnetCreate
 from proto.commands.nodes import HostRegister, JoinTokenCreate, NodeAdmit, RoleHold
 from proto.commands.servers import ServerObserved, ServerPlace, ServerUnplaceable
@@ -271,6 +273,22 @@ class World:
                 read_generation=server.generation,
                 message="No valid host was found.",
                 details="h1: 512 MB of RAM missing",
+            )
+        )
+
+    async def fail_move(self, server_id: str, message: str = "No valid host was found.") -> None:
+        """The scheduler finds no host for the move under way."""
+        server = await self.server(server_id)
+        move = await self.cloud.state.read(GetOpenMove(server_id=server.server_id))
+        assert move is not None
+        grants = await self.cloud.state.read(ListRoleGrants())
+        await self.do(
+            MoveUnplaceable(
+                move_id=move.move_id,
+                server_id=server.server_id,
+                fence=next(grant.fence for grant in grants if grant.role == "scheduler"),
+                read_generation=server.generation,
+                message=message,
             )
         )
 

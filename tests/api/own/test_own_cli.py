@@ -100,6 +100,16 @@ async def test_a_server_must_be_meant(world: World, cli: Cli) -> None:
     assert (done.returncode, "No server has the name or id 'twi.'" in done.stderr) == (1, True)
 
 
+async def test_why_tells_of_a_move_that_went_wrong(world: World, cli: Cli) -> None:
+    server_id = await world.active(world.alice, "web-1", host=0)
+    assert "its migration" not in await cli.said("why", "web-1")
+    await world.admin.at("2.56").post(f"/servers/{server_id}/action", {"migrate": {"host": "h3"}})
+    await world.fail_move(server_id, "No valid host was found.")
+    said = await cli.said("why", "web-1")
+    assert "its migration from h1 to h3, of " in said
+    assert ", ended as error: No valid host was found.\n" in said
+
+
 async def test_why_not_there(world: World, cli: Cli) -> None:
     await world.active(world.alice, "web-1", host=0, availability_zone="nova")
     said = await cli.said("why-not", "web-1", "h3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import ANY
 
 from fabric.control import explanation_view, explanations
 from fabric.control.context import Caller
@@ -174,6 +175,24 @@ async def test_a_host_that_an_admin_named_is_hidden_from_members_of_the_project(
     )
     assert {each["reason"] for each in told["refused"]} == {"not the host asked for"}
     assert "h2" not in json.dumps(told)
+
+
+async def test_a_move_that_found_no_host_is_told_with_its_reason(world: World) -> None:
+    """Its owner has no other place to hear it: the API it was asked by answered before."""
+    server_id = await world.active(world.alice, host=0)
+    assert (await why(world.alice, server_id))["failed_move"] is None
+    for words in ("No valid host was found. 2 hosts: in another zone.", "it broke\n/var/secret: no space"):
+        asked = await world.admin.post(f"/servers/{server_id}/action", {"migrate": None})
+        assert asked.status == 202
+        assert (await why(world.alice, server_id))["failed_move"] is None  # under way
+        await world.fail_move(server_id, words)
+        told = (await why(world.alice, server_id))["failed_move"]
+        assert (told.pop("created"), told) == (
+            ANY,
+            {"kind": "migration", "status": "error", "message": words.partition("\n")[0]},
+        )
+        told = (await why(world.admin, server_id))["failed_move"]
+        assert (told["message"], told["from"], told["to"]) == (words, "h1", None)
 
 
 async def test_other_projects_servers_are_not_found(world: World) -> None:
