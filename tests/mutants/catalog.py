@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.mutants.autopilot_bugs import AUTOPILOT_BUGS
 from tests.mutants.bug import Bug, Harm
+from tests.mutants.creating_bugs import CREATING_BUGS
 from tests.mutants.disk_bugs import DISK_BUGS
 from tests.mutants.explaining_bugs import EXPLAINING_BUGS
 from tests.mutants.facts_bugs import FACTS_BUGS
@@ -15,6 +16,7 @@ from tests.mutants.level_bugs import LEVEL_BUGS
 from tests.mutants.membership_bugs import MEMBERSHIP_BUGS
 from tests.mutants.moves_bugs import MOVES_BUGS
 from tests.mutants.moving_bugs import MOVING_BUGS
+from tests.mutants.owner_bugs import OWNER_BUGS
 from tests.mutants.process_bugs import PROCESS_BUGS
 from tests.mutants.raft_bugs import RAFT_BUGS
 from tests.mutants.runtime_bugs import RUNTIME_BUGS
@@ -383,6 +385,8 @@ CATALOG: tuple[Bug, ...] = (
     *STORE_BUGS,
     *WHEREABOUTS_BUGS,
     *EXPLAINING_BUGS,
+    *CREATING_BUGS,
+    *OWNER_BUGS,
     *FACTS_BUGS,
     *MOVES_BUGS,
     *SHELVING_BUGS,

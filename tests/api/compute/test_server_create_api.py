@@ -348,6 +348,16 @@ async def test_more_than_one_command_holds_are_all_made_or_none(
     assert names == ["web-1-1", "web-1-2"]
 
 
+async def test_many_fill_a_subnet_to_its_last_address(world: World) -> None:
+    """None of them draws what another of the same request has drawn."""
+    await world.do(QuotaSet(project_id=world.alice.project_id, limits={"instances": 20}))
+    network = await world.add_network(world.alice.project_id, "small", "10.77.0.0/28")
+    wanted = body(min_count=13, networks=[{"uuid": network}])  # 16, less the ends and the gateway
+    assert (await world.alice.post("/servers", wanted)).status == 202
+    answer = await world.alice.post("/servers", body(networks=[{"uuid": network}]))
+    assert (answer.status, "No more IP addresses" in answer.fault[1]) == (409, True)
+
+
 async def test_one_address_cannot_serve_many(world: World) -> None:
     answer = await world.alice.post(
         "/servers", body(max_count=2, networks=[{"uuid": NETWORK, "fixed_ip": "10.1.0.8"}])

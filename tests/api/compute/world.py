@@ -3,6 +3,7 @@ rows and members, two projects, an image, a flavor, a network."""
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -305,15 +306,15 @@ class World:
 
 
 def _subnet(subnet_id: SubnetId, network_id: NetworkId, project_id: ProjectId, cidr: str) -> SubnetCreate:
-    base = cidr.rpartition(".")[0]
+    first, *_, last = ipaddress.ip_network(cidr).hosts()
     return SubnetCreate(
         subnet_id=subnet_id,
         network_id=network_id,
         project_id=project_id,
         name="sub",
         cidr=cidr,
-        gateway_ip=f"{base}.1",
-        pools=(AllocationPool(f"{base}.2", f"{base}.254"),),
+        gateway_ip=str(first),
+        pools=(AllocationPool(str(first + 1), str(last)),),
     )
 
 
