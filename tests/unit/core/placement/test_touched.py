@@ -26,7 +26,7 @@ from proto.commands.moves import (
     MoveRevert,
     MoveUnplaceable,
 )
-from proto.commands.nodes import HostRegister, HostUpdate, NodeRemove
+from proto.commands.nodes import HostRegister, HostUpdate, NodeRemove, NodeRename
 from proto.commands.providers import HostOffers
 from proto.commands.servers import ServerAct, ServerExpire, ServerObserved, ServerPlace, ServerRemoved
 from proto.commands.shelving import ServerShelve, ServerShelved
@@ -35,7 +35,7 @@ from proto.ids import Fence, ImageId, LogIndex, NodeId, RequestId, ServerId, Use
 H, S = NodeId("h" * 32), ServerId("s")
 # What they write is a fact of a host: its row, its offer, what servers claim on it, images, aggregates.
 TOUCHING = {
-    ServerPlace, ServerObserved, ServerRemoved, ServerAct, ServerExpire, HostRegister, HostUpdate, NodeRemove,
+    ServerPlace, ServerObserved, ServerRemoved, ServerAct, ServerExpire, HostRegister, HostUpdate, NodeRemove, NodeRename,
     HostOffers, ImageActivate, ImageDelete, AggregateCreate, AggregateDelete, AggregateAddHost,
     AggregateRemoveHost, AggregateUpdate, AggregateSetMetadata, LevelRaise,
     MoveBegin, MovePlace, MoveUnplaceable, MoveConfirm, MoveRevert, MoveArrived, MoveAbort,
