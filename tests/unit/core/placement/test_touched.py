@@ -35,8 +35,8 @@ from proto.ids import Fence, ImageId, LogIndex, NodeId, RequestId, ServerId, Use
 H, S = NodeId("h" * 32), ServerId("s")
 # What they write is a fact of a host: its row, its offer, what servers claim on it, images, aggregates.
 TOUCHING = {
-    ServerPlace, ServerObserved, ServerRemoved, ServerAct, ServerExpire, HostRegister, HostUpdate, NodeRemove, NodeRename,
-    HostOffers, ImageActivate, ImageDelete, AggregateCreate, AggregateDelete, AggregateAddHost,
+    ServerPlace, ServerObserved, ServerRemoved, ServerAct, ServerExpire, HostRegister, HostUpdate, NodeRemove,
+    NodeRename, HostOffers, ImageActivate, ImageDelete, AggregateCreate, AggregateDelete, AggregateAddHost,
     AggregateRemoveHost, AggregateUpdate, AggregateSetMetadata, LevelRaise,
     MoveBegin, MovePlace, MoveUnplaceable, MoveConfirm, MoveRevert, MoveArrived, MoveAbort,
     ServerShelve, ServerShelved,
