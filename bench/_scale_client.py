@@ -28,6 +28,7 @@ class User:
         self._image = self._found("/image/v2/images", "images", "guest")
         project = self._found("/identity/v3/projects", "projects", "admin")
         cloud.put(f"/compute/v2.1/os-quota-sets/{project}", {"quota_set": UNLIMITED})
+        cloud.put(f"/network/v2.0/quotas/{project}", {"quota": {"port": -1}})
         body = {"network": {"name": "wide"}}
         self._network = str(cloud.post("/network/v2.0/networks", body)["network"]["id"])
         subnet = {"network_id": self._network, "cidr": CIDR, "ip_version": 4}
