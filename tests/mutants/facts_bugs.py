@@ -40,7 +40,7 @@ FACTS_BUGS = (
         "core/placement/filters/resource.py",
         "np.array(amount if amount > 0 else floor, ",
         "np.array(amount, ",
-        "tests/property/test_placement.py",
+        "tests/unit/core/placement/test_filters.py",
     ),
     bug(
         "a new scheduler does not hear that a host fails its builds",

@@ -425,6 +425,7 @@ def test_fits_to_the_last_unit() -> None:
         (request(size={"vcpus": 8}), facts(used={"VCPU": 8}, cpu_ratio_milli=2_000)),
         (request(size={"root_gb": 60}), facts(used={"DISK_GB": 40})),
         (request(size={"root_gb": 0}), facts(used={"DISK_GB": 100})),
+        (request(size={"root_gb": 0}), facts(used={"DISK_GB": 150})),  # a ratio was lowered since
     ):
         policy = Policy(tuple(FILTERS[name](SETTINGS) for name in NEUTRAL), ())
         assert len(fitting(asked, table(facts_), policy)) == 1
