@@ -143,10 +143,9 @@ def _command(
     if not (others or wishes):
         return command
     same = {each.name: getattr(command, each.name) for each in fields(command)}
-    hinted = ServerCreateHinted(**same, group_id=wishes.group_id, hints=wishes.hints)
+    same |= {"group_id": wishes.group_id, "hints": wishes.hints}
     if not others:
-        return hinted
-    same = {each.name: getattr(hinted, each.name) for each in fields(hinted)}
+        return ServerCreateHinted(**same)
     return ServerCreateAlike(**same, others=tuple(_alike(own) for own in others))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from fabric.core.membership.model import NodeRecord
 from fabric.core.membership.record import read_state
 from fabric.core.nodes.model import Node
 from fabric.core.nodes.queries import GetNode
@@ -101,9 +102,7 @@ class CertificateService:
             signature=_bytes(body, "signature"),
         )
         record = read_state(state).record
-        reason = self._trust.doubt(state, record)
-        if reason is not None or record.node_id != peer:
-            raise WireError(reason or "wrong_owner", "the first word under the new keys does not hold")
+        self._need_held(state, record, peer, "the new keys")
         await self._propose(
             NodeRenew(
                 node_id=peer,
@@ -135,9 +134,7 @@ class CertificateService:
             generation=row.generation + 1,
         )
         state = NodeState(certificate=certificate, body=said, signature=signature)
-        reason = self._trust.doubt(state, wanted)
-        if reason is not None or wanted.node_id != peer:
-            raise WireError(reason or "wrong_owner", "the first word under the new name does not hold")
+        self._need_held(state, wanted, peer, "the new name")
         await self._propose(
             NodeRename(
                 node_id=peer,
@@ -149,6 +146,12 @@ class CertificateService:
             )
         )
         return {"certificate": certificate}
+
+    def _need_held(self, state: NodeState, record: NodeRecord, peer: NodeId, what: str) -> None:
+        """Its first word under `what` is that node's. Raises WireError."""
+        reason = self._trust.doubt(state, record)
+        if reason is not None or record.node_id != peer:
+            raise WireError(reason or "wrong_owner", f"the first word under {what} does not hold")
 
     async def _need_row(self, peer: NodeId) -> Node:
         row = await self._state.read(GetNode(node_id=peer))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from fabric.api.compute.schemas.parameters import NO_QUERY
 from fabric.api.faults import FABRIC
 from fabric.api.own.handlers import placement
-from fabric.api.own.schemas.placement import CAPACITY_QUERY, EXPLAIN, NO_QUERY
+from fabric.api.own.schemas.placement import CAPACITY_QUERY, EXPLAIN
 from fabric.api.routing import Route, build_app
 
 ROUTES: tuple[Route, ...] = (

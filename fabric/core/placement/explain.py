@@ -21,6 +21,7 @@ from fabric.core.placement.weigh import weigh
 NEAREST = 8  # hosts for which changes are looked for
 TRIED_MAX = 12  # combinations of changes for each of them
 MORE_TRIED_MAX = 24  # of such as bring out that another filter refuses, too, and must have their own
+HERE = 0  # the place of the host in question in a table of its own
 ADMINS_WAYS = 2  # of each host
 FOUND_MAX = 6  # changes that are told: of whoever asks; and of operators, as many
 
@@ -172,9 +173,13 @@ def counterfactuals(
     was tried: the core, run again with it, chooses a host. `masks`: of the request as it is."""
     found: dict[object, Counterfactual] = {}
     for place in places:
-        of_host = _ways(request, table, policy, masks, place)
-        own = [each for each in of_host if not each.is_admins][:1]  # whoever asks needs to know one way
-        for way in (*own, *[each for each in of_host if each.is_admins][:ADMINS_WAYS]):
+        own: list[Counterfactual] = []
+        of_operators: list[Counterfactual] = []
+        for way in _ways(request, table, policy, masks, place):
+            (of_operators if way.is_admins else own).append(way)
+            if own and len(of_operators) >= ADMINS_WAYS:
+                break
+        for way in (*own[:1], *of_operators[:ADMINS_WAYS]):  # whoever asks needs to know one way
             found.setdefault(_what(way), way)
     least = _without_needless(sorted(found.values(), key=lambda each: each.effort))
     told = []
@@ -204,27 +209,28 @@ def _what(each: Counterfactual) -> object:
 
 def _ways(
     request: PlacementRequest, table: HostTable, policy: Policy, masks: Masks, place: int
-) -> list[Counterfactual]:
+) -> Iterator[Counterfactual]:
     """Changes that let the host take the server, as far as it alone is concerned; the fewest first. One cure
-    for each filter that refuses; and where others refuse what is so cured, one for each of them."""
-    small, at = _with_its_group(request, table, place)
-    found: list[tuple[Change, ...]] = []
+    for each filter that refuses; and where others refuse what is so cured, one for each of them. Each is
+    tried when it is asked for: every server in vain asks."""
+    name, small = table.hosts[place].host.name, _with_its_group(request, table, place)
     unfinished: list[tuple[Change, ...]] = []
     for changes in islice(_combinations(request, table, masks, place), TRIED_MAX):
-        (unfinished if _refuse(changes, request, small, policy, at) else found).append(changes)
+        if _refuse(changes, request, small, policy):
+            unfinished.append(changes)
+        else:
+            yield Counterfactual(host_name=name, changes=changes)
     more_tried = 0
     for changes in unfinished:
         changed = small.copy()
         wanted = _changed(changes, request, changed)
-        for more in _combinations(wanted, changed, masks_of(wanted, changed, policy), at):
+        for more in _combinations(wanted, changed, masks_of(wanted, changed, policy), HERE):
             more_tried += 1
             if more_tried > MORE_TRIED_MAX:
+                return
+            if not _refuse((*changes, *more), request, small, policy):
+                yield Counterfactual(host_name=name, changes=(*changes, *more))
                 break
-            if not _refuse((*changes, *more), request, small, policy, at):
-                found.append((*changes, *more))
-                break
-    name = table.hosts[place].host.name
-    return [Counterfactual(host_name=name, changes=changes) for changes in found]
 
 
 def _combinations(
@@ -237,19 +243,17 @@ def _combinations(
         yield from product(*cures)
 
 
-def _with_its_group(request: PlacementRequest, table: HostTable, place: int) -> tuple[HostTable, int]:
-    """A table of that host and of those that its passing may depend on, and its place there."""
+def _with_its_group(request: PlacementRequest, table: HostTable, place: int) -> HostTable:
+    """A table of that host, which is HERE in it, and of those that its passing may depend on."""
     group = request.group
     others = set() if group is None else set(table.group_counts.get(group.group_id, {}))
-    return table.of([place, *sorted(others - {place})]), 0
+    return table.of([place, *sorted(others - {place})])
 
 
-def _refuse(
-    changes: tuple[Change, ...], request: PlacementRequest, small: HostTable, policy: Policy, at: int
-) -> bool:
+def _refuse(changes: tuple[Change, ...], request: PlacementRequest, small: HostTable, policy: Policy) -> bool:
     """Whether some filter refuses it even so."""
     changed = small.copy()
-    return at not in fitting(_changed(changes, request, changed), changed, policy)
+    return HERE not in fitting(_changed(changes, request, changed), changed, policy)
 
 
 def _is_true(each: Counterfactual, request: PlacementRequest, table: HostTable, policy: Policy) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, insert, select, update
+from typing import Any
+
+from sqlalchemy import Column, delete, insert, select, update
 
 from fabric.store import tables as t
 from fabric.store.apply.aggregates import leave_aggregates
@@ -20,6 +22,7 @@ from proto.commands.nodes import (
     JoinTokenRevoke,
     NodeAdmit,
     NodeRemove,
+    NodeRename,
     NodeRenew,
     RoleHold,
     VoterWish,
@@ -67,7 +70,7 @@ def admit_node(context: ApplyContext, command: NodeAdmit) -> Result:
         _need_founder(context, command)
     else:
         _take_use(context, command.token_id)
-    _need_free_name(context, command)
+    need_free_name(context, command)
     _need_free_key(context, command.node_id, command.curve_public)
     context.write(
         insert(t.nodes),
@@ -91,7 +94,7 @@ def _admit_again(context: ApplyContext, command: NodeAdmit, row: AnyRow) -> Resu
         reject("conflict", f"Node {command.node_id} was admitted with another key.")
     if command.generation < row.generation:
         reject("stale", f"Node {command.node_id} has a newer certificate by now. Ask again.")
-    _need_free_name(context, command)
+    need_free_name(context, command)
     values = {"name": command.name, "certificate": command.certificate, "generation": command.generation}
     if command.body:
         values |= {"body": command.body, "signature": command.signature}
@@ -101,13 +104,9 @@ def _admit_again(context: ApplyContext, command: NodeAdmit, row: AnyRow) -> Resu
 
 @handles(NodeRenew, lambda command: command.node_id)
 def renew_node(context: ApplyContext, command: NodeRenew) -> Result:
-    row = context.row(single(select(t.nodes).where(t.nodes.c.node_id == command.node_id)))
-    if row is None:
-        reject("not_found", f"Node {command.node_id} is not a member of this fabric.")
+    row = need_node_before(context, command)
     if bytes(row.certificate) == command.certificate:
         return {}
-    if command.generation <= row.generation:
-        reject("stale", f"Node {command.node_id} has a newer certificate by now. Ask again.")
     if bytes(row.curve_public) != command.curve_public:
         _need_free_key(context, command.node_id, command.curve_public)
     values = {
@@ -119,6 +118,16 @@ def renew_node(context: ApplyContext, command: NodeRenew) -> Result:
         values |= {"body": command.body, "signature": command.signature}
     context.write(update(t.nodes).where(t.nodes.c.node_id == command.node_id).values(**values))
     return {}
+
+
+def need_node_before(context: ApplyContext, command: NodeRenew | NodeRename) -> AnyRow:
+    """The row that the command makes newer, or has made newer already. Rejects `not_found`, `stale`."""
+    row = context.row(single(select(t.nodes).where(t.nodes.c.node_id == command.node_id)))
+    if row is None:
+        reject("not_found", f"Node {command.node_id} is not a member of this fabric.")
+    if bytes(row.certificate) != command.certificate and command.generation <= row.generation:
+        reject("stale", f"Node {command.node_id} has a newer certificate by now. Ask again.")
+    return row
 
 
 def _refuse_removed(context: ApplyContext, command: NodeAdmit) -> None:
@@ -160,10 +169,17 @@ def _take_use(context: ApplyContext, token_id: str) -> None:
     )
 
 
-def _need_free_name(context: ApplyContext, command: NodeAdmit) -> None:
-    others = (t.nodes.c.name == command.name) & (t.nodes.c.node_id != command.node_id)
-    if context.exists(single(select(t.nodes.c.node_id).where(others))):
-        reject("conflict", f"Another node is already named {command.name}. Choose another name.")
+def need_free_name(
+    context: ApplyContext,
+    command: NodeAdmit | NodeRename,
+    *,
+    what: str = "node",
+    by_id: Column[Any] = t.nodes.c.node_id,
+) -> None:
+    """Rejects `conflict` where another row of the table that `by_id` is of has the name."""
+    others = (by_id.table.c.name == command.name) & (by_id != command.node_id)
+    if context.exists(single(select(by_id).where(others))):
+        reject("conflict", f"Another {what} is already named {command.name}. Choose another name.")
 
 
 @handles(NodeRemove, lambda command: command.node_id)

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from fabric.core.moves.queries import GetOpenMove
-from fabric.core.nodes.queries import ListRoleGrants
 from fabric.runtime.hosts import MigrationView
 from proto.commands.moves import MoveArrived, MovePlace, MoveRunning
 from proto.commands.servers import ServerObserved
@@ -53,14 +52,12 @@ async def place(world: World, server_id: str, host: int = 1) -> str:
     server = await world.server(server_id)
     move = await world.cloud.state.read(GetOpenMove(server_id=server.server_id))
     assert move is not None
-    grants = await world.cloud.state.read(ListRoleGrants())
-    fence = next(grant.fence for grant in grants if grant.role == "scheduler")
     await world.do(
         MovePlace(
             move_id=move.move_id,
             server_id=server.server_id,
             host_id=HOSTS[host],
-            fence=fence,
+            fence=await world.scheduler_fence(),
             read_generation=server.generation,
         )
     )

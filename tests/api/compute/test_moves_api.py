@@ -8,10 +8,9 @@ import pytest
 
 from fabric.core.membership.model import MemberState
 from fabric.core.moves.queries import GetOpenMove
-from fabric.core.nodes.queries import ListRoleGrants
 from fabric.core.servers.states import PowerState
 from proto.commands.moves import MovePlace
-from proto.ids import Fence, ServerId, new_uuid
+from proto.ids import ServerId, new_uuid
 from tests.api.compute.world import HOSTS, Answer, Person, World
 
 NOBODY = "99999999-9999-4999-8999-999999999999"
@@ -36,11 +35,6 @@ async def act(who: Person, server_id: str, action: str, argument: Any = None, *,
     return await who.at(at).post(f"/servers/{server_id}/action", {action: argument})
 
 
-async def fence(world: World) -> Fence:
-    grants = await world.cloud.state.read(ListRoleGrants())
-    return next(grant.fence for grant in grants if grant.role == "scheduler")
-
-
 async def place(world: World, server_id: str, host: int) -> None:
     """What the scheduler would do of a move."""
     server = await world.server(server_id)
@@ -51,7 +45,7 @@ async def place(world: World, server_id: str, host: int) -> None:
             move_id=move.move_id,
             server_id=server.server_id,
             host_id=HOSTS[host],
-            fence=await fence(world),
+            fence=await world.scheduler_fence(),
             read_generation=server.generation,
         )
     )

@@ -43,6 +43,7 @@ from proto.ids import (
     DomainId,
     Epoch,
     FabricId,
+    Fence,
     FlavorId,
     ImageId,
     NetworkId,
@@ -230,16 +231,18 @@ class World:
         assert answer.status == 202, answer.data
         return str(answer.json["server"]["id"])
 
+    async def scheduler_fence(self) -> Fence:
+        grants = await self.cloud.state.read(ListRoleGrants())
+        return next(grant.fence for grant in grants if grant.role == "scheduler")
+
     async def place(self, server_id: str, host: int = 0) -> None:
         """What the scheduler would do."""
         server = await self.server(server_id)
-        grants = await self.cloud.state.read(ListRoleGrants())
-        fence = next(grant.fence for grant in grants if grant.role == "scheduler")
         await self.do(
             ServerPlace(
                 server_id=server.server_id,
                 host_id=HOSTS[host],
-                fence=fence,
+                fence=await self.scheduler_fence(),
                 read_generation=server.generation,
             )
         )
@@ -265,12 +268,10 @@ class World:
 
     async def fail_placement(self, server_id: str) -> None:
         server = await self.server(server_id)
-        grants = await self.cloud.state.read(ListRoleGrants())
-        fence = next(grant.fence for grant in grants if grant.role == "scheduler")
         await self.do(
             ServerUnplaceable(
                 server_id=server.server_id,
-                fence=fence,
+                fence=await self.scheduler_fence(),
                 read_generation=server.generation,
                 message="No valid host was found.",
                 details="h1: 512 MB of RAM missing",
@@ -282,12 +283,11 @@ class World:
         server = await self.server(server_id)
         move = await self.cloud.state.read(GetOpenMove(server_id=server.server_id))
         assert move is not None
-        grants = await self.cloud.state.read(ListRoleGrants())
         await self.do(
             MoveUnplaceable(
                 move_id=move.move_id,
                 server_id=server.server_id,
-                fence=next(grant.fence for grant in grants if grant.role == "scheduler"),
+                fence=await self.scheduler_fence(),
                 read_generation=server.generation,
                 message=message,
             )

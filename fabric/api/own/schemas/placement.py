@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from fabric.api.compute.schemas.parameters import NO_QUERY, UUID
+from fabric.api.compute.schemas.parameters import UUID
 from fabric.api.compute.schemas.servers import HINTS
 from fabric.api.validation import Schema, single
 from fabric.control.explanations import COUNT_MAX
 from fabric.control.room import By
-
-__all__ = ["CAPACITY_QUERY", "EXPLAIN", "NO_QUERY"]
 
 INT_MAX = 0x7FFFFFFF
 _NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 255}
